@@ -1,0 +1,195 @@
+"""The ADM U-Net of guided-diffusion (Dhariwal & Nichol 2021), the pixel prior of DPS and DAPS.
+
+Each module is named by its place in the PyTorch checkpoint: the parameter path
+``("input_blocks.1.0", "in_layers.0", "scale")`` is the key ``input_blocks.1.0.in_layers.0.weight``.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dsg_jax.networks.layers import (
+    Conv,
+    GroupNorm,
+    average_pool,
+    pixel_shuffle,
+    pixel_unshuffle,
+    timestep_embedding,
+    upsample_nearest,
+)
+
+
+_ZEROS = nn.initializers.zeros  # the last layer of every residual branch starts at zero
+
+
+class ADMConfig(NamedTuple):
+    """Architecture of an ADM U-Net; the defaults are the FFHQ-256 network of DPS.
+
+    ``attention_factors`` are downsampling factors (16 = the 16x16 maps of a 256 px image).
+    ``num_head_channels`` = -1 uses ``num_heads`` instead. Without ``resblock_updown`` the maps are
+    resampled by one strided or one upsampled convolution, at half the cost of a block. The last three fields are ours, for small
+    priors: a pixel-unshuffle stem, another group count, and a network without the middle attention.
+    """
+
+    model_channels: int = 128
+    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    num_res_blocks: int = 1
+    attention_factors: tuple[int, ...] = (16,)
+    num_heads: int = 4
+    num_head_channels: int = 64
+    new_attention_order: bool = False
+    in_channels: int = 3
+    out_channels: int = 6
+    resblock_updown: bool = True
+    patch: int = 1
+    norm_groups: int = 32
+    middle_attention: bool = True
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of an input must be multiples of this."""
+        return self.patch * 2 ** (len(self.channel_mult) - 1)
+
+
+ADM_FFHQ_256 = ADMConfig()
+ADM_IMAGENET_256 = ADMConfig(model_channels=256, num_res_blocks=2, attention_factors=(8, 16, 32))
+
+
+class ResBlock(nn.Module):
+    """Residual block with scale-shift conditioning; ``resample`` is "down", "up" or "none"."""
+
+    features: int
+    config: ADMConfig
+    dtype: jnp.dtype
+    resample: str = "none"
+
+    @nn.compact
+    def __call__(self, x: Array, emb: Array) -> Array:
+        groups, dtype = self.config.norm_groups, self.dtype
+        h = nn.silu(GroupNorm(groups, name="in_layers.0")(x)).astype(dtype)
+        if self.resample != "none":
+            change = average_pool if self.resample == "down" else upsample_nearest
+            h, x = change(h), change(x)
+        h = Conv(self.features, dtype=dtype, name="in_layers.2")(h)
+        emb = nn.Dense(2 * self.features, dtype=dtype, name="emb_layers.1")(nn.silu(emb))
+        scale, shift = jnp.split(emb[:, None, None, :], 2, axis=-1)
+        h = GroupNorm(groups, name="out_layers.0")(h) * (1 + scale) + shift
+        h = nn.silu(h).astype(dtype)
+        h = Conv(self.features, dtype=dtype, kernel_init=_ZEROS, name="out_layers.3")(h)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, size=1, dtype=dtype, name="skip_connection")(x)
+        return x + h
+
+
+class Resample(nn.Module):
+    """Change the size by two: inside a residual block, or by one convolution (`op`, `conv`)."""
+
+    config: ADMConfig
+    dtype: jnp.dtype
+    direction: str
+
+    @nn.compact
+    def __call__(self, x: Array, emb: Array) -> Array:
+        if self.config.resblock_updown:
+            block = ResBlock(x.shape[-1], self.config, self.dtype, resample=self.direction)
+            nn.share_scope(self, block)
+            return block(x, emb)
+        if self.direction == "down":
+            return Conv(x.shape[-1], stride=2, dtype=self.dtype, name="op")(x)
+        return Conv(x.shape[-1], dtype=self.dtype, name="conv")(upsample_nearest(x))
+
+
+class AttentionBlock(nn.Module):
+    """Multi-head self-attention over the pixels, softmax in float32."""
+
+    config: ADMConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        b, height, width, c = x.shape
+        given = self.config.num_head_channels
+        heads = self.config.num_heads if given == -1 else c // given
+        tokens = GroupNorm(self.config.norm_groups, name="norm")(x).reshape(b, -1, c)
+        qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(tokens)
+        if self.config.new_attention_order:
+            q, k, v = jnp.moveaxis(qkv.reshape(b, -1, 3, heads, c // heads), 2, 0)
+        else:
+            q, k, v = jnp.moveaxis(qkv.reshape(b, -1, heads, 3, c // heads), 3, 0)
+        scale = (c // heads) ** -0.25
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k * scale)
+        weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(self.dtype)
+        attended = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, -1, c)
+        h = nn.Dense(c, dtype=self.dtype, kernel_init=_ZEROS, name="proj_out")(attended)
+        return x + h.reshape(b, height, width, c)
+
+
+class ADMUNet(nn.Module):
+    """(b, h, w, c) image and (b,) times in 0..999, possibly fractional -> (b, h, w, out_channels).
+
+    The first ``in_channels`` output channels are the noise prediction, the rest the variance
+    values. ``dtype`` is the compute type of convolutions, projections and attention; norms, softmax
+    and the output stay in float32.
+    """
+
+    config: ADMConfig = ADM_FFHQ_256
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array) -> Array:
+        config, dtype = self.config, self.dtype
+        width = config.model_channels
+        emb = timestep_embedding(t, width).astype(dtype)
+        emb = nn.silu(nn.Dense(4 * width, dtype=dtype, name="time_embed.0")(emb))
+        emb = nn.Dense(4 * width, dtype=dtype, name="time_embed.2")(emb)
+
+        h = pixel_unshuffle(x, config.patch)
+        h, skips, factor = self._down(h, emb)
+        h = ResBlock(h.shape[-1], config, dtype, name="middle_block.0")(h, emb)
+        if config.middle_attention:
+            h = AttentionBlock(config, dtype, name="middle_block.1")(h)
+        h = ResBlock(h.shape[-1], config, dtype, name="middle_block.2")(h, emb)
+        h = self._up(h, emb, skips, factor)
+
+        h = nn.silu(GroupNorm(config.norm_groups, name="out.0")(h))
+        channels = config.out_channels * config.patch**2
+        h = Conv(channels, dtype=dtype, kernel_init=_ZEROS, name="out.2")(h)
+        return pixel_shuffle(h, config.patch).astype(jnp.float32)
+
+    def _down(self, h: Array, emb: Array) -> tuple[Array, list[Array], int]:
+        config, dtype, factor = self.config, self.dtype, 1
+        h = Conv(config.model_channels, dtype=dtype, name="input_blocks.0.0")(h)
+        skips = [h]
+        for level, mult in enumerate(config.channel_mult):
+            for _ in range(config.num_res_blocks):
+                name = f"input_blocks.{len(skips)}"
+                h = ResBlock(mult * config.model_channels, config, dtype, name=f"{name}.0")(h, emb)
+                if factor in config.attention_factors:
+                    h = AttentionBlock(config, dtype, name=f"{name}.1")(h)
+                skips.append(h)
+            if level + 1 < len(config.channel_mult):
+                name = f"input_blocks.{len(skips)}.0"
+                h = Resample(config, dtype, "down", name=name)(h, emb)
+                skips.append(h)
+                factor *= 2
+        return h, skips, factor
+
+    def _up(self, h: Array, emb: Array, skips: list[Array], factor: int) -> Array:
+        config, dtype, n = self.config, self.dtype, 0
+        for level, mult in reversed(list(enumerate(config.channel_mult))):
+            for i in range(config.num_res_blocks + 1):
+                name, inner = f"output_blocks.{n}", 1
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = ResBlock(mult * config.model_channels, config, dtype, name=f"{name}.0")(h, emb)
+                if factor in config.attention_factors:
+                    h = AttentionBlock(config, dtype, name=f"{name}.1")(h)
+                    inner = 2
+                if level and i == config.num_res_blocks:
+                    name = f"{name}.{inner}"
+                    h = Resample(config, dtype, "up", name=name)(h, emb)
+                    factor //= 2
+                n += 1
+        return h

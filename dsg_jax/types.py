@@ -1,0 +1,95 @@
+"""The vocabulary. Read this file first.
+
+Everything is unbatched: an image is one (h, w, c) float32 array in [-1, 1]. Batches are made once,
+outside, by `jax.vmap` or `jax.lax.map`. Every value here is a pytree whose arrays are leaves, so a
+new mask, kernel, measurement or tau of the same shape never recompiles. Functions that carry arrays
+are `jax.tree_util.Partial(function, arrays...)`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+
+Draw = Callable[[Array, tuple[int, ...]], Array]
+"""Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, always the same."""
+
+
+class Operator(NamedTuple):
+    """What a camera does, noise apart: y = A(x). The last three exist for linear operators only."""
+
+    forward: Callable[[Array], Array]
+    """x (h, w, c) -> A(x), of any shape."""
+    adjoint: Callable[[Array], Array] | None = None
+    """The exact transpose: <A x, y> = <x, adjoint(y)>."""
+    transpose: Callable[[Array], Array] | None = None
+    """What the reference code calls the transpose (identity, or pixel replication); PSLD uses it."""
+    pseudo_inverse: Callable[[Array], Array] | None = None
+    """A+ where a cheap exact one exists (masks, super-resolution)."""
+
+
+class Problem(NamedTuple):
+    """A measurement to explain: y = operator.forward(x) + sigma * noise."""
+
+    operator: Operator
+    y: Array
+    sigma: Array | float
+    """Noise level in the units of y."""
+
+
+class Prior(NamedTuple):
+    """A pretrained noise-prediction network and the schedule it was trained on."""
+
+    network: Callable[[Array, Array], Array]
+    """(h, w, c) state and () time in 0..T-1, possibly fractional -> (h, w, c) noise prediction, or
+    (h, w, 2c) with the learned variance values behind it."""
+    betas: Array
+    """(T,) variances of the forward process."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Projection:
+    """How a guidance gradient is projected; ``None`` in its place is the plain method."""
+
+    tau: Array | float = 0.99
+    """Share of the squared singular values to keep, in (0, 1]; for the rules "rank" and "fraction"
+    the rank or the fraction of the full rank itself."""
+    period: Array | int = 1
+    """Project every period-th step (inner step, where a solver has an inner loop)."""
+    rule: str = field(default="official", metadata={"static": True})
+    """Key of `projection.RANK_RULES`: official, per_channel, mean, rank, fraction."""
+    sides: str = field(default="both", metadata={"static": True})
+    """"both" (U U' G V V'), "left" (U U' G) or "right" (G V V')."""
+    source: str = field(default="state", metadata={"static": True})
+    """What is decomposed: "state", or for the ablation "gradient" or "random"."""
+    engine: str = field(default="svd", metadata={"static": True})
+    """"svd" or "gram" (one symmetric eigen-decomposition; faster and less exact)."""
+
+
+class Info(NamedTuple):
+    """What one outer step did."""
+
+    misfit: Array
+    """() norm of y - A(x0_hat)."""
+    rank: Array
+    """(c,) singular vectors kept per channel; the full rank without a projection."""
+    kept: Array
+    """() norm of the projected gradient over that of the gradient; 1 without a projection."""
+    finite: Array
+    """() whether the new state is finite."""
+
+
+class Solver(NamedTuple):
+    """A sampler as data for one `lax.scan`; see `sample.sample`."""
+
+    init: Callable[[Array], Any]
+    """A standard normal image -> the first state."""
+    step: Callable[[Draw, Any, Any], tuple[Any, Info]]
+    """(draw, state, one entry of ``steps``) -> (state, info)."""
+    steps: Any
+    """Pytree of arrays with one leading axis: times and constants of every outer step."""
+    image: Callable[[Any], Array]
+    """The last state -> the restored image, unclipped."""

@@ -1,0 +1,108 @@
+"""Real images for the bundled priors, and which of them are never trained on.
+
+The sources are two packages of a public registry, unpacked by the user: ``@lobehub/fluent-emoji-3d``
+1.1.0 (3,391 emoji, MIT) and ``tabler-ui`` 0.0.34 (50 photographs, MIT). Splits are by a hash of the
+family (an emoji's first code point, so that skin tones and genders stay together) or of the whole
+photograph, never by picture or crop.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+Batches = Callable[[int, int], np.ndarray]  # (step, batch size) -> (b, size, size, 3) in [-1, 1]
+
+_PYRAMID_SIDES = (72, 96, 128, 180, 256, 360, 512, 720)
+
+
+def held_out(family: str, one_in: int) -> bool:
+    """Whether a family belongs to the held-out split; a fixed function of its name."""
+    return int(hashlib.sha256(family.encode()).hexdigest(), 16) % one_in == 0
+
+
+def emoji_family(path: Path) -> str:
+    """First code point of an emoji's file name."""
+    return path.stem.split("-")[0]
+
+
+def photo_family(path: Path) -> str:
+    """Name of a photograph without its stored size."""
+    return path.stem.rsplit("-", 1)[0]
+
+
+def split(folder: Path, pattern: str, family, one_in: int) -> tuple[list[Path], list[Path]]:
+    """The training and the held-out files of a folder, sorted by name."""
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        raise FileNotFoundError(f"no file matches {folder}/{pattern}; unpack the image package there")
+    outside = [p for p in paths if held_out(family(p), one_in)]
+    return [p for p in paths if p not in set(outside)], outside
+
+
+def emoji_split(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Training and held-out emoji of the unpacked package."""
+    return split(folder, "**/assets/*.webp", emoji_family, 14)
+
+
+def photo_split(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Training and held-out photographs of the unpacked package."""
+    return split(folder, "**/dist/demo/photos/*-1500.jpg", photo_family, 8)
+
+
+def load_emoji(path: Path, size: int) -> np.ndarray:
+    """One emoji on white as uint8 (size, size, 3)."""
+    picture = Image.open(path).convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    picture = Image.alpha_composite(white, picture).convert("RGB")
+    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def load_photo(path: Path, short_side: int) -> np.ndarray:
+    """One photograph as uint8 with the given short side."""
+    picture = Image.open(path).convert("RGB")
+    scale = short_side / min(picture.size)
+    size = tuple(round(side * scale) for side in picture.size)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+def emoji_batches(paths: list[Path], size: int, seed: int) -> Batches:
+    """Random emoji with random mirroring; batch n depends on the seed and n only."""
+    images = np.stack([load_emoji(p, size) for p in tqdm(paths, desc="reading emoji")])
+
+    def batch(step: int, count: int) -> np.ndarray:
+        rng = np.random.default_rng((seed, step))
+        chosen = images[rng.integers(len(images), size=count)]
+        return to_unit(np.where(rng.random((count, 1, 1, 1)) < 0.5, chosen, chosen[:, :, ::-1]))
+
+    return batch
+
+
+def photo_batches(paths: list[Path], size: int, seed: int) -> Batches:
+    """Random crops at random scales with random mirroring."""
+    sides = [side for side in _PYRAMID_SIDES if side >= size]
+    reading = tqdm(paths, desc="reading photographs")
+    pyramid = [[load_photo(p, side) for side in sides] for p in reading]
+
+    def crop(rng: np.random.Generator) -> np.ndarray:
+        image = pyramid[rng.integers(len(pyramid))][rng.integers(len(sides))]
+        top, left = (rng.integers(side - size + 1) for side in image.shape[:2])
+        window = image[top : top + size, left : left + size]
+        return window if rng.random() < 0.5 else window[:, ::-1]
+
+    def batch(step: int, count: int) -> np.ndarray:
+        rng = np.random.default_rng((seed, step))
+        return to_unit(np.stack([crop(rng) for _ in range(count)]))
+
+    return batch
+
+
+def to_unit(images: np.ndarray) -> np.ndarray:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.astype(np.float32) / 127.5 - 1
+
+
+SOURCES = {"emoji": (emoji_split, emoji_batches), "photo": (photo_split, photo_batches)}
