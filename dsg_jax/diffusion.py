@@ -1,0 +1,58 @@
+"""What a noise-prediction network says about a noisy state."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from dsg_jax.types import Prior
+
+_BETA_MIN, _BETA_D = 0.1, 19.9  # the variance-preserving SDE behind ADM's 1000 linear betas
+
+
+def predict(prior: Prior, x: Array, t: Array) -> tuple[Array, Array | None]:
+    """Predicted noise (h, w, c) and, if the network has them, the variance values (h, w, c)."""
+    out = prior.network(x, t)
+    channels = x.shape[-1]
+    return out[..., :channels], out[..., channels:] if out.shape[-1] > channels else None
+
+
+def alpha_bar(prior: Prior) -> Array:
+    """(T,) cumulative products of 1 - beta_t."""
+    return jnp.cumprod(1 - prior.betas)
+
+
+def x0_hat(x: Array, eps: Array, alpha_bar_t: Array) -> Array:
+    """Tweedie's estimate (x - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), unclipped."""
+    return (x - jnp.sqrt(1 - alpha_bar_t) * eps) / jnp.sqrt(alpha_bar_t)
+
+
+def log_variance(v: Array | None, log_beta: Array, log_beta_tilde: Array) -> Array:
+    """The learned log-variance (Nichol & Dhariwal 2021): v in [-1, 1] interpolates the two bounds.
+
+    A network without variance values takes the lower bound, the posterior variance beta tilde.
+    """
+    if v is None:
+        return log_beta_tilde
+    f = (v + 1) / 2
+    return f * log_beta + (1 - f) * log_beta_tilde
+
+
+def clip_unit(x: Array) -> Array:
+    """Clip to [-1, 1] with gradient 1 on the closed interval (`jnp.clip` halves it at the ends)."""
+    return jnp.where((x >= -1) & (x <= 1), x, jnp.where(x > 1, 1.0, -1.0))
+
+
+def time_of_sigma(sigma: Array) -> Array:
+    """The fractional network time of noise level sigma, 999 t(sigma), as DAPS maps it."""
+    root = jnp.sqrt(_BETA_MIN**2 + 2 * _BETA_D * jnp.log1p(sigma**2))
+    return 999 * (root - _BETA_MIN) / _BETA_D
+
+
+def denoise(prior: Prior, x: Array, sigma: Array) -> Array:
+    """E[x0 | x0 + sigma n = x] from the noise predictor (DAPS' VP preconditioning), unclipped."""
+    eps, _ = predict(prior, x / jnp.sqrt(1 + sigma**2), time_of_sigma(sigma))
+    return x - sigma * eps
+
+
+def score(prior: Prior, x: Array, sigma: Array) -> Array:
+    """The score of the noisy marginal, (denoise(x) - x) / sigma^2."""
+    return (denoise(prior, x, sigma) - x) / sigma**2

@@ -1,0 +1,153 @@
+"""DiffStateGrad (Zirvi et al., ICLR 2025): project the guidance gradient onto the state's subspace.
+
+    Z_c = U S V'            thin SVD of every channel of the state
+    r   = r(tau)            singular vectors that hold a share tau of the energy
+    P(G)_c = U_r U_r' G_c V_r V_r'
+
+Ranks are 0/1 masks on the singular vectors, never slices, so every tau shares one compile.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dsg_jax.types import Draw, Projection
+
+_RANDOM_SUBSPACE = 2**30  # first number of the draws behind the ablation's random subspace
+
+
+class Subspace(NamedTuple):
+    """The two projectors of every channel, formed once and reused by an inner loop."""
+
+    left: Array | None
+    """(c, h, h) U_r U_r', or None."""
+    right: Array | None
+    """(c, w, w) V_r V_r', or None."""
+    rank: Array
+    """(c,) singular vectors kept."""
+
+
+def per_channel_rank(energy: Array, tau: Array) -> Array:
+    """The papers' rule: the smallest r whose leading energies reach tau, for each channel alone."""
+    share = jnp.cumsum(energy, axis=1) / jnp.sum(energy, axis=1, keepdims=True)
+    return 1 + jnp.sum(share < tau, axis=1)
+
+
+def official_rank(energy: Array, tau: Array) -> Array:
+    """The released code's rule: one cumulative sum over the channels end to end, then q // 3.
+
+    The sum normally crosses tau in the last channel, so that r is between 2n/3 and n for three
+    channels, the ranks of the others do not matter and their order does. The divisor is 3 whatever
+    the channel count: four channels usually keep everything, one channel keeps at most a third and
+    can keep nothing. Departs from DiffStateGrad, Algorithm 1, where the rule is `per_channel_rank`.
+    """
+    q = 1 + jnp.sum(jnp.cumsum(energy.ravel()) / jnp.sum(energy) < tau)
+    return jnp.full(energy.shape[0], q // 3)
+
+
+def mean_rank(energy: Array, tau: Array) -> Array:
+    """The floor of the mean of the channels' own ranks (what the released docstring describes)."""
+    return jnp.full(energy.shape[0], jnp.sum(per_channel_rank(energy, tau)) // energy.shape[0])
+
+
+def fixed_rank(energy: Array, rank: Array) -> Array:
+    """The given rank for every channel."""
+    return jnp.full(energy.shape[0], rank).astype(jnp.int32)
+
+
+def fraction_rank(energy: Array, fraction: Array) -> Array:
+    """The given fraction of the full rank, rounded, at least one."""
+    return fixed_rank(energy, jnp.maximum(1, jnp.round(fraction * energy.shape[1])))
+
+
+RANK_RULES = {
+    "official": official_rank,
+    "per_channel": per_channel_rank,
+    "mean": mean_rank,
+    "rank": fixed_rank,
+    "fraction": fraction_rank,
+}
+"""Rule -> function of the squared singular values (c, n), largest first, and tau; gives (c,)."""
+
+
+def subspace(projection: Projection, state: Array) -> Subspace:
+    """Decompose a state (h, w, c) and form its projectors. Never differentiated.
+
+    A matrix whose number sits on tau may change its rank with rounding, on any engine.
+    """
+    z = jax.lax.stop_gradient(jnp.moveaxis(state, -1, 0))
+    u, s, v = ENGINES[projection.engine](z)
+    full = s.shape[1]
+    rank = jnp.minimum(RANK_RULES[projection.rule](s**2, projection.tau), full)
+    keep = (jnp.arange(full) < rank[:, None])[:, None, :]
+    u, v = jnp.where(keep, u, 0), jnp.where(keep, v, 0)
+    left = None if projection.sides == "right" else u @ u.swapaxes(1, 2)
+    right = None if projection.sides == "left" else v @ v.swapaxes(1, 2)
+    return Subspace(left, right, rank)
+
+
+def project(space: Subspace, gradient: Array) -> Array:
+    """P(G) of a gradient (h, w, c): U_r U_r' G V_r V_r' for every channel."""
+    g = jnp.moveaxis(gradient, -1, 0)
+    g = g if space.left is None else space.left @ g
+    g = g if space.right is None else g @ space.right
+    return jnp.moveaxis(g, 0, -1)
+
+
+def decomposed(
+    projection: Projection, draw: Draw, step: Array, state: Array, gradient: Array
+) -> Array:
+    """The matrix (h, w, c) whose subspace is used: the state, or Table 1's alternatives."""
+    if projection.source == "gradient":
+        return gradient
+    if projection.source == "random":
+        return draw(_RANDOM_SUBSPACE + step, state.shape)
+    return state
+
+
+def svd_engine(z: Array) -> tuple[Array, Array, Array]:
+    """(c, h, w) -> U (c, h, n), S (c, n), V (c, w, n) by `jnp.linalg.svd`."""
+    u, s, vt = jnp.linalg.svd(z, full_matrices=False)
+    return u, s, vt.swapaxes(1, 2)
+
+
+def gram_engine(z: Array) -> tuple[Array, Array, Array]:
+    """The same from one eigen-decomposition of Z Z' (or Z' Z), the other side as Z' U / S.
+
+    20-40 % cheaper than the SVD on a CPU. The error of the projection grows with the squared ratio
+    of the largest to the smallest kept singular value: 1e-5 on noisy states, up to 2e-2 on clean
+    256 px images at tau 0.99.
+    """
+    if z.shape[1] > z.shape[2]:
+        v, s, u = gram_engine(z.swapaxes(1, 2))
+        return u, s, v
+    eigenvalues, u = jnp.linalg.eigh(z @ z.swapaxes(1, 2))
+    u, s = u[..., ::-1], jnp.sqrt(jnp.maximum(eigenvalues[..., ::-1], 0))
+    tiny = s <= 1e-6 * s[:, :1]
+    return u, s, z.swapaxes(1, 2) @ jnp.where(tiny[:, None], 0, u / jnp.where(tiny, 1, s)[:, None])
+
+
+ENGINES = {"svd": svd_engine, "gram": gram_engine}
+
+
+def state_projection(tau: float = 0.99, *, rule="official", period: int = 1, **choices) -> Projection:
+    """A checked `Projection`; raises ValueError naming the argument and its allowed values."""
+    allowed = {
+        "rule": RANK_RULES,
+        "sides": ("both", "left", "right"),
+        "source": ("state", "gradient", "random"),
+        "engine": ENGINES,
+    }
+    for name, value in {"rule": rule, **choices}.items():
+        if value not in allowed.get(name, ()):
+            options = allowed.get(name) or allowed
+            raise ValueError(f"projection {name}={value!r}: choose from {', '.join(options)}")
+    if rule == "rank" and (tau < 1 or tau != int(tau)):
+        raise ValueError(f"tau={tau} with rule='rank' is the rank itself: give a whole number >= 1")
+    if rule != "rank" and not 0 < tau <= 1:
+        raise ValueError(f"tau={tau} is a share of the energy: give a value in (0, 1]")
+    if period < 1 or period != int(period):
+        raise ValueError(f"period={period}: give a whole number >= 1")
+    return Projection(tau, period, rule, **choices)

@@ -1,0 +1,101 @@
+"""DPS (Chung et al., ICLR 2023) on a pixel prior, with or without DiffStateGrad.
+
+    for t = T-1 .. 0:
+        x0_hat = clip(E[x0 | x_t])
+        x'     = ancestral step from x_t with the learned variance
+        G      = grad_{x_t} ||y - A(x0_hat)||
+        x_t-1  = x' - scale * P(G)          P from the SVD of x_t
+
+DiffStateGrad was not released for DPS; the state is x_t, the variable of the gradient.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dsg_jax.diffusion import clip_unit, log_variance, predict
+from dsg_jax.schedule import linear_betas
+from dsg_jax.solvers.guidance import project_step, safe_norm, step_info
+from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+
+_DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
+
+
+class DPSSteps(NamedTuple):
+    """Constants of the reverse steps, high noise first; (T,) float32 computed in float64."""
+
+    index: np.ndarray
+    time: np.ndarray
+    sqrt_recip: np.ndarray
+    sqrt_recipm1: np.ndarray
+    mean_x0: np.ndarray
+    mean_x: np.ndarray
+    log_beta: np.ndarray
+    log_beta_tilde: np.ndarray
+
+
+def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) -> DPSSteps:
+    """The constants for the network times ``times`` (ascending; default: all of the schedule).
+
+    A subsequence gets the betas 1 - alpha_bar_i / alpha_bar_{i-1} of its own chain.
+    """
+    betas = linear_betas() if betas is None else np.asarray(betas, np.float64)
+    times = np.arange(len(betas)) if times is None else np.asarray(times)
+    alpha_bar = np.cumprod(1 - betas)[times]
+    previous = np.append(1.0, alpha_bar[:-1])
+    betas = 1 - alpha_bar / previous
+    variance = betas * (1 - previous) / (1 - alpha_bar)
+    constants = DPSSteps(
+        index=np.arange(len(times))[::-1],
+        time=times,
+        sqrt_recip=np.sqrt(1 / alpha_bar),
+        sqrt_recipm1=np.sqrt(1 / alpha_bar - 1),
+        mean_x0=betas * np.sqrt(previous) / (1 - alpha_bar),
+        mean_x=(1 - previous) * np.sqrt(1 - betas) / (1 - alpha_bar),
+        log_beta=np.log(betas),
+        log_beta_tilde=np.log(np.append(variance[1], variance[1:])),
+    )
+    return DPSSteps(*(a[::-1].astype(a.dtype if a.dtype.kind == "i" else np.float32) for a in constants))
+
+
+def dps(
+    prior: Prior,
+    problem: Problem,
+    projection: Projection | None = None,
+    *,
+    scale: Array | float = 0.3,
+    steps: DPSSteps | None = None,
+    poisson: bool = False,
+) -> Solver:
+    """DPS as a `Solver`; the state is x_t (h, w, c).
+
+    Args:
+      prior: noise predictor; without variance values the posterior variance is used.
+      problem: measurement to explain.
+      projection: None for plain DPS.
+      scale: guidance step size s of the reference (`settings.DPS_SCALE`).
+      steps: `dps_steps(...)`; default 1000 steps of ADM's linear schedule.
+      poisson: divide the residual norm by |y|, entry by entry, and average (reference's Poisson term).
+    """
+    steps = dps_steps() if steps is None else steps
+
+    def guided(x: Array, at: DPSSteps):
+        eps, v = predict(prior, x, at.time)
+        x0 = clip_unit(at.sqrt_recip * x - at.sqrt_recipm1 * eps)
+        norm = safe_norm(problem.y - problem.operator.forward(x0))
+        loss = jnp.mean(norm / jnp.abs(problem.y)) if poisson else norm
+        return loss, (norm, x0, v)
+
+    def step(draw: Draw, x: Array, at: DPSSteps) -> tuple[Array, Info]:
+        (_, (norm, x0, v)), gradient = jax.value_and_grad(guided, has_aux=True)(x, at)
+        noise = draw(_DRAWS * at.index, x.shape)
+        std = jnp.exp(0.5 * log_variance(v, at.log_beta, at.log_beta_tilde))
+        ancestral = at.mean_x0 * x0 + at.mean_x * x + jnp.where(at.time > 0, std, 0.0) * noise
+        gradient, rank, kept = project_step(projection, draw, at.index, x, gradient)
+        x = ancestral - scale * gradient
+        return x, step_info(norm, rank, kept, x)
+
+    return Solver(init=lambda noise: noise, step=step, steps=steps, image=lambda x: x)

@@ -1,0 +1,56 @@
+"""The pieces that every guided solver shares: misfit, norms, one projected gradient."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dsg_jax.projection import decomposed, project, subspace
+from dsg_jax.types import Draw, Info, Problem, Projection
+
+
+def safe_norm(x: Array) -> Array:
+    """Euclidean norm over all entries, with gradient 0 at x = 0."""
+    square = jnp.sum(x * x)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def misfit(problem: Problem, x: Array) -> Array:
+    """||y - A(x)||."""
+    return safe_norm(problem.y - problem.operator.forward(x))
+
+
+def full_rank(shape: tuple[int, ...]) -> Array:
+    """The rank that a solver without a projection reports: min(h, w) for every channel."""
+    return jnp.full(shape[-1], min(shape[:2]))
+
+
+def kept_share(projected: Array, gradient: Array) -> Array:
+    """||P(G)|| / ||G||, 1 where the gradient vanishes."""
+    whole = safe_norm(gradient)
+    return jnp.where(whole > 0, safe_norm(projected) / jnp.where(whole > 0, whole, 1.0), 1.0)
+
+
+def project_step(
+    projection: Projection | None, draw: Draw, index: Array, state: Array, gradient: Array
+) -> tuple[Array, Array, Array]:
+    """Project the gradient of outer step ``index``: (P(G), ranks, ||P(G)|| / ||G||).
+
+    Steps that are no multiple of the period keep the raw gradient and skip the decomposition.
+    """
+    full = full_rank(state.shape)
+    if projection is None:
+        return gradient, full, jnp.ones(())
+
+    def projected():
+        matrix = decomposed(projection, draw, index, state, gradient)
+        space = subspace(projection, matrix)
+        return project(space, gradient), space.rank.astype(full.dtype)
+
+    due = index % projection.period == 0
+    result, rank = jax.lax.cond(due, projected, lambda: (gradient, full))
+    return result, rank, kept_share(result, gradient)
+
+
+def step_info(misfit: Array, rank: Array, kept: Array, state: Array) -> Info:
+    """Collect what one step did."""
+    return Info(misfit, rank, kept, jnp.all(jnp.isfinite(state)))
