@@ -21,7 +21,6 @@ from dsg_jax.networks.layers import (
     upsample_nearest,
 )
 
-
 _ZEROS = nn.initializers.zeros  # the last layer of every residual branch starts at zero
 
 
@@ -30,8 +29,9 @@ class ADMConfig(NamedTuple):
 
     ``attention_factors`` are downsampling factors (16 = the 16x16 maps of a 256 px image).
     ``num_head_channels`` = -1 uses ``num_heads`` instead. Without ``resblock_updown`` the maps are
-    resampled by one strided or one upsampled convolution, at half the cost of a block. The last three fields are ours, for small
-    priors: a pixel-unshuffle stem, another group count, and a network without the middle attention.
+    resampled by one strided or one upsampled convolution, at half the cost of a block. The last
+    three fields are ours, for small priors: a pixel-unshuffle stem, another group count, and a
+    network without the middle attention.
     """
 
     model_channels: int = 128
@@ -113,6 +113,11 @@ class AttentionBlock(nn.Module):
         b, height, width, c = x.shape
         given = self.config.num_head_channels
         heads = self.config.num_heads if given == -1 else c // given
+        if c % (heads if given == -1 else given):
+            raise ValueError(
+                f"{c} channels cannot be split into heads with num_heads={self.config.num_heads} "
+                f"and num_head_channels={given}; choose a divisor of {c}"
+            )
         tokens = GroupNorm(self.config.norm_groups, name="norm")(x).reshape(b, -1, c)
         qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(tokens)
         if self.config.new_attention_order:
@@ -141,6 +146,11 @@ class ADMUNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, t: Array) -> Array:
         config, dtype = self.config, self.dtype
+        if x.shape[1] % config.size_multiple or x.shape[2] % config.size_multiple:
+            raise ValueError(
+                f"image of {x.shape[1]}x{x.shape[2]} pixels; this network needs multiples of "
+                f"{config.size_multiple}, so pad or crop it"
+            )
         width = config.model_channels
         emb = timestep_embedding(t, width).astype(dtype)
         emb = nn.silu(nn.Dense(4 * width, dtype=dtype, name="time_embed.0")(emb))

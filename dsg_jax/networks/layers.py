@@ -27,7 +27,8 @@ def _stride1_conv_fwd(x, kernel, padding):
 def _stride1_conv_bwd(padding, residuals, g):
     x, kernel = residuals
     mirrored = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    full = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(kernel.shape, padding, strict=False))
+    sides = zip(kernel.shape[:2], padding, strict=True)
+    full = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in sides)
     dx = lax.conv_general_dilated(g, mirrored, (1, 1), full, dimension_numbers=_NHWC)
     plain = partial(lax.conv_general_dilated, window_strides=(1, 1), padding=padding)
     _, kernel_vjp = jax.vjp(lambda w: plain(x, w, dimension_numbers=_NHWC), kernel)
@@ -43,10 +44,11 @@ def conv_general_dilated(x, kernel, window_strides, padding, **kwargs) -> Array:
     XLA:CPU runs the transposed convolution of a stride-1 input gradient 3-6x slower inside
     `lax.scan` than outside (jax issue 12868). Writing that gradient as a plain convolution of the
     cotangent with the mirrored kernel avoids it; the numbers agree to float32 rounding. Other
-    backends, strides and dilations go to XLA unchanged. Reverse mode only on the CPU.
+    backends, strides, layouts, dilations and groups go to XLA unchanged. Reverse mode only on the
+    CPU.
     """
     plain = all(s == 1 for s in window_strides) and not isinstance(padding, str)
-    if plain and jax.default_backend() == "cpu":
+    if plain and kwargs == {"dimension_numbers": _NHWC} and jax.default_backend() == "cpu":
         return _stride1_conv(x, kernel, tuple(map(tuple, padding)))
     return lax.conv_general_dilated(x, kernel, window_strides, padding, **kwargs)
 
@@ -84,6 +86,11 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if x.shape[-1] % self.groups:
+            raise ValueError(
+                f"{x.shape[-1]} channels cannot be split into {self.groups} groups; use channel "
+                "counts that are multiples of the group count"
+            )
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         centred = x.astype(jnp.float32)

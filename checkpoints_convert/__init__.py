@@ -1,0 +1,1 @@
+"""Published PyTorch checkpoints as Flax parameters, read without PyTorch."""
