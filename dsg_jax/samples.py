@@ -1,0 +1,32 @@
+"""The sample images that ship with the package, none of which the bundled priors were trained on.
+
+Origins and licences: ``bundled/samples/LICENCES.md``.
+"""
+
+from importlib.resources import files
+
+import numpy as np
+from PIL import Image
+
+SAMPLES = {"emoji": 64, "photo": 256}
+"""Set of samples -> side of its square images in pixels."""
+
+
+def sample_images(name: str, count: int | None = None) -> tuple[list[str], np.ndarray]:
+    """The first ``count`` images of a set (all by default), in the order of their names.
+
+    Returns:
+      names, and the images as float32 (n, h, w, 3) in [-1, 1].
+    """
+    if name not in SAMPLES:
+        raise ValueError(f"no samples named {name!r}: choose from {', '.join(SAMPLES)}")
+    folder = files("dsg_jax") / "bundled" / "samples" / name
+    found = sorted((f for f in folder.iterdir() if f.name.endswith(".png")), key=lambda f: f.name)
+    if count is not None and not 1 <= count <= len(found):
+        raise ValueError(f"count={count}: the set {name!r} has 1 to {len(found)} images")
+    chosen = found[:count]
+    pixels = []
+    for file in chosen:
+        with file.open("rb") as stream:
+            pixels.append(np.asarray(Image.open(stream).convert("RGB"), np.float32))
+    return [file.name.removesuffix(".png") for file in chosen], np.stack(pixels) / 127.5 - 1
