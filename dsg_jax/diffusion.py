@@ -56,3 +56,9 @@ def denoise(prior: Prior, x: Array, sigma: Array) -> Array:
 def score(prior: Prior, x: Array, sigma: Array) -> Array:
     """The score of the noisy marginal, (denoise(x) - x) / sigma^2."""
     return (denoise(prior, x, sigma) - x) / sigma**2
+
+
+def continuous_alpha_bar(t: Array) -> Array:
+    """1 / (1 + sigma^2) at the network time t: the inverse of `time_of_sigma`."""
+    u = t / 999
+    return jnp.exp(-(_BETA_MIN * u + _BETA_D * u**2 / 2))

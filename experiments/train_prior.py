@@ -1,4 +1,4 @@
-"""Train a pixel prior on real images: noise prediction, EMA, resumable after a kill.
+"""Train a pixel prior on real images: velocity prediction, EMA, resumable after a kill.
 
     python -m experiments train-prior emoji --source FOLDER --out runs/emoji
 
@@ -20,8 +20,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from dsg_jax.diffusion import time_of_sigma
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
-from dsg_jax.schedule import linear_betas
 from experiments.training_images import SOURCES
 
 _SMALL = ADMConfig(
@@ -38,7 +38,7 @@ CONFIGS = {
     "emoji": _SMALL,
     "photo": _SMALL._replace(attention_factors=(), middle_attention=False),
 }
-HELD_OUT_TIMES = (20, 60, 100, 300, 600, 900)
+HELD_OUT_SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0)
 
 
 class TrainState(NamedTuple):
@@ -50,30 +50,39 @@ class TrainState(NamedTuple):
     moments: optax.OptState
 
 
-def denoising_loss(params, network, alpha_bar, x0, key, t=None) -> jax.Array:
-    """Mean squared error of the predicted noise (Ho et al. 2020), low noise drawn more often."""
-    key_t, key_noise = jax.random.split(key)
-    if t is None:
-        u = jax.random.uniform(key_t, x0.shape[:1])
-        t = jnp.floor(len(alpha_bar) * u**1.5).astype(jnp.int32)
-    a = alpha_bar[t][:, None, None, None]
-    noise = jax.random.normal(key_noise, x0.shape)
-    predicted = network.apply(params, jnp.sqrt(a) * x0 + jnp.sqrt(1 - a) * noise, t)
-    return jnp.mean((predicted - noise) ** 2)
+def noised(x0: jax.Array, sigma: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The variance-preserving state at noise level sigma, and the velocity to predict there.
+
+    x = c x0 + s n and v = c n - s x0 with c = 1 / sqrt(1 + sigma^2), s = sigma c (Salimans & Ho
+    2022). Unlike the noise, v stays of unit size at every sigma, so that x0_hat = c x - s v is as
+    good at sigma 100 as the network is.
+    """
+    c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
+    s = sigma[:, None, None, None] * c
+    return c * x0 + s * noise, c * noise - s * x0
+
+
+def velocity_loss(params, network, x0, key) -> jax.Array:
+    """Mean squared error of the predicted velocity, log-normal noise levels (Karras et al. 2022)."""
+    key_sigma, key_noise = jax.random.split(key)
+    log_sigma = -0.7 + 1.6 * jax.random.normal(key_sigma, x0.shape[:1])
+    sigma = jnp.exp(jnp.clip(log_sigma, jnp.log(0.005), jnp.log(120.0)))
+    x, v = noised(x0, sigma, jax.random.normal(key_noise, x0.shape))
+    return jnp.mean((network.apply(params, x, time_of_sigma(sigma)) - v) ** 2)
 
 
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam with warm-up, cosine decay and a clipped global norm."""
-    warmup = min(300, steps // 10)
+    warmup = min(50, steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, 0.02 * learning_rate)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
 @partial(jax.jit, static_argnames=("network", "optimizer"), donate_argnums=0)
-def train_step(state: TrainState, x0, key, alpha_bar, *, network, optimizer):
+def train_step(state: TrainState, x0, key, *, network, optimizer):
     """One optimiser step on a batch; returns the new state and the loss."""
     key = jax.random.fold_in(key, state.step)
-    loss, grads = jax.value_and_grad(denoising_loss)(state.params, network, alpha_bar, x0, key)
+    loss, grads = jax.value_and_grad(velocity_loss)(state.params, network, x0, key)
     updates, moments = optimizer.update(grads, state.moments)
     params = optax.apply_updates(state.params, updates)
     decay = jnp.minimum(0.999, (1 + state.step) / (10 + state.step))
@@ -81,15 +90,21 @@ def train_step(state: TrainState, x0, key, alpha_bar, *, network, optimizer):
     return TrainState(state.step + 1, params, ema, moments), loss
 
 
-_jitted_loss = jax.jit(denoising_loss, static_argnums=1)
+@partial(jax.jit, static_argnames="network")
+def _denoising_error(params, x0, sigma, *, network) -> jax.Array:
+    noise = jax.random.normal(jax.random.key(1), x0.shape)
+    sigma = jnp.full(len(x0), sigma)
+    x, _ = noised(x0, sigma, noise)
+    c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
+    s = sigma[:, None, None, None] * c
+    x0_hat = c * x - s * network.apply(params, x, time_of_sigma(sigma))
+    return jnp.mean((x0_hat - x0) ** 2)
 
 
-def held_out_errors(params, network, alpha_bar, images: np.ndarray) -> dict[int, float]:
-    """Noise-prediction error on held-out images, one number per diffusion time."""
-    loss = _jitted_loss
-    times = {t: jnp.full(len(images), t) for t in HELD_OUT_TIMES}
-    key = jax.random.key(1)
-    return {t: float(loss(params, network, alpha_bar, images, key, ts)) for t, ts in times.items()}
+def held_out_errors(params, network, images: np.ndarray) -> dict[float, float]:
+    """Mean squared error of x0_hat on held-out images, one number per noise level."""
+    error = partial(_denoising_error, params, images, network=network)
+    return {sigma: float(error(jnp.float32(sigma))) for sigma in HELD_OUT_SIGMAS}
 
 
 def train(
@@ -99,8 +114,8 @@ def train(
     *,
     size: int = 64,
     steps: int = 5000,
-    batch_size: int = 32,
-    learning_rate: float = 6e-4,
+    batch_size: int = 16,
+    learning_rate: float = 5e-4,
     save_every: int = 100,
     seed: int = 0,
 ) -> None:
@@ -112,7 +127,6 @@ def train(
 
     network = ADMUNet(CONFIGS[name])
     optimizer = make_optimizer(learning_rate, steps)
-    alpha_bar = jnp.asarray(np.cumprod(1 - linear_betas()), jnp.float32)
     example = jnp.zeros((1, size, size, 3)), jnp.zeros((1,))
     params = jax.jit(network.init)(jax.random.key(seed), *example)
     ema = jax.tree.map(jnp.copy, params)
@@ -130,7 +144,7 @@ def train(
         losses, started = [], time.perf_counter()
         for step in progress:
             x0 = jax.device_put(draw(step, batch_size), over_batch)
-            state, loss = step_fn(state, x0, jax.random.key(seed), alpha_bar)
+            state, loss = step_fn(state, x0, jax.random.key(seed))
             losses.append(loss)
             if (step + 1) % save_every and step + 1 < steps:
                 continue
@@ -140,7 +154,7 @@ def train(
                 "step": step + 1,
                 "loss": float(np.mean(jax.device_get(losses))),
                 "images_per_second": round(len(losses) * batch_size / seconds, 1),
-                "held_out": held_out_errors(state.ema, network, alpha_bar, validation),
+                "held_out": held_out_errors(state.ema, network, validation),
             }
             with open(out / "log.jsonl", "a") as log:
                 log.write(json.dumps(record) + "\n")

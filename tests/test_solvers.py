@@ -1,0 +1,124 @@
+"""DPS and DAPS against whole trajectories of the reference code, replayed draw by draw."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_case import GOLDEN, assert_close, hwc, load, pattern_draw, tiny_prior
+
+from dsg_jax.operators import blur, inpainting, super_resolution
+from dsg_jax.sample import run
+from dsg_jax.schedule import daps_annealing, daps_ode_grid, linear_betas
+from dsg_jax.solvers.daps import daps, daps_steps, ode
+from dsg_jax.solvers.dps import dps, dps_steps
+from dsg_jax.types import Problem, Projection
+
+TRAJECTORIES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("*.json"))
+DPS_CASES = [c for c in TRAJECTORIES if c.startswith("dps") and "adm" not in c]
+DAPS_CASES = [c for c in TRAJECTORIES if c.startswith("daps")]
+RULE = {"official_flat": "official", "per_channel": "per_channel"}
+
+prior = lru_cache(tiny_prior)
+
+
+def problem_of(config: dict, arrays: dict) -> Problem:
+    y = jnp.asarray(hwc(arrays["y"]))
+    shape = hwc(arrays["x_init"]).shape
+    name = config["operator"]["name"]
+    if name == "blur":
+        operator = blur(shape, arrays["kernel"])
+    elif name == "inpainting":
+        operator = inpainting(arrays["mask"].reshape(shape[:2]))
+    else:
+        operator = super_resolution(shape, config["operator"]["scale_factor"])
+    return Problem(operator, y, config["sigma"])
+
+
+def projection_of(config: dict) -> Projection | None:
+    chosen = config.get("projection")
+    return chosen and Projection(chosen["tau"], rule=RULE[chosen["rank_rule"]])
+
+
+def replay(solver, arrays: dict):
+    """Every state and info, with the golden noise pattern in place of random draws."""
+    record = lambda state, info: (state, info)
+    start = jnp.asarray(hwc(arrays["x_init"]))
+    last, (states, info) = jax.jit(
+        lambda x: run(pattern_draw, solver, x, record=record)
+    )(start)
+    return np.asarray(solver.image(last)), np.asarray(states), jax.tree.map(np.asarray, info)
+
+
+def check(case: str, manifest: dict, arrays: dict, last, states, info) -> None:
+    assert_close("states", states, hwc(arrays["states"]), manifest)
+    assert_close("final", last, hwc(arrays["final"]), manifest)
+    assert info.finite.all()
+    if "ranks" in arrays:
+        full = last.shape[0]
+        assert np.array_equal(info.rank, np.minimum(arrays["ranks"], full)), case
+        assert ((info.kept > 0) & (info.kept <= 1 + 1e-5)).all()
+    else:
+        assert (info.kept == 1).all()
+
+
+@pytest.mark.parametrize("case", DPS_CASES)
+def test_dps_trajectory(case):
+    manifest, arrays = load(f"trajectories/{case}")
+    config = manifest["config"]
+    steps = dps_steps(times=config["timestep_map"])
+    solver = dps(
+        prior(),
+        problem_of(config, arrays),
+        projection_of(config),
+        scale=config["scale"],
+        steps=steps,
+    )
+    last, states, info = replay(solver, arrays)
+    check(case, manifest, arrays, last, states, info)
+    assert_close("norms", info.misfit, arrays["norms"], manifest)
+
+
+@pytest.mark.parametrize("case", DAPS_CASES)
+def test_daps_trajectory(case):
+    manifest, arrays = load(f"trajectories/{case}")
+    config = manifest["config"]
+    inner = config["inner"]
+    steps = daps_steps(
+        variant=config["variant"],
+        levels=config["annealing"]["num_steps"],
+        ode_steps=config["ode"]["num_steps"],
+        lr=inner["lr"],
+        lr_min_ratio=inner["lr_min_ratio"],
+    )
+    assert_close("lr", steps.lr, arrays["lr"], manifest)
+    hmc = {"inner": "hmc", "momentum": inner["momentum"]} if inner.get("mc_algo") == "hmc" else {}
+    solver = daps(
+        prior(),
+        problem_of(config, arrays),
+        projection_of(config),
+        steps=steps,
+        variant=config["variant"],
+        inner_steps=inner["num_steps"],
+        tau_y=inner["tau"],
+        **hmc,
+    )
+    check(case, manifest, arrays, *replay(solver, arrays))
+    for level, expected in enumerate(hwc(arrays["x0hat_0_1"])):
+        x = hwc(arrays["x_init"]) if level == 0 else hwc(arrays["states"])[0]
+        at = jax.tree.map(lambda a, i=level: jnp.asarray(a[i]), steps)
+        value = ode(prior(), jnp.asarray(x), at)
+        assert np.max(np.abs(value - expected)) <= manifest["tolerance"]["atol"]["x0hat_0_1"]
+
+
+@pytest.mark.parametrize("variant", ["legacy", "main"])
+def test_daps_schedule(variant):
+    manifest, arrays = load(f"schedules/daps_{variant}")
+    for group in ("pixel", "latent") if variant == "main" else ("pixel",):
+        config = manifest["config"][group]
+        levels, high, low = config["annealing"]
+        sigma = daps_annealing(variant, levels, high, low)
+        np.testing.assert_allclose(sigma, arrays[f"{group}_sigma"], rtol=1e-6)
+        grid = daps_ode_grid(variant, sigma[:-1], *config["ode"])
+        np.testing.assert_allclose(grid, arrays[f"{group}_ode_grid"], rtol=2e-6)
