@@ -68,6 +68,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, emb: Array) -> Array:
+        """Maps (b, h, w, c) and the embedded times (b, e) -> (b, h', w', features)."""
         groups, dtype = self.config.norm_groups, self.dtype
         h = nn.silu(GroupNorm(groups, name="in_layers.0")(x)).astype(dtype)
         if self.resample != "none":
@@ -93,6 +94,7 @@ class Resample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, emb: Array) -> Array:
+        """Maps (b, h, w, c) and the embedded times (b, e) -> half or double the size."""
         if self.config.resblock_updown:
             block = ResBlock(x.shape[-1], self.config, self.dtype, resample=self.direction)
             nn.share_scope(self, block)
@@ -110,6 +112,7 @@ class AttentionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """(b, h, w, c) -> same shape; the input is added to the attended values."""
         b, height, width, c = x.shape
         given = self.config.num_head_channels
         heads = self.config.num_heads if given == -1 else c // given
@@ -145,6 +148,7 @@ class ADMUNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, t: Array) -> Array:
+        """See the class; height and width must be multiples of ``config.size_multiple``."""
         config, dtype = self.config, self.dtype
         if x.shape[1] % config.size_multiple or x.shape[2] % config.size_multiple:
             raise ValueError(

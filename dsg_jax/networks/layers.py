@@ -64,6 +64,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """(b, h, w, c) -> (b, h', w', features), computed in ``dtype``."""
         pad = self.size // 2
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -86,6 +87,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """(b, h, w, c) of any floating type -> float32 of the same shape."""
         if x.shape[-1] % self.groups:
             raise ValueError(
                 f"{x.shape[-1]} channels cannot be split into {self.groups} groups; use channel "
