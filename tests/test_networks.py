@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_case import GOLDEN, assert_close, load, relative
 
 from checkpoints_convert.rename import adm_params, to_flax, torch_key
 from checkpoints_convert.torch_zip import read_torch_zip
@@ -21,6 +20,7 @@ from dsg_jax.networks.adm import (
     ADMUNet,
     AttentionBlock,
 )
+from golden_case import GOLDEN, assert_close, load, relative
 
 GOLDEN_CONFIGS = {
     "adm_ffhq_like": ADMConfig(32, (1, 1), 1, attention_factors=(2,), num_head_channels=16),

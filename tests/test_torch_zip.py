@@ -10,9 +10,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from golden_case import GOLDEN
 
 from checkpoints_convert.torch_zip import Opaque, read_torch_zip
+from golden_case import GOLDEN
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 SIX = np.arange(6, dtype=np.float32).tobytes()
