@@ -13,7 +13,13 @@ import numpy as np
 from PIL import Image
 
 from dsg_jax.samples import SAMPLES
-from experiments.training_images import emoji_family, emoji_split, load_emoji, load_photo, photo_split
+from experiments.training_images import (
+    emoji_family,
+    emoji_split,
+    load_emoji,
+    load_photo,
+    photo_split,
+)
 
 FOLDER = Path(__file__).parents[1] / "dsg_jax" / "bundled" / "samples"
 

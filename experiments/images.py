@@ -1,0 +1,164 @@
+"""Images in and out: files or folders to float32 (h, w, c) in [-1, 1], and back to PNG."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dsg_jax.samples import sample_images
+from experiments.records import write_atomically
+
+SSIM_WINDOW = 11
+"""Least side of an image whose SSIM can be computed."""
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+class Picture(NamedTuple):
+    """An image to degrade and restore, or only the name of a measured one."""
+
+    name: str
+    index: int
+    """Selects its random numbers: the place among the samples, or a hash of the file's name."""
+    pixels: np.ndarray | None
+    """(h, w, c) float32 in [-1, 1]; None where no truth exists."""
+
+
+def read_image(path: Path, channels: int = 3) -> np.ndarray:
+    """Decode any format that Pillow knows to float32 (h, w, channels) in [-1, 1].
+
+    The EXIF orientation is applied, transparency is put on white, 16-bit greyscale keeps its depth.
+    """
+    if channels not in _MODES:
+        raise ValueError(f"a prior of {channels} channels restores no image file: use 1 or 3")
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow reports a damaged file by any of these.
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+    if picture.mode == "F":
+        raise ValueError(f"{path} holds floating-point pixels: save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        grey = np.asarray(picture, np.float32)[..., None] / 65535
+        return np.repeat(grey, channels, axis=2) * 2 - 1
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    pixels = np.asarray(picture.convert(_MODES[channels]), np.float32)
+    return pixels.reshape(*pixels.shape[:2], channels) / 127.5 - 1
+
+
+def crop_and_resize(x: np.ndarray, size: int) -> np.ndarray:
+    """The central square, resized to ``size`` pixels by Lanczos and clipped to [-1, 1]."""
+    side = min(x.shape[:2])
+    top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
+    square = x[top : top + side, left : left + side]
+    if side == size:
+        return square
+    planes = [
+        Image.fromarray(plane).resize((size, size), Image.Resampling.LANCZOS)
+        for plane in np.moveaxis(square, -1, 0)
+    ]
+    return np.clip(np.stack([np.asarray(p) for p in planes], axis=-1), -1, 1)
+
+
+def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
+    """The files named, and for every folder its image files (or suffixes ``also``) by name."""
+    known = {*Image.registered_extensions(), *also}
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist: give an image file or a folder")
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        images = [file for file in files if file == path or file.suffix.lower() in known]
+        if not images:
+            raise FileNotFoundError(f"the folder {path} holds no image")
+        found += images
+    stems = [file.stem for file in found]
+    twice = next((file for file in found if stems.count(file.stem) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two images are called {twice.stem!r}: rename one of them")
+    return found
+
+
+def name_index(name: str) -> int:
+    """A stable 31-bit number of a file name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+
+def load_pictures(
+    paths: list[Path], *, fit: str, size: int, multiple: int, channels: int, count: int | None
+) -> list[Picture]:
+    """Read the user's images.
+
+    Args:
+      paths: files or folders.
+      fit: "crop" brings the central square to ``size``, "none" keeps every image as it is.
+      size: side of the square, pixels.
+      multiple: both sides must be divisible by this for the prior's network.
+      channels: 1 or 3.
+      count: only the first ``count`` files.
+    """
+    pictures = []
+    for file in image_files(paths)[:count]:
+        x = read_image(file, channels)
+        x = crop_and_resize(x, size) if fit == "crop" else x
+        check_sides(x.shape, multiple, str(file))
+        pictures.append(Picture(file.stem, name_index(file.name), x))
+    return pictures
+
+
+def check_sides(shape: tuple[int, ...], multiple: int, name: str) -> None:
+    """Raise ValueError unless the prior's network and SSIM's window take this shape."""
+    height, width = shape[:2]
+    if min(height, width) < SSIM_WINDOW:
+        raise ValueError(f"{name} is {height} x {width}: give at least {SSIM_WINDOW} pixels")
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"{name} is {height} x {width}, but the prior needs sides divisible by {multiple}: "
+            "crop it, or choose another --size or --fit crop"
+        )
+
+
+def sample_pictures(
+    name: str, *, size: int, multiple: int, channels: int, count: int | None
+) -> list[Picture]:
+    """The bundled samples, resized if ``size`` differs from theirs."""
+    names, images = sample_images(name, count)
+    check_sides((size, size), multiple, f"--size {size}")
+    if channels == 1:
+        images = images.mean(axis=3, keepdims=True, dtype=np.float32)
+    images = [crop_and_resize(image, size) for image in images]
+    return [Picture(*entry) for entry in zip(names, range(len(names)), images, strict=True)]
+
+
+def to_bytes(x: np.ndarray) -> np.ndarray:
+    """[-1, 1] -> uint8; what is not finite becomes black."""
+    x = np.nan_to_num(np.asarray(x, np.float32), nan=-1.0, posinf=1.0, neginf=-1.0)
+    return np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def from_bytes(pixels: np.ndarray) -> np.ndarray:
+    """uint8 -> float32 in [-1, 1]."""
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+def png(x: np.ndarray) -> bytes:
+    """A PNG file of an image (h, w, c) in [-1, 1], c = 1 or 3."""
+    pixels = to_bytes(x)
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def save_png(path: Path, x: np.ndarray) -> str:
+    """Write an image in one piece; returns the SHA-256 of the file."""
+    content = png(x)
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
