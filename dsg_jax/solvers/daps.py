@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.stats import norm as standard_normal
 
 from dsg_jax.diffusion import denoise, score
-from dsg_jax.projection import decomposed, project, subspace
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.guidance import full_rank, kept_share, misfit, safe_norm, step_info
+from dsg_jax.solvers.guidance import misfit, step_info
+from dsg_jax.solvers.inner import Level, guided_chain, metropolis
 from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 
 _SCORE_MIN_SIGMA = 0.01
@@ -104,7 +103,7 @@ def daps(
         raise ValueError(f"inner={inner!r}, prior_score={prior_score!r}: choose {options}")
     if inner == "mh" and projection is not None:
         raise ValueError("inner='mh' follows no gradient: use projection=None, langevin or hmc")
-    draws_per_level = {"langevin": inner_steps, "hmc": 1 + inner_steps, "mh": 2 * inner_steps}[inner] + 1
+    draws = {"langevin": inner_steps, "hmc": 1 + inner_steps, "mh": 2 * inner_steps}[inner] + 1
     weight = 0.5 if variant == "legacy" else 1.0
 
     def likelihood(x: Array) -> Array:
@@ -112,33 +111,25 @@ def daps(
         return weight * jnp.sum(residual * residual) / tau_y**2
 
     def step(draw: Draw, x: Array, at: DAPSSteps) -> tuple[Array, Info]:
-        first = at.index * draws_per_level
-        x0_hat = ode(prior, x, at)
-        level = Level(x, x0_hat, at.sigma, at.lr, first)
+        level = Level(x, ode(prior, x, at), at.sigma, at.lr, at.index * draws)
         if inner == "mh":
             x_y, rank, kept = metropolis(problem, level, draw, inner_steps, tau_y)
         else:
             pull = _prior_pull(prior, prior_score, level)
-            gradient = lambda x: jax.grad(likelihood)(x) - pull(x)  # noqa: E731
-            friction = momentum if inner == "hmc" else None
             x_y, rank, kept = guided_chain(
-                gradient, projection, level, draw, inner_steps, friction
+                lambda x: jax.grad(likelihood)(x) - pull(x),
+                projection,
+                level,
+                draw,
+                inner_steps,
+                momentum if inner == "hmc" else None,
             )
-        x = x_y + at.sigma_next * draw(first + draws_per_level - 1, x.shape)
+        x = x_y + at.sigma_next * draw(level.first_draw + draws - 1, x.shape)
         return x, step_info(misfit(problem, x_y), rank, kept, x)
 
-    init = lambda noise: steps.sigma[0] * noise  # noqa: E731
-    return Solver(init=init, step=step, steps=steps, image=lambda x: x)
-
-
-class Level(NamedTuple):
-    """What an inner sampler knows about its annealing level."""
-
-    x: Array
-    x0_hat: Array
-    sigma: Array
-    lr: Array
-    first_draw: Array
+    return Solver(
+        init=lambda noise: steps.sigma[0] * noise, step=step, steps=steps, image=lambda x: x
+    )
 
 
 def ode(prior: Prior, x: Array, at: DAPSSteps) -> Array:
@@ -156,68 +147,9 @@ def _prior_pull(prior: Prior, prior_score: str, level: Level):
     if prior_score == "gaussian":
         return lambda x: (level.x0_hat - x) / level.sigma**2
     if prior_score == "exact":
-        bridge = lambda x: (level.x - x) / level.sigma**2  # noqa: E731
-        return lambda x: bridge(x) + score(prior, x, jnp.float32(_SCORE_MIN_SIGMA))
+        smallest = jnp.float32(_SCORE_MIN_SIGMA)
+        return lambda x: (level.x - x) / level.sigma**2 + score(prior, x, smallest)
     at_t = prior_score == "score-t"
     x, sigma = (level.x, level.sigma) if at_t else (level.x0_hat, jnp.float32(_SCORE_MIN_SIGMA))
     fixed = score(prior, x, sigma)
     return lambda x: (level.x - x) / level.sigma**2 + fixed
-
-
-def guided_chain(gradient, projection, level: Level, draw: Draw, count: int, friction):
-    """Langevin, or HMC with the given momentum, along projected gradients: (x_y, ranks, kept)."""
-    shape = level.x0_hat.shape
-    shared = projection is not None and projection.source != "gradient"
-    step_number = level.first_draw
-    space = (
-        subspace(projection, decomposed(projection, draw, step_number, level.x0_hat, None))
-        if shared
-        else None
-    )
-
-    def guide(i, x):
-        g = gradient(x)
-        if projection is None:
-            return g, full_rank(shape), jnp.ones(())
-        used = space if shared else subspace(projection, g)
-        projected = jnp.where(i % projection.period == 0, project(used, g), g)
-        return projected, used.rank.astype(jnp.int32), kept_share(projected, g)
-
-    def langevin(x, v, g, noise):
-        return x - level.lr * g + jnp.sqrt(2 * level.lr) * noise, v
-
-    def hmc(x, v, g, noise):
-        v = friction * v - jnp.sqrt(level.lr) * g + jnp.sqrt(2 * (1 - friction)) * noise
-        return x + jnp.sqrt(level.lr) * v, v
-
-    move, offset = (langevin, 0) if friction is None else (hmc, 1)
-    v = jnp.zeros(shape) if friction is None else draw(level.first_draw, shape)
-
-    def body(carry, i):
-        g, rank, kept = guide(i, carry[0])
-        noise = draw(level.first_draw + offset + i, shape)
-        return move(*carry, g, noise), (rank, kept)
-
-    (x, _), (ranks, kept) = jax.lax.scan(body, (level.x0_hat, v), jnp.arange(count))
-    return x, ranks[-1], jnp.mean(kept)
-
-
-def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):
-    """Random-walk Metropolis-Hastings with steps of sqrt(lr): (x_y, full ranks, 1)."""
-
-    def log_density(x):
-        fit = misfit(problem, x) ** 2 / (2 * tau_y**2)
-        return -fit - safe_norm(x - level.x0_hat) ** 2 / (2 * level.sigma**2)
-
-    def body(carry, i):
-        x, density = carry
-        k = level.first_draw + 2 * i
-        proposal = x + jnp.sqrt(level.lr) * draw(k, x.shape)
-        proposed = log_density(proposal)
-        accept = standard_normal.logcdf(draw(k + 1, ())) < proposed - density
-        x, density = jnp.where(accept, proposal, x), jnp.where(accept, proposed, density)
-        return (x, density), None
-
-    start = (level.x0_hat, log_density(level.x0_hat))
-    (x, _), _ = jax.lax.scan(body, start, jnp.arange(count))
-    return x, full_rank(x.shape), jnp.ones(())

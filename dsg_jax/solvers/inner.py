@@ -1,0 +1,110 @@
+"""DAPS' inner samplers: Langevin and HMC along projected gradients, and Metropolis-Hastings.
+
+All start at x0_hat and target exp(-||A(x) - y||^2 / 2 tau_y^2 - ||x - x0_hat||^2 / 2 sigma^2).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.stats import norm as standard_normal
+
+from dsg_jax.projection import Subspace, decomposed, project, subspace
+from dsg_jax.solvers.guidance import full_rank, kept_share, misfit, safe_norm
+from dsg_jax.types import Draw, Problem, Projection
+
+
+class Level(NamedTuple):
+    """What an inner sampler knows about its annealing level."""
+
+    x: Array
+    x0_hat: Array
+    sigma: Array
+    lr: Array
+    first_draw: Array
+
+
+def langevin(lr: Array) -> Callable:
+    """x <- x - lr g + sqrt(2 lr) noise; the velocity is not used."""
+    return lambda x, v, g, noise: (x - lr * g + jnp.sqrt(2 * lr) * noise, v)
+
+
+def hmc(lr: Array, momentum: Array) -> Callable:
+    """v <- m v - sqrt(lr) g + sqrt(2 (1 - m)) noise; x <- x + sqrt(lr) v."""
+
+    def move(x, v, g, noise):
+        v = momentum * v - jnp.sqrt(lr) * g + jnp.sqrt(2 * (1 - momentum)) * noise
+        return x + jnp.sqrt(lr) * v, v
+
+    return move
+
+
+def guided_chain(
+    gradient: Callable[[Array], Array],
+    projection: Projection | None,
+    level: Level,
+    draw: Draw,
+    count: int,
+    momentum: Array | float | None,
+) -> tuple[Array, Array, Array]:
+    """``count`` steps along P(gradient): (x_y, ranks, mean of ||P(G)|| / ||G||).
+
+    The subspace is computed once from x0_hat, its projectors are formed once. ``momentum`` None is
+    Langevin; HMC draws its first velocity before the step noises.
+    """
+    space = shared_subspace(projection, draw, level)
+    shape = level.x0_hat.shape
+    if momentum is None:
+        move, first, v = langevin(level.lr), level.first_draw, jnp.zeros(shape)
+    else:
+        move, first = hmc(level.lr, momentum), level.first_draw + 1
+        v = draw(level.first_draw, shape)
+
+    def body(carry, i):
+        g, rank, kept = guide(projection, space, i, gradient(carry[0]))
+        return move(*carry, g, draw(first + i, shape)), (rank, kept)
+
+    (x, _), (ranks, kept) = jax.lax.scan(body, (level.x0_hat, v), jnp.arange(count))
+    return x, ranks[-1], jnp.mean(kept)
+
+
+def shared_subspace(projection: Projection | None, draw: Draw, level: Level) -> Subspace | None:
+    """The level's subspace; None where there is none, or where each gradient brings its own."""
+    if projection is None or projection.source == "gradient":
+        return None
+    x0_hat = level.x0_hat
+    return subspace(projection, decomposed(projection, draw, level.first_draw, x0_hat, x0_hat))
+
+
+def guide(
+    projection: Projection | None, space: Subspace | None, i: Array, g: Array
+) -> tuple[Array, Array, Array]:
+    """The gradient to follow in inner step i, its ranks, and ||P(G)|| / ||G||."""
+    if projection is None:
+        return g, full_rank(g.shape), jnp.ones(())
+    space = subspace(projection, g) if space is None else space
+    projected = jnp.where(i % projection.period == 0, project(space, g), g)
+    return projected, space.rank.astype(jnp.int32), kept_share(projected, g)
+
+
+def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):
+    """Random-walk Metropolis-Hastings with steps of sqrt(lr): (x_y, full ranks, 1)."""
+
+    def log_density(x):
+        fit = misfit(problem, x) ** 2 / (2 * tau_y**2)
+        return -fit - safe_norm(x - level.x0_hat) ** 2 / (2 * level.sigma**2)
+
+    def body(carry, i):
+        x, density = carry
+        k = level.first_draw + 2 * i
+        proposal = x + jnp.sqrt(level.lr) * draw(k, x.shape)
+        proposed = log_density(proposal)
+        accept = standard_normal.logcdf(draw(k + 1, ())) < proposed - density
+        x, density = jnp.where(accept, proposal, x), jnp.where(accept, proposed, density)
+        return (x, density), None
+
+    start = (level.x0_hat, log_density(level.x0_hat))
+    (x, _), _ = jax.lax.scan(body, start, jnp.arange(count))
+    return x, full_rank(x.shape), jnp.ones(())
