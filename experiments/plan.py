@@ -111,7 +111,7 @@ def plan(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> Plan:
                     "task": task,
                     "solver": arguments.solver,
                     "projection": described,
-                    "shape": shape,
+                    "shape": list(shape),
                     "sigma": arguments.sigma,
                     "seed": arguments.seed,
                     "prior": identity,
