@@ -33,7 +33,7 @@ class ADMNetwork:
     params: dict
     config: ADMConfig = field(metadata={"static": True})
     parametrisation: str = field(default="eps", metadata={"static": True})
-    """"eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022), and the noise
+    """"eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022) and the noise is
     c v + s x, where c^2 = alpha_bar and s^2 = 1 - alpha_bar at the continuous time."""
     dtype: str = field(default="float32", metadata={"static": True})
 
@@ -49,7 +49,7 @@ class ADMNetwork:
 
 
 def adm_prior(params: dict, config: ADMConfig, **choices) -> Prior:
-    """A prior from ADM parameters and ADM's linear schedule; ``choices`` are `ADMNetwork` fields."""
+    """A prior on ADM's linear schedule; ``choices`` are further fields of `ADMNetwork`."""
     return Prior(ADMNetwork(params, config, **choices), jnp.asarray(linear_betas(), jnp.float32))
 
 
@@ -101,8 +101,11 @@ def save_prior(folder: Path, params: dict, config: ADMConfig, card: dict) -> dic
 
 def config_of(architecture: dict) -> ADMConfig:
     """An `ADMConfig` from its JSON form."""
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in architecture.items()}
-    return ADMConfig(**tuples)
+    unknown = sorted(set(architecture) - set(ADMConfig._fields))
+    if unknown:
+        raise ValueError(f"this program knows no architecture with {', '.join(unknown)}")
+    fields: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in architecture.items()}
+    return ADMConfig(**fields)
 
 
 def init_params(network: ADMUNet) -> dict:

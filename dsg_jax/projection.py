@@ -7,6 +7,7 @@
 Ranks are 0/1 masks on the singular vectors, never slices, so every tau shares one compile.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -80,7 +81,7 @@ def subspace(projection: Projection, state: Array) -> Subspace:
     z = jax.lax.stop_gradient(jnp.moveaxis(state, -1, 0))
     u, s, v = ENGINES[projection.engine](z)
     full = s.shape[1]
-    rank = jnp.minimum(RANK_RULES[projection.rule](s**2, projection.tau), full)
+    rank = jnp.minimum(RANK_RULES[projection.rule](s**2, jnp.asarray(projection.tau)), full)
     keep = (jnp.arange(full) < rank[:, None])[:, None, :]
     u, v = jnp.where(keep, u, 0), jnp.where(keep, v, 0)
     left = None if projection.sides == "right" else u @ u.swapaxes(1, 2)
@@ -132,9 +133,11 @@ def gram_engine(z: Array) -> tuple[Array, Array, Array]:
 ENGINES = {"svd": svd_engine, "gram": gram_engine}
 
 
-def state_projection(tau: float = 0.99, *, rule="official", period: int = 1, **choices) -> Projection:
+def state_projection(
+    tau: float = 0.99, *, rule: str = "official", period: int = 1, **choices: str
+) -> Projection:
     """A checked `Projection`; raises ValueError naming the argument and its allowed values."""
-    allowed = {
+    allowed: dict[str, Iterable[str]] = {
         "rule": RANK_RULES,
         "sides": ("both", "left", "right"),
         "source": ("state", "gradient", "random"),

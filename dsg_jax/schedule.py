@@ -8,7 +8,7 @@ def linear_betas(steps: int = 1000) -> np.ndarray:
     return np.linspace(1e-4, 0.02, steps)
 
 
-def poly7(sigma_max: np.ndarray, sigma_min: float, points: np.ndarray) -> np.ndarray:
+def poly7(sigma_max: np.ndarray | float, sigma_min: float, points: np.ndarray) -> np.ndarray:
     """EDM's grid (Karras et al. 2022, rho = 7): sigma_max at point 0, sigma_min at point 1."""
     high, low = np.asarray(sigma_max) ** (1 / 7), sigma_min ** (1 / 7)
     return (high + points * (low - high)) ** 7
@@ -17,8 +17,8 @@ def poly7(sigma_max: np.ndarray, sigma_min: float, points: np.ndarray) -> np.nda
 def daps_annealing(variant: str, levels: int, sigma_max: float, sigma_min: float) -> np.ndarray:
     """Annealing sigmas of DAPS with the final 0; (levels + 1,) float64.
 
-    ``legacy`` ends its grid at sigma_min and appends 0; ``main`` replaces the grid's last point by 0,
-    so that its last positive level lies above sigma_min.
+    ``legacy`` ends its grid at sigma_min and appends 0; ``main`` replaces the grid's last point by
+    0, so that its last positive level lies above sigma_min.
     """
     points = np.linspace(0, 1, levels if variant == "legacy" else levels + 1)
     sigma = poly7(sigma_max, sigma_min, points)

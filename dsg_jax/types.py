@@ -14,7 +14,10 @@ import jax
 from jax import Array
 
 Draw = Callable[[Array, tuple[int, ...]], Array]
-"""Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, always the same."""
+"""Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time."""
+
+Constants = Any
+"""Numbers computed on the host by numpy in float64; inside a compiled program a jax array."""
 
 
 class Operator(NamedTuple):
@@ -25,7 +28,7 @@ class Operator(NamedTuple):
     adjoint: Callable[[Array], Array] | None = None
     """The exact transpose: <A x, y> = <x, adjoint(y)>."""
     transpose: Callable[[Array], Array] | None = None
-    """What the reference code calls the transpose (identity, or pixel replication); PSLD uses it."""
+    """What the reference code calls so (identity, or pixel replication); PSLD uses it."""
     pseudo_inverse: Callable[[Array], Array] | None = None
     """A+ where a cheap exact one exists (masks, super-resolution)."""
 

@@ -1,0 +1,1 @@
+"""Commands around the library: `python -m experiments --help`."""

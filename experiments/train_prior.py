@@ -1,6 +1,6 @@
 """Train a pixel prior on real images: velocity prediction, EMA, resumable after a kill.
 
-    python -m experiments train-prior emoji --source FOLDER --out runs/emoji
+python -m experiments train-prior emoji --source FOLDER --out runs/emoji
 
 Written for any number of devices (the batch is split over them, parameters are replicated). Batch
 n and its noise are functions of the seed and n, so a resumed run continues as if never stopped.
@@ -63,7 +63,7 @@ def noised(x0: jax.Array, sigma: jax.Array, noise: jax.Array) -> tuple[jax.Array
 
 
 def velocity_loss(params, network, x0, key) -> jax.Array:
-    """Mean squared error of the predicted velocity, log-normal noise levels (Karras et al. 2022)."""
+    """Mean squared error of the velocity at log-normal noise levels (Karras et al. 2022)."""
     key_sigma, key_noise = jax.random.split(key)
     log_sigma = -0.7 + 1.6 * jax.random.normal(key_sigma, x0.shape[:1])
     sigma = jnp.exp(jnp.clip(log_sigma, jnp.log(0.005), jnp.log(120.0)))
@@ -73,8 +73,8 @@ def velocity_loss(params, network, x0, key) -> jax.Array:
 
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam with warm-up, cosine decay and a clipped global norm."""
-    warmup = min(50, steps // 10)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, 0.02 * learning_rate)
+    warmup, last = min(50, steps // 10), 0.02 * learning_rate
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, last)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
@@ -107,6 +107,21 @@ def held_out_errors(params, network, images: np.ndarray) -> dict[float, float]:
     return {sigma: float(error(jnp.float32(sigma))) for sigma in HELD_OUT_SIGMAS}
 
 
+def initial_state(network: ADMUNet, optimizer, size: int, seed: int) -> TrainState:
+    """Fresh parameters, their copy as EMA, and empty moments."""
+    example = jnp.zeros((1, size, size, network.config.in_channels)), jnp.zeros((1,))
+    params = jax.jit(network.init)(jax.random.key(seed), *example)
+    ema = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
+
+
+def split_over_devices() -> tuple[NamedSharding, NamedSharding]:
+    """Shardings over all devices: replicated, and by the batch axis."""
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=auto)
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+
+
 def train(
     name: str,
     source: Path,
@@ -115,7 +130,7 @@ def train(
     size: int = 64,
     steps: int = 5000,
     batch_size: int = 16,
-    learning_rate: float = 5e-4,
+    learning_rate: float = 1e-3,
     save_every: int = 100,
     seed: int = 0,
 ) -> None:
@@ -124,39 +139,37 @@ def train(
     training, held_out = split(source)
     draw = batches(training, size, seed)
     validation = batches(held_out, size, seed + 1)(0, 64)
-
-    network = ADMUNet(CONFIGS[name])
-    optimizer = make_optimizer(learning_rate, steps)
-    example = jnp.zeros((1, size, size, 3)), jnp.zeros((1,))
-    params = jax.jit(network.init)(jax.random.key(seed), *example)
-    ema = jax.tree.map(jnp.copy, params)
-    state = TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
-
-    mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    over_batch = NamedSharding(mesh, PartitionSpec("batch"))
-    step_fn = partial(train_step, network=network, optimizer=optimizer)
+    network, optimizer = ADMUNet(CONFIGS[name]), make_optimizer(learning_rate, steps)
+    replicated, over_batch = split_over_devices()
+    state = jax.device_put(initial_state(network, optimizer, size, seed), replicated)
     out.mkdir(parents=True, exist_ok=True)
-    with ocp.CheckpointManager(out.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=2)
+    with ocp.CheckpointManager(out.absolute(), options=options) as manager:
         if manager.latest_step() is not None:
             state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(state))
-        progress = tqdm(range(int(state.step), steps), initial=int(state.step), total=steps, mininterval=20)
-        losses, started = [], time.perf_counter()
+        first, losses, started = int(state.step), [], time.perf_counter()
+        progress = tqdm(range(first, steps), initial=first, total=steps, mininterval=20)
         for step in progress:
             x0 = jax.device_put(draw(step, batch_size), over_batch)
-            state, loss = step_fn(state, x0, jax.random.key(seed))
+            key = jax.random.key(seed)
+            state, loss = train_step(state, x0, key, network=network, optimizer=optimizer)
             losses.append(loss)
             if (step + 1) % save_every and step + 1 < steps:
                 continue
             manager.save(step + 1, args=ocp.args.StandardSave(state))
-            seconds, started = time.perf_counter() - started, time.perf_counter()
-            record = {
-                "step": step + 1,
-                "loss": float(np.mean(jax.device_get(losses))),
-                "images_per_second": round(len(losses) * batch_size / seconds, 1),
-                "held_out": held_out_errors(state.ema, network, validation),
-            }
-            with open(out / "log.jsonl", "a") as log:
-                log.write(json.dumps(record) + "\n")
-            progress.set_postfix(loss=f"{record['loss']:.4f}", ips=record["images_per_second"])
-            losses = []
+            speed = len(losses) * batch_size / (time.perf_counter() - started)
+            errors = held_out_errors(state.ema, network, validation)
+            line = log_line(out / "log.jsonl", step + 1, losses, speed, errors)
+            progress.set_postfix(line)
+            losses, started = [], time.perf_counter()
+
+
+def log_line(path: Path, step: int, losses: list, speed: float, errors: dict) -> dict:
+    """Append one line to the log; returns what the progress bar shows."""
+    shown = {
+        "loss": round(float(np.mean(jax.device_get(losses))), 5),
+        "images_per_second": round(speed, 1),
+    }
+    with open(path, "a") as log:
+        log.write(json.dumps({"step": step} | shown | {"held_out": errors}) + "\n")
+    return shown

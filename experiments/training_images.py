@@ -1,9 +1,9 @@
 """Real images for the bundled priors, and which of them are never trained on.
 
-The sources are two packages of a public registry, unpacked by the user: ``@lobehub/fluent-emoji-3d``
-1.1.0 (3,391 emoji, MIT) and ``tabler-ui`` 0.0.34 (50 photographs, MIT). Splits are by a hash of the
-family (an emoji's first code point, so that skin tones and genders stay together) or of the whole
-photograph, never by picture or crop.
+The sources are two npm packages, unpacked by the user: ``@lobehub/fluent-emoji-3d`` 1.1.0 (3,391
+emoji, MIT) and ``tabler-ui`` 0.0.34 (50 photographs, MIT). Splits are by a hash of the family (an
+emoji's first code point, so that skin tones and genders stay together) or of the whole photograph,
+never by picture or crop.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def split(folder: Path, pattern: str, family, one_in: int) -> tuple[list[Path], 
     """The training and the held-out files of a folder, sorted by name."""
     paths = sorted(folder.glob(pattern))
     if not paths:
-        raise FileNotFoundError(f"no file matches {folder}/{pattern}; unpack the image package there")
+        raise FileNotFoundError(f"no {pattern} below {folder}: unpack the image package there")
     outside = [p for p in paths if held_out(family(p), one_in)]
     return [p for p in paths if p not in set(outside)], outside
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_prior import gaussian_prior
 
 from dsg_jax.diffusion import denoise, score
 from dsg_jax.operators import identity, inpainting
@@ -12,22 +11,27 @@ from dsg_jax.sample import sample
 from dsg_jax.solvers.daps import daps, daps_steps
 from dsg_jax.solvers.dps import dps, dps_steps
 from dsg_jax.types import Problem, Projection
+from gaussian_prior import gaussian_prior
 
 SHAPE = (8, 8, 1)
-MEAN, STD, TAU_Y, Y = 0.2, 0.7, 0.4, 0.9
-STEPS = daps_steps(levels=40, ode_steps=30, sigma_max=20.0, sigma_min=0.05, lr=2e-3, lr_min_ratio=0.2)
+MEAN, STD, Y = 0.2, 0.7, 0.9
+STEPS = daps_steps(
+    levels=25, ode_steps=12, sigma_max=20.0, sigma_min=0.05, lr=1e-3, lr_min_ratio=0.5
+)
 INNER = 60
 
 
-def posterior_pixels(samples: int = 150, **options) -> np.ndarray:
+def posterior_pixels(tau_y: float = 0.4, *, shape=SHAPE, **options) -> np.ndarray:
     """Pixels of many samples: with a constant y each one is a draw of the same scalar posterior."""
-    problem = Problem(identity(), jnp.full(SHAPE, Y), TAU_Y)
-    solver = daps(gaussian_prior(MEAN, STD), problem, steps=STEPS, inner_steps=INNER, tau_y=TAU_Y, **options)
-    keys = jax.random.split(jax.random.key(3), samples)
-    return np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, SHAPE)[0]))(keys)).ravel()
+    problem = Problem(identity(), jnp.full(shape, Y), tau_y)
+    prior = gaussian_prior(MEAN, STD)
+    options = {"inner_steps": INNER} | options
+    solver = daps(prior, problem, steps=STEPS, tau_y=tau_y, **options)
+    keys = jax.random.split(jax.random.key(3), 6400 // np.prod(shape))
+    return np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, shape)[0]))(keys)).ravel()
 
 
-def langevin_recursion() -> tuple[float, float]:
+def langevin_recursion(tau_y: float) -> tuple[float, float]:
     """Exact mean and variance of DAPS' output here: every step is affine in Gaussian variables."""
     mean, variance = 0.0, STEPS.sigma[0].astype(float) ** 2
     for at in zip(*(np.asarray(a, float) for a in STEPS)):
@@ -35,19 +39,19 @@ def langevin_recursion() -> tuple[float, float]:
         for s, move in zip(ode_sigma, ode_move):  # D(x) = (std^2 x + s^2 mean) / (std^2 + s^2)
             pull = s**2 / (STD**2 + s**2)
             mean, variance = mean + move * pull * (MEAN - mean), variance * (1 - move * pull) ** 2
-        # x <- x - lr (curvature x - (y / tau^2 + x0_hat / sigma^2)) + sqrt(2 lr) noise
-        curvature = 1 / TAU_Y**2 + 1 / sigma**2
+        # x <- x - lr (curvature x - (y / tau_y^2 + x0_hat / sigma^2)) + sqrt(2 lr) noise
+        curvature = 1 / tau_y**2 + 1 / sigma**2
         decay = (1 - lr * curvature) ** INNER
         gain = decay + (1 - decay) / (curvature * sigma**2)  # d x_y / d x0_hat
         noise = 2 * lr * (1 - decay**2) / (1 - (1 - lr * curvature) ** 2)
-        mean = gain * mean + (1 - decay) * Y / TAU_Y**2 / curvature
+        mean = gain * mean + (1 - decay) * Y / tau_y**2 / curvature
         variance = gain**2 * variance + noise + sigma_next**2
     return mean, variance
 
 
 def test_daps_langevin_follows_its_exact_recursion():
     pixels = posterior_pixels()
-    mean, variance = langevin_recursion()
+    mean, variance = langevin_recursion(0.4)
     error = np.sqrt(variance / len(pixels))
     assert abs(pixels.mean() - mean) < 5 * error
     assert abs(pixels.var() / variance - 1) < 5 * np.sqrt(2 / len(pixels))
@@ -55,16 +59,26 @@ def test_daps_langevin_follows_its_exact_recursion():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"inner": "hmc", "variant": "legacy", "momentum": 0.5}, {"inner": "mh"}],
+    [
+        {},
+        {"inner": "hmc", "momentum": 0.5},
+        # One acceptance for the whole image: it mixes in few dimensions only.
+        {"inner": "mh", "shape": (2, 1, 1), "inner_steps": 300},
+    ],
     ids=["langevin", "hmc", "mh"],
 )
 def test_daps_samples_the_known_posterior(options):
-    """Mean and standard deviation against N(y | x) N(x): DAPS is approximate, hence 10 %."""
-    pixels = posterior_pixels(**options)
-    precision = 1 / STD**2 + 1 / TAU_Y**2
-    mean = (MEAN / STD**2 + Y / TAU_Y**2) / precision
-    assert abs(pixels.mean() - mean) < 0.1 * STD
-    assert abs(pixels.std() * np.sqrt(precision) - 1) < 0.1
+    """Against N(y | x, tau_y^2) N(x | mean, std^2).
+
+    DAPS replaces p(x0 | x_t) by N(x0_hat, sigma^2), which is wider than the truth. With a precise
+    measurement it samples the posterior; with a vague one it is overdispersed by a quarter.
+    """
+    for tau_y, tolerance in ((0.15, 0.08), (0.4, 0.35)):
+        pixels = posterior_pixels(tau_y, **options)
+        precision = 1 / STD**2 + 1 / tau_y**2
+        mean = (MEAN / STD**2 + Y / tau_y**2) / precision
+        assert abs(pixels.mean() - mean) * np.sqrt(precision) < 2 * tolerance
+        assert abs(pixels.std() * np.sqrt(precision) - 1) < tolerance
 
 
 @pytest.mark.parametrize("prior_score", ["score-t", "score-min", "exact"])
@@ -81,25 +95,35 @@ def test_denoiser_and_score_are_exact_for_a_gaussian():
         exact = (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
         np.testing.assert_allclose(denoise(prior, x, jnp.float32(sigma)), exact, atol=3e-5)
         expected = -(x - MEAN) / (STD**2 + sigma**2)
-        np.testing.assert_allclose(score(prior, x, jnp.float32(sigma)), expected, rtol=2e-2, atol=1e-3)
+        np.testing.assert_allclose(
+            score(prior, x, jnp.float32(sigma)), expected, rtol=2e-2, atol=1e-3
+        )
 
 
 def test_dps_without_measurement_samples_the_prior():
     problem = Problem(inpainting(jnp.zeros(SHAPE[:2])), jnp.zeros(SHAPE), 0.05)
-    solver = dps(gaussian_prior(MEAN, STD), problem, steps=dps_steps(times=np.arange(0, 1000, 5)))
-    keys = jax.random.split(jax.random.key(0), 100)
+    prior = gaussian_prior(0.1, 0.2)  # narrow, for DPS clips x0_hat to [-1, 1]
+    solver = dps(prior, problem, steps=dps_steps())
+    keys = jax.random.split(jax.random.key(0), 50)
     pixels = np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, SHAPE)[0]))(keys)).ravel()
-    assert abs(pixels.mean() - MEAN) < 0.05
-    assert abs(pixels.std() / STD - 1) < 0.05
+    assert abs(pixels.mean() - 0.1) < 0.01
+    assert abs(pixels.std() / 0.2 - 1) < 0.05
 
 
 def test_dps_guidance_reduces_the_misfit():
     problem = Problem(identity(), jnp.full(SHAPE, Y), 0.05)
-    run = lambda scale: sample(
-        jax.random.key(1),
-        dps(gaussian_prior(MEAN, STD), problem, scale=scale, steps=dps_steps(times=np.arange(0, 1000, 10))),
-        SHAPE,
-    )[1].misfit
+    run = lambda scale: (
+        sample(
+            jax.random.key(1),
+            dps(
+                gaussian_prior(MEAN, STD),
+                problem,
+                scale=scale,
+                steps=dps_steps(times=np.arange(0, 1000, 10)),
+            ),
+            SHAPE,
+        )[1].misfit
+    )
     free, guided = run(0.0), run(0.3)
     assert guided[-1] < 0.5 * free[-1]
 
@@ -119,9 +143,15 @@ def test_one_compile_serves_every_image_mask_tau_and_step_size(build):
     for i, tau in enumerate((0.5, 0.9, 0.99)):
         mask = (jax.random.uniform(jax.random.key(i), (8, 8)) < 0.5).astype(jnp.float32)
         y = jax.random.normal(jax.random.key(i), (8, 8, 3)) * mask[..., None]
-        steps = daps_steps(levels=4, lr=1e-4 * (i + 1)) if build is daps else dps_steps(times=[0, 300, 900])
+        steps = (
+            daps_steps(levels=4, lr=1e-4 * (i + 1))
+            if build is daps
+            else dps_steps(times=[0, 300, 900])
+        )
         problem = Problem(inpainting(mask), y, jnp.float32(0.05))
-        outputs.append(restore(jax.random.key(i), problem, Projection(tau), gaussian_prior(), steps))
+        outputs.append(
+            restore(jax.random.key(i), problem, Projection(tau), gaussian_prior(), steps)
+        )
     assert len(traces) == 1
     assert not np.allclose(outputs[0], outputs[1])
 
@@ -131,7 +161,8 @@ def test_a_diverging_sample_is_flagged_and_leaves_its_neighbours_alone():
 
     def restore(y):
         problem = Problem(identity(), y, 0.05)
-        return sample(jax.random.key(0), daps(gaussian_prior(), problem, steps=STEPS, inner_steps=3), SHAPE)
+        solver = daps(gaussian_prior(), problem, steps=STEPS, inner_steps=3, tau_y=0.4)
+        return sample(jax.random.key(0), solver, SHAPE)
 
     images, info = jax.jit(jax.vmap(restore))(y)
     assert info.finite[:, -1].tolist() == [True, False, True]

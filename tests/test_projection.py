@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_case import GOLDEN, hwc, load, relative
 
 from dsg_jax.projection import RANK_RULES, project, state_projection, subspace
 from dsg_jax.types import Projection
+from golden_case import GOLDEN, hwc, load, relative
 
 CASES = ["gray_1x28x28", "latent_4x64x64", "noise_3x64x64", "photo_3x256x256"]
 RULES = {"flat": "official", "perc": "per_channel"}

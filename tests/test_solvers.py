@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_case import GOLDEN, assert_close, hwc, load, pattern_draw, tiny_prior
 
 from dsg_jax.operators import blur, inpainting, super_resolution
 from dsg_jax.sample import run
-from dsg_jax.schedule import daps_annealing, daps_ode_grid, linear_betas
+from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.daps import daps, daps_steps, ode
 from dsg_jax.solvers.dps import dps, dps_steps
 from dsg_jax.types import Problem, Projection
+from golden_case import GOLDEN, assert_close, hwc, load, pattern_draw, tiny_prior
 
 TRAJECTORIES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("*.json"))
 DPS_CASES = [c for c in TRAJECTORIES if c.startswith("dps") and "adm" not in c]
@@ -45,9 +45,7 @@ def replay(solver, arrays: dict):
     """Every state and info, with the golden noise pattern in place of random draws."""
     record = lambda state, info: (state, info)
     start = jnp.asarray(hwc(arrays["x_init"]))
-    last, (states, info) = jax.jit(
-        lambda x: run(pattern_draw, solver, x, record=record)
-    )(start)
+    last, (states, info) = jax.jit(lambda x: run(pattern_draw, solver, x, record=record))(start)
     return np.asarray(solver.image(last)), np.asarray(states), jax.tree.map(np.asarray, info)
 
 

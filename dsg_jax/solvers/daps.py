@@ -21,7 +21,7 @@ from dsg_jax.diffusion import denoise, score
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.guidance import misfit, step_info
 from dsg_jax.solvers.inner import Level, guided_chain, metropolis
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _SCORE_MIN_SIGMA = 0.01
 INNER = ("langevin", "hmc", "mh")
@@ -31,14 +31,14 @@ PRIOR_SCORES = ("gaussian", "score-t", "score-min", "exact")
 class DAPSSteps(NamedTuple):
     """Constants of the annealing levels, computed in float64; leading axis = level."""
 
-    index: np.ndarray
-    sigma: np.ndarray
-    sigma_next: np.ndarray
-    ode_sigma: np.ndarray
+    level: Constants
+    sigma: Constants
+    sigma_next: Constants
+    ode_sigma: Constants
     """(levels, ode_steps) sigma at which each Euler step evaluates the denoiser."""
-    ode_move: np.ndarray
+    ode_move: Constants
     """(levels, ode_steps) 1 - sigma_next / sigma of the Euler step."""
-    lr: np.ndarray
+    lr: Constants
 
 
 def daps_steps(
@@ -61,10 +61,10 @@ def daps_steps(
     sigma = daps_annealing(variant, levels, sigma_max, sigma_min)
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1
-    index = np.arange(levels)
-    rates = lr * (1 + index / last * (lr_min_ratio - 1))
+    number = np.arange(levels)
+    rates = lr * (1 + number / last * (lr_min_ratio - 1))
     floats = (sigma[:-1], sigma[1:], grid[:, :-1], 1 - grid[:, 1:] / grid[:, :-1], rates)
-    return DAPSSteps(index, *(a.astype(np.float32) for a in floats))
+    return DAPSSteps(number, *(a.astype(np.float32) for a in floats))
 
 
 def daps(
@@ -84,7 +84,7 @@ def daps(
 
     Args:
       prior: noise predictor; variance values are dropped and x0_hat is not clipped.
-      problem: measurement to explain; its ``sigma`` is not used, ``tau_y`` stands in the likelihood.
+      problem: measurement to explain; its ``sigma`` is not used, the likelihood has ``tau_y``.
       projection: None for plain DAPS.
       steps: `daps_steps(...)` of the same variant.
       variant: "main" weights the likelihood gradient twice as much as "legacy".
@@ -111,7 +111,7 @@ def daps(
         return weight * jnp.sum(residual * residual) / tau_y**2
 
     def step(draw: Draw, x: Array, at: DAPSSteps) -> tuple[Array, Info]:
-        level = Level(x, ode(prior, x, at), at.sigma, at.lr, at.index * draws)
+        level = Level(x, ode(prior, x, at), at.sigma, at.lr, at.level * draws)
         if inner == "mh":
             x_y, rank, kept = metropolis(problem, level, draw, inner_steps, tau_y)
         else:

@@ -19,7 +19,7 @@ from jax import Array
 from dsg_jax.diffusion import clip_unit, log_variance, predict
 from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers.guidance import project_step, safe_norm, step_info
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
 
@@ -27,14 +27,14 @@ _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurem
 class DPSSteps(NamedTuple):
     """Constants of the reverse steps, high noise first; (T,) float32 computed in float64."""
 
-    index: np.ndarray
-    time: np.ndarray
-    sqrt_recip: np.ndarray
-    sqrt_recipm1: np.ndarray
-    mean_x0: np.ndarray
-    mean_x: np.ndarray
-    log_beta: np.ndarray
-    log_beta_tilde: np.ndarray
+    step: Constants
+    time: Constants
+    sqrt_recip: Constants
+    sqrt_recipm1: Constants
+    mean_x0: Constants
+    mean_x: Constants
+    log_beta: Constants
+    log_beta_tilde: Constants
 
 
 def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) -> DPSSteps:
@@ -49,7 +49,7 @@ def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) 
     betas = 1 - alpha_bar / previous
     variance = betas * (1 - previous) / (1 - alpha_bar)
     constants = DPSSteps(
-        index=np.arange(len(times))[::-1],
+        step=np.arange(len(times))[::-1],
         time=times,
         sqrt_recip=np.sqrt(1 / alpha_bar),
         sqrt_recipm1=np.sqrt(1 / alpha_bar - 1),
@@ -58,7 +58,8 @@ def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) 
         log_beta=np.log(betas),
         log_beta_tilde=np.log(np.append(variance[1], variance[1:])),
     )
-    return DPSSteps(*(a[::-1].astype(a.dtype if a.dtype.kind == "i" else np.float32) for a in constants))
+    high_noise_first = (a[::-1] for a in constants)
+    return DPSSteps(*(a if a.dtype.kind == "i" else np.float32(a) for a in high_noise_first))
 
 
 def dps(
@@ -78,7 +79,8 @@ def dps(
       projection: None for plain DPS.
       scale: guidance step size s of the reference (`settings.DPS_SCALE`).
       steps: `dps_steps(...)`; default 1000 steps of ADM's linear schedule.
-      poisson: divide the residual norm by |y|, entry by entry, and average (reference's Poisson term).
+      poisson: divide the residual norm by |y|, entry by entry, and average (the reference's term
+        for Poisson noise).
     """
     steps = dps_steps() if steps is None else steps
 
@@ -91,10 +93,10 @@ def dps(
 
     def step(draw: Draw, x: Array, at: DPSSteps) -> tuple[Array, Info]:
         (_, (norm, x0, v)), gradient = jax.value_and_grad(guided, has_aux=True)(x, at)
-        noise = draw(_DRAWS * at.index, x.shape)
+        noise = draw(_DRAWS * at.step, x.shape)
         std = jnp.exp(0.5 * log_variance(v, at.log_beta, at.log_beta_tilde))
         ancestral = at.mean_x0 * x0 + at.mean_x * x + jnp.where(at.time > 0, std, 0.0) * noise
-        gradient, rank, kept = project_step(projection, draw, at.index, x, gradient)
+        gradient, rank, kept = project_step(projection, draw, at.step, x, gradient)
         x = ancestral - scale * gradient
         return x, step_info(norm, rank, kept, x)
 

@@ -27,12 +27,12 @@ class Level(NamedTuple):
 
 
 def langevin(lr: Array) -> Callable:
-    """x <- x - lr g + sqrt(2 lr) noise; the velocity is not used."""
+    """Move by x <- x - lr g + sqrt(2 lr) noise; the velocity is not used."""
     return lambda x, v, g, noise: (x - lr * g + jnp.sqrt(2 * lr) * noise, v)
 
 
-def hmc(lr: Array, momentum: Array) -> Callable:
-    """v <- m v - sqrt(lr) g + sqrt(2 (1 - m)) noise; x <- x + sqrt(lr) v."""
+def hmc(lr: Array, momentum: Array | float) -> Callable:
+    """Move by v <- m v - sqrt(lr) g + sqrt(2 (1 - m)) noise; x <- x + sqrt(lr) v."""
 
     def move(x, v, g, noise):
         v = momentum * v - jnp.sqrt(lr) * g + jnp.sqrt(2 * (1 - momentum)) * noise

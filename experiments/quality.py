@@ -1,0 +1,181 @@
+"""Is a bundled prior any good? Its restorations of held-out images against classical methods.
+
+    python -m experiments quality --prior emoji --count 12
+
+Each task has a bar: how many dB the better of DAPS and DiffStateGrad-DAPS must gain over bicubic
+enlargement, biharmonic inpainting or Wiener deconvolution (scikit-image) on the same measurements.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.classical import best_balance, bicubic, biharmonic, wiener
+from experiments.images import read_image
+from experiments.plan import Item, plan
+from experiments.records import versions_and_hardware, write_atomically
+from experiments.restore import run
+
+
+class Bar(NamedTuple):
+    """A task's classical opponent and the gain in dB that is asked for."""
+
+    task: str
+    opponent: str
+    restore: Callable[[list[Item]], list[np.ndarray]]
+    gain: float
+
+
+def _y(item: Item) -> np.ndarray:
+    return np.asarray(item.problem.y)
+
+
+def _mask(item: Item) -> np.ndarray:
+    ones = jnp.ones(item.picture.pixels.shape)
+    return np.asarray(item.problem.operator.forward(ones))[..., 0]
+
+
+def blur_kernel(item: Item) -> np.ndarray:
+    """The kernel of a blur operator, read off its response to an impulse."""
+    h, w, c = item.picture.pixels.shape
+    impulse = np.zeros((h, w, c), np.float32)
+    impulse[h // 2, w // 2] = 1
+    response = np.asarray(item.problem.operator.forward(jnp.asarray(impulse)))[..., 0]
+    radius = (min(h, w) - 1) // 2
+    rows = slice(h // 2 - radius, h // 2 + radius + 1)
+    columns = slice(w // 2 - radius, w // 2 + radius + 1)
+    return response[rows, columns][::-1, ::-1]
+
+
+def _enlarge(items: list[Item]) -> list[np.ndarray]:
+    factor = items[0].picture.pixels.shape[0] // _y(items[0]).shape[0]
+    return [bicubic(_y(item), factor) for item in items]
+
+
+def _fill(items: list[Item]) -> list[np.ndarray]:
+    return [biharmonic(_y(item), _mask(item)) for item in items]
+
+
+def _deconvolve(items: list[Item]) -> list[np.ndarray]:
+    kernels = [blur_kernel(item) for item in items]
+    truths = [item.picture.pixels for item in items]
+    balance = best_balance(truths, [_y(item) for item in items], np.stack(kernels))
+    return [wiener(_y(item), kernel, balance) for item, kernel in zip(items, kernels, strict=True)]
+
+
+BARS = (
+    Bar("super_resolution", "bicubic", _enlarge, 1.5),
+    Bar("random_inpainting", "biharmonic", _fill, 3.0),
+    Bar("gaussian_deblur", "Wiener", _deconvolve, 1.5),
+    Bar("motion_deblur", "Wiener", _deconvolve, 1.5),
+    Bar("box_inpainting", "biharmonic", _fill, 0.0),
+)
+
+
+def decibels(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+    """PSNR of images in [-1, 1], over all pixels or those of a mask."""
+    square = ((np.clip(x, -1, 1) - truth) / 2) ** 2
+    square = square if where is None else square[where]
+    return float(-10 * np.log10(np.mean(square)))
+
+
+def compare(bar: Bar, items: list[Item], records: list[dict], images: dict) -> dict:
+    """One row of the table: means over the images, inside the hole for box inpainting."""
+    holes = [_mask(i) == 0 if bar.task == "box_inpainting" else None for i in items]
+    truths = [item.picture.pixels for item in items]
+    score = lambda xs: np.array([decibels(*a) for a in zip(xs, truths, holes, strict=True)])  # noqa: E731
+    opponent = score(bar.restore(items))
+    row = {"task": bar.task, "opponent": bar.opponent, "images": len(items), "bar": bar.gain}
+    row["opponent_psnr"] = float(opponent.mean())
+    for label in dict.fromkeys(r["method"] for r in records):
+        ours = score([images[label, item.picture.name] for item in items])
+        row[label] = float(ours.mean())
+        row[f"{label} gain std"] = float((ours - opponent).std())
+    best = max(row[label] for label in dict.fromkeys(r["method"] for r in records))
+    return row | {"gain": best - row["opponent_psnr"], "met": best - opponent.mean() >= bar.gain}
+
+
+def phase_row(records: list[dict], threshold: float) -> list[dict]:
+    """Best of the samples of each image, and how often it succeeds."""
+    rows = []
+    for label in dict.fromkeys(r["method"] for r in records):
+        mine = [r for r in records if r["method"] == label]
+        names = dict.fromkeys(r["image"] for r in mine)
+        psnrs = [[r["psnr"] or 0.0 for r in mine if r["image"] == name] for name in names]
+        best = np.array([max(p) for p in psnrs])
+        single = np.concatenate([np.array(p) for p in psnrs])
+        rows.append(
+            {
+                "method": label,
+                "best_of": len(psnrs[0]),
+                "psnr_best": float(best.mean()),
+                "psnr_single": float(single.mean()),
+                "success_best": float((best >= threshold).mean()),
+                "success_single": float((single >= threshold).mean()),
+            }
+        )
+    return rows
+
+
+def markdown(title: str, rows: list[dict], phase: list[dict], facts: str) -> str:
+    """The two tables of a prior."""
+    methods = [k for k in rows[0] if k.startswith("DAPS") or k.startswith("DiffStateGrad")]
+    methods = [m for m in methods if not m.endswith("std")]
+    head = ["task", "opponent", *methods, "gain of the better", "bar", "met"]
+    lines = [f"## {title}", "", facts, "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        cells = [row["task"], f"{row['opponent']} {row['opponent_psnr']:.2f}"]
+        cells += [f"{row[m]:.2f}" for m in methods]
+        cells += [f"{row['gain']:+.2f}", f"{row['bar']:+.1f}", "yes" if row["met"] else "**no**"]
+        lines.append("| " + " | ".join(cells) + " |")
+    head = ["phase retrieval", "best of", "PSNR best", "PSNR each", "success best", "success each"]
+    lines += ["", "| " + " | ".join(head) + " |"]
+    lines.append("|---" * 6 + "|")
+    for row in phase:
+        share = f"{row['success_best']:.0%} | {row['success_single']:.0%}"
+        lines.append(
+            f"| {row['method']} | {row['best_of']} | {row['psnr_best']:.2f}"
+            f" | {row['psnr_single']:.2f} | {share} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plan_quality(arguments: Namespace, parse: Callable[[list[str]], Namespace]) -> Callable:
+    """Plan both runs; ``parse`` reads the arguments of `restore`."""
+    common = ["--prior", arguments.prior, "--size", str(arguments.size), "--sigma", "0.05"]
+    common += ["--count", str(arguments.count), "--levels", str(arguments.levels)]
+    common += ["--seed", str(arguments.seed), "--batch-size", str(arguments.batch_size)]
+    folder = arguments.out / arguments.prior
+    tasks = [bar.task for bar in BARS] + ["hdr"]
+    linear = plan(parse(["restore", *common, "--task", *tasks, "--out", str(folder / "tasks")]))
+    four = ["--samples", "4", "--task", "phase_retrieval", "--out", str(folder / "phase")]
+    phase = plan(parse(["restore", *common, *four]))
+    return lambda: quality(arguments, linear, phase)
+
+
+def quality(arguments: Namespace, linear, phase) -> None:
+    """Run both plans, compare, and write ``quality.md`` and ``quality.json``."""
+    records, phase_records = run(linear), run(phase)
+    rows = []
+    for bar in BARS:
+        items = next(job.items for job in linear.jobs if job.task == bar.task)
+        mine = [r for r in records if r["task"] == bar.task]
+        images = {(r["method"], r["image"]): read_image(linear.out / r["png"]) for r in mine}
+        rows.append(compare(bar, items, mine, images))
+    found = phase_row(phase_records, arguments.failure_psnr)
+    hardware = versions_and_hardware()
+    facts = (
+        f"{arguments.count} held-out images at {arguments.size} px, sigma 0.05, seed"
+        f" {arguments.seed}, {arguments.levels} levels; PSNR in dB, inside the hole for the box;"
+        f" success: PSNR of at least {arguments.failure_psnr:g} dB (our threshold)."
+    )
+    text = markdown(arguments.prior, rows, found, facts)
+    folder = arguments.out / arguments.prior
+    write_atomically(folder / "quality.md", text.encode())
+    report = {"rows": rows, "phase": found, "facts": facts} | hardware
+    write_atomically(folder / "quality.json", (json.dumps(report, indent=1) + "\n").encode())
+    print(text)
