@@ -21,7 +21,7 @@ class Picture(NamedTuple):
     """An image to degrade and restore, or only the name of a measured one."""
 
     name: str
-    index: int
+    image_index: int
     """Selects its random numbers: the place among the samples, or a hash of the file's name."""
     pixels: np.ndarray | None
     """(h, w, c) float32 in [-1, 1]; None where no truth exists."""
@@ -134,8 +134,8 @@ def sample_pictures(
     check_sides((size, size), multiple, f"--size {size}")
     if channels == 1:
         images = images.mean(axis=3, keepdims=True, dtype=np.float32)
-    images = [crop_and_resize(image, size) for image in images]
-    return [Picture(*entry) for entry in zip(names, range(len(names)), images, strict=True)]
+    pairs = zip(names, images, strict=True)
+    return [Picture(name, i, crop_and_resize(x, size)) for i, (name, x) in enumerate(pairs)]
 
 
 def to_bytes(x: np.ndarray) -> np.ndarray:

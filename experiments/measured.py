@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from dsg_jax.operators import blur, inpainting
 from dsg_jax.tasks import operator_for
 from dsg_jax.types import Operator, Problem
+from experiments.choices import given_options, task_options
 from experiments.images import Picture, check_sides, name_index, read_image
 from experiments.records import array_hash
 
@@ -21,6 +23,18 @@ NEEDS = {
     "super_resolution": "factor",
 }
 """What a task must be told about the camera; the other tasks need nothing."""
+
+
+class Posed(NamedTuple):
+    """A measurement to explain, whether simulated or the user's."""
+
+    picture: Picture
+    problem: Problem
+    shape: tuple[int, int, int]
+    """(h, w, c) of the image to restore."""
+    inputs: dict
+    """JSON values that stand for everything the problem was made of."""
+
 
 _LARGEST = 4.0  # |y| beyond this is no image in [-1, 1], however noisy
 
@@ -37,11 +51,14 @@ def check_camera(arguments: Namespace, tasks: list[str]) -> None:
     if len(tasks) != 1:
         raise ValueError(f"--measured is restored for one task, not {len(tasks)}: name one")
     need = NEEDS.get(tasks[0])
-    for name in ("mask", "kernel", "factor"):
-        if name == need and getattr(arguments, name) is None:
-            raise ValueError(f"--measured with --task {tasks[0]} also needs --{name}")
-        if name != need and getattr(arguments, name) is not None:
-            raise ValueError(f"--{name} does not belong to --task {tasks[0]}: drop it")
+    if need and getattr(arguments, need) is None:
+        raise ValueError(f"--measured with --task {tasks[0]} also needs --{need}")
+    strange = [name for name in ("mask", "kernel") if name != need and getattr(arguments, name)]
+    if need in ("mask", "kernel"):  # it says all about the camera
+        strange += given_options(arguments, tasks[0])
+    if strange:
+        shown = strange[0].replace("_", "-")
+        raise ValueError(f"--{shown} does not belong to a measured {tasks[0]}: drop it")
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -75,10 +92,8 @@ def read_measurement(path: Path, channels: int, magnitude: bool) -> np.ndarray:
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """(h, w) of 0 and 1; in an image, bright is known."""
-    if path.suffix == ".npy":
-        mask = read_array(path)
-    else:
-        mask = np.float32(read_image(path, 1)[..., 0] > 0)
+    npy = path.suffix == ".npy"
+    mask = read_array(path) if npy else (read_image(path, 1)[..., 0] > 0).astype(np.float32)
     if mask.shape[:2] != shape[:2]:
         sizes = [" x ".join(map(str, s[:2])) for s in (mask.shape, shape)]
         raise ValueError(f"the mask {path} is {sizes[0]}, but the measurement is {sizes[1]}")
@@ -106,16 +121,16 @@ def camera(
         kernel = read_kernel(arguments.kernel)
         return blur(y.shape, jnp.asarray(kernel)), y.shape, kernel
     height, width, channels = y.shape
-    if need == "factor":
-        factor = arguments.factor
-        shape = (height * factor, width * factor, channels)
-        return operator_for(task, shape, (arguments.seed, 0), factor=factor), shape, None
-    shape = (size, size, channels) if task == "phase_retrieval" else y.shape
-    return operator_for(task, shape, (arguments.seed, 0)), shape, None
+    if task == "phase_retrieval":
+        height = width = size
+    elif need == "factor":
+        height, width = height * arguments.factor, width * arguments.factor
+    shape = (height, width, channels)
+    return operator_for(task, shape, arguments.seed, **task_options(arguments, task)), shape, None
 
 
-def measured_problem(arguments: Namespace, task: str, path: Path, card: dict) -> tuple:
-    """(picture without truth, problem, shape of the image, what the problem was made of)."""
+def measured_problem(arguments: Namespace, task: str, path: Path, card: dict) -> Posed:
+    """The problem of one measured image; its picture has no truth."""
     y = read_measurement(path, card["channels"], task == "phase_retrieval")
     operator, shape, described = camera(arguments, task, y, arguments.size or card["size"])
     check_sides(shape, card["size_multiple"], f"the image behind {path}")
@@ -127,7 +142,7 @@ def measured_problem(arguments: Namespace, task: str, path: Path, card: dict) ->
     inputs = {
         "measured": array_hash(y),
         "camera": None if described is None else array_hash(described),
-        "factor": arguments.factor,
+        "options": task_options(arguments, task),
     }
     picture = Picture(path.stem, name_index(path.name), None)
-    return picture, Problem(operator, jnp.asarray(y), arguments.sigma), shape, inputs
+    return Posed(picture, Problem(operator, jnp.asarray(y), arguments.sigma), shape, inputs)

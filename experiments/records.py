@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -59,7 +60,7 @@ def content_hash(settings: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def array_hash(*arrays: np.ndarray) -> str:
+def array_hash(*arrays: ArrayLike) -> str:
     """A hash of the shapes, types and bytes of arrays."""
     digest = hashlib.sha256()
     for array in map(np.asarray, arrays):

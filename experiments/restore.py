@@ -81,7 +81,7 @@ def run_job(planned: Plan, job: Job, todo: list, width: int, done: dict[str, dic
     for batch in todo:
         full = padded(batch, width)
         seed = planned.arguments.seed
-        keys = jnp.stack([item_key(seed, item.picture.index, item.sample) for item in full])
+        keys = jnp.stack([item_key(seed, item.picture.image_index, item.sample) for item in full])
         problems = stack([item.problem for item in full], axes)
         if compiled is None:
             compiled, compile_seconds = compile_batch(
@@ -113,7 +113,7 @@ def record_of(out: Path, job: Job, item: Item, x: np.ndarray, info: Info, second
         "task": job.task,
         "method": job.label,
         "image": item.picture.name,
-        "image_index": item.picture.index,
+        "image_index": item.picture.image_index,
         "sample": item.sample,
         "seed": job.settings["seed"],
         "psnr": number(_psnr(x, truth)) if known else None,

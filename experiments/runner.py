@@ -67,7 +67,7 @@ def restore_batch(
     leaves, structure = jax.tree.flatten(problems)
 
     def one(key: Array, leaves: list[Array]) -> tuple[Array, Info]:
-        problem = structure.unflatten(leaves)
+        problem = jax.tree.unflatten(structure, leaves)
         made = SOLVERS[solver](prior, problem, projection, **traced, **dict(static))
         return sample(key, made, shape, progress=tick)
 
@@ -98,8 +98,9 @@ def stack(problems: Sequence[Problem], axes: Axes) -> Problem:
     structure = jax.tree.structure(problems[0])
     columns = zip(*map(jax.tree.leaves, problems), strict=True)
     join = lambda axis, leaves: leaves[0] if axis is None else jnp.stack(leaves)  # noqa: E731
-    return structure.unflatten(
-        [jnp.asarray(join(axis, leaves)) for axis, leaves in zip(axes, columns, strict=True)]
+    return jax.tree.unflatten(
+        structure,
+        [jnp.asarray(join(axis, leaves)) for axis, leaves in zip(axes, columns, strict=True)],
     )
 
 

@@ -87,6 +87,7 @@ def folder(tmp_path, monkeypatch):
         (MEASURED, "mask.png is 16 x 20, but the measurement is 16 x 16"),
         (MEASURED + "--images y.png", "give one"),
         (MEASURED + "--kernel black.png", "--kernel does not belong"),
+        (MEASURED + "--box 4", "--box does not belong"),
         (BOX + "--measured y.png", "also needs --mask"),
         (BOX + "--measured nan.npy --mask mask.png", "nan.npy holds NaN"),
         (BOX + "--measured grey.npy --mask mask.png", "(16, 16, 1)"),
