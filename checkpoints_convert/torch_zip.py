@@ -116,7 +116,7 @@ class _Unpickler(pickle.Unpickler):
         content = archive.read(f"{root}/data.pkl")
         for opcode, argument, _position in pickletools.genops(content):
             # The memo is an array as long as its largest index, whatever the file's size.
-            if opcode.name.endswith("PUT") and argument > len(content):
+            if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
                 raise ValueError(f"memo index {argument} in a pickle of {len(content)} bytes")
         super().__init__(io.BytesIO(content))
         self.archive, self.root = archive, root

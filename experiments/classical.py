@@ -5,7 +5,6 @@ float32, clipped to [-1, 1]. scikit-image is imported where it is used: only the
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,9 @@ from jax.scipy.sparse.linalg import cg
 from PIL import Image
 
 from dsg_jax.metrics import psnr
-from dsg_jax.types import Operator, Problem
+from dsg_jax.operators import blur
 
+Map = Callable[[Array], Array]
 BALANCES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
@@ -98,34 +98,40 @@ def wiener(y: np.ndarray, kernel: np.ndarray, balance: float) -> np.ndarray:
     return _clipped(np.stack(sharp, axis=2)[top : top + h, left : left + w])
 
 
-def tikhonov(problem: Problem, balance: float, iterations: int = 100) -> np.ndarray:
-    """Least squares with a Laplacian prior, for any linear operator that has its adjoint.
+def tikhonov(
+    y: np.ndarray, kernel: np.ndarray, balance: float, iterations: int = 100
+) -> np.ndarray:
+    """Deconvolve by least squares with a Laplacian prior, the border included.
 
-        argmin_x  |A x - y|^2 + balance |L x|^2
+        argmin_x  |K x - y|^2 + balance |L x|^2
 
-    `wiener` solves the same with a periodic border; here the operator is exact, border included,
-    which for one 61 x 61 motion kernel at 256 pixels was worth 8 dB. Solved by conjugate gradients
-    from zero, so that few iterations smooth as well.
+    `wiener` solves the same for a periodic image; here K is the camera's own operator with its
+    reflection, which for one 61 x 61 motion kernel at 256 pixels was worth 8 dB. Solved by
+    conjugate gradients from zero, so that few iterations smooth as well.
 
     Args:
-      problem: operator and measurement; the noise level is not used.
+      y: (h, w, c) blurred image.
+      kernel: (k, l) with odd sides, as for `wiener`.
       balance: weight of the prior, positive; see `best_balance`.
       iterations: at most this many; stops earlier at a relative residual of 1e-5.
 
     Raises:
-      ValueError: an operator without adjoint, or balance <= 0.
+      ValueError: balance <= 0, or a kernel that `dsg_jax.operators.blur` refuses.
     """
-    if problem.operator.adjoint is None:
-        raise ValueError("tikhonov needs a linear operator; this one has no adjoint")
+    y = _image(y)
     _check_balance(balance)
-    return _clipped(_solve_normal_equations(problem.operator, problem.y, balance, iterations))
+    operator = blur(y.shape, jnp.asarray(kernel, jnp.float32))
+    return _clipped(
+        _solve_normal_equations(operator.forward, operator.adjoint, y, balance, iterations)
+    )
 
 
 def best_balance(
-    restore: Callable[[Any, float], np.ndarray],
-    measurements: Sequence[Any],
     images: Sequence[np.ndarray],
+    measurements: Sequence[np.ndarray],
+    kernel: np.ndarray,
     balances: Sequence[float] = BALANCES,
+    restore: Callable[[np.ndarray, np.ndarray, float], np.ndarray] = wiener,
 ) -> float:
     """One balance for all images: the one whose results have the best mean PSNR.
 
@@ -133,33 +139,40 @@ def best_balance(
     baseline is then tuned on its own test, a favour that the methods compared with it do not get.
 
     Args:
-      restore: (measurement, balance) -> image; `tikhonov`, or `wiener` with its kernel bound.
-      measurements: what ``restore`` takes, one per image.
       images: true images (h, w, c) in [-1, 1].
+      measurements: their blurred, noisy versions.
+      kernel: (k, l), one for all, or one per image as (n, k, l).
       balances: candidates, in steps of half a decade by default. A choice at either end asks for
         a wider search.
+      restore: `wiener` or `tikhonov`.
 
     Raises:
       ValueError: no images, or not one measurement per image.
     """
     if not len(images) or len(images) != len(measurements):
         raise ValueError(f"{len(images)} images and {len(measurements)} measurements; pair them")
+    kernels = np.broadcast_to(kernel, (len(images), *np.shape(kernel)[-2:]))
 
     def mean_psnr(balance: float) -> float:
-        pairs = zip(measurements, images, strict=True)
-        return float(np.mean([psnr(restore(y, balance), np.asarray(x)) for y, x in pairs]))
+        triples = zip(images, measurements, kernels, strict=True)
+        values = [
+            psnr(jnp.asarray(restore(y, k, balance)), jnp.asarray(x)) for x, y, k in triples
+        ]
+        return float(np.mean(values))
 
     return max(balances, key=mean_psnr)
 
 
 @jax.jit
-def _solve_normal_equations(operator: Operator, y: Array, balance: float, iterations: int) -> Array:
+def _solve_normal_equations(
+    forward: Map, adjoint: Map, y: Array, balance: float, iterations: int
+) -> Array:
     def normal(x):
         roughness, laplacian_transpose = jax.vjp(_laplacian, x)
         smoothing = laplacian_transpose(roughness)[0]
-        return operator.adjoint(operator.forward(x)) + balance * smoothing
+        return adjoint(forward(x)) + balance * smoothing
 
-    return cg(normal, operator.adjoint(y), maxiter=iterations, tol=1e-5)[0]
+    return cg(normal, adjoint(y), maxiter=iterations, tol=1e-5)[0]
 
 
 def _laplacian(x: Array) -> Array:
