@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dsg_jax.tasks import TASKS
+from dsg_jax.types import Info
 from experiments import restore as restore_module
 from experiments import runner
 from experiments.__main__ import parser
@@ -232,3 +233,15 @@ def test_measured_arrays_fit_their_task(tmp_path, monkeypatch, task, shape, came
     assert flat.shape == shape
     if task == "motion_deblur":
         np.testing.assert_allclose(flat, 1, atol=1e-5)
+
+
+def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
+    planned = plan(arguments(tmp_path, "--images", images), PRIOR)
+    job = planned.jobs[0]
+    steps = np.array([1.0, np.nan])
+    info = Info(steps, np.full((2, 3), 16), np.ones(2), np.array([True, False]))
+    x = np.full(job.shape, np.nan, np.float32)
+    record = restore_module.record_of(tmp_path, job, job.items[0], x, info, 1.0)
+    assert (record["finite"], record["psnr"], record["misfit"]) == (False, None, None)
+    json.dumps(record, allow_nan=False)
+    assert read_image(tmp_path / record["png"]).max() == -1
