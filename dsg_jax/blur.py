@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.tree_util import Partial
 
@@ -32,7 +33,7 @@ def same(x: Array) -> Array:
     return x
 
 
-def blur(shape: tuple[int, int, int], kernel: Array, method: str = "auto") -> Operator:
+def blur(shape: tuple[int, int, int], kernel: Array | np.ndarray, method: str = "auto") -> Operator:
     """Correlate every channel with one kernel after reflect padding (no repetition of the edge).
 
     Args:

@@ -148,7 +148,7 @@ def _motion_path(rng: np.random.RandomState, size: int, intensity: float) -> np.
     """Points of the shake on the (2 size)^2 canvas, as column + i row; complex (steps,)."""
     diagonal = math.sqrt(2) * 2 * size
     longest = 0.75 * diagonal * (rng.uniform() + rng.uniform(0, intensity**2))
-    lengths = []
+    lengths: list[float] = []
     while sum(lengths) < longest:
         length = rng.beta(1, 30) * (1 - intensity + _EPSILON) * diagonal
         if length < longest:

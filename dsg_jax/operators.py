@@ -37,7 +37,7 @@ def identity() -> Operator:
     return Operator(*[Partial(same)] * 4)
 
 
-def inpainting(mask: Array) -> Operator:
+def inpainting(mask: Array | np.ndarray) -> Operator:
     """A = diag(m), the same mask for every channel; a hole reads 0, mid-grey.
 
     A = A' = A'A = A+. The reference's transpose is the identity, so that PSLD lets the noise of the

@@ -1,7 +1,7 @@
 """Per-task hyper-parameters of the reference code, as a reader would check them.
 
 DPS: `configs/*_config.yaml` of the DPS repository. DAPS: `config/task/*.yaml` of its two versions;
-tau_y is 0.01 and the inner prior Gaussian for all of them.
+the inner prior is Gaussian for all of them.
 """
 
 from typing import NamedTuple
@@ -19,6 +19,10 @@ DPS_SCALE = {
     "nonlinear_deblur": 0.3,
     "hdr": 0.3,  # ours: DPS has no such task
 }
+
+
+DAPS_TAU_Y = 0.01
+"""Standard deviation of DAPS' likelihood for every task, whatever the noise."""
 
 
 class Inner(NamedTuple):

@@ -59,7 +59,78 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--seed", int, "decides initial weights, batches and noise", 0)
 
 
+def plan_export_prior(arguments: argparse.Namespace) -> Work:
+    """Check `export-prior`."""
+    from experiments.export_prior import export_prior, restored_ema
+    from experiments.train_prior import CONFIGS
+
+    if arguments.name not in CONFIGS:
+        raise ValueError(f"no prior {arguments.name!r}: choose from {', '.join(CONFIGS)}")
+    restored_ema(arguments.run, CONFIGS[arguments.name])
+    settings = {name: value for name, value in vars(arguments).items() if name != "plan"}
+    return lambda: export_prior(**settings)
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `export-prior` takes."""
+    parser.add_argument("name", help="emoji or photo")
+    add(parser, "--run", Path, "folder that train-prior wrote", required=True)
+    add(parser, "--source", Path, "folder of the unpacked image package", required=True)
+    add(parser, "--out", Path, "folder of the prior: card.json and weights", required=True)
+
+
+def plan_quality(arguments: argparse.Namespace) -> Work:
+    """Check `quality`."""
+    from experiments.quality import plan_quality
+
+    return plan_quality(arguments, parser().parse_args)
+
+
+def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `quality` takes."""
+    add(parser, "--prior", str, "emoji, photo, or the folder of a prior", "emoji")
+    add(parser, "--size", int, "side of the images in pixels", 64)
+    add(parser, "--count", int, "held-out images", 12)
+    add(parser, "--levels", int, "annealing levels of DAPS", 30)
+    add(parser, "--batch-size", int, "samples computed at once", 12)
+    add(parser, "--seed", int, "decides masks, kernels, noise and samples", 0)
+    add(parser, "--failure-psnr", float, "phase retrieval succeeds from here on, dB", 20.0)
+    add(parser, "--out", Path, "output folder", Path("results/quality"))
+
+
+def plan_demo(arguments: argparse.Namespace) -> Work:
+    """Plan the demonstration."""
+    from experiments.demo import plan_demo
+
+    return plan_demo(arguments, parser().parse_args)
+
+
+def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `demo` takes."""
+    add(parser, "--count", int, "images per task", 3)
+    add(parser, "--levels", int, "annealing levels of DAPS", 20)
+    add(parser, "--out", Path, "output folder", Path("results/demo"))
+
+
+def plan_bench(arguments: argparse.Namespace) -> Work:
+    """Nothing to check before `bench`."""
+    from experiments.bench import bench
+
+    return lambda: bench(arguments)
+
+
+def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `bench` takes."""
+    add(parser, "--prior", str, "prior whose network is timed", "emoji")
+    add(parser, "--out", Path, "also write the table as JSON to this file")
+
+
 COMMANDS = {
+    "demo": (
+        "restore bundled images over seven tasks, DAPS beside DiffStateGrad-DAPS",
+        add_demo_arguments,
+        plan_demo,
+    ),
     "restore": (
         "degrade images and restore them with and without DiffStateGrad, or restore measured ones",
         add_restore_arguments,
@@ -69,6 +140,21 @@ COMMANDS = {
         "train a pixel prior; run again to continue after a kill",
         add_train_arguments,
         plan_train_prior,
+    ),
+    "export-prior": (
+        "turn a training run into a prior that restore can load",
+        add_export_arguments,
+        plan_export_prior,
+    ),
+    "quality": (
+        "compare a prior's restorations with classical methods on held-out images",
+        add_quality_arguments,
+        plan_quality,
+    ),
+    "bench": (
+        "time operators, network, projection and a DAPS level, as ratios",
+        add_bench_arguments,
+        plan_bench,
     ),
 }
 """Name -> what it does, what adds its arguments, and what checks them and returns the work."""
@@ -93,7 +179,11 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, NotImplementedError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    work()
+    try:
+        work()
+    except KeyboardInterrupt:
+        print("stopped; the same command continues where it left off", file=sys.stderr)
+        return 130
     return 0
 
 

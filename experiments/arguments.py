@@ -77,6 +77,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     add(group, "--levels", int, "daps: annealing levels (default: 200)")
     add(group, "--ode-steps", int, "daps: Euler steps per level (default: 5)")
     add(group, "--inner-steps", int, "daps: inner updates per level (default: the task's)")
+    text = "daps: standard deviation in the likelihood (default: 0.01 as the reference, not sigma)"
+    add(group, "--tau-y", float, text)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from argparse import Namespace
 import numpy as np
 
 from dsg_jax.projection import state_projection
-from dsg_jax.settings import DPS_SCALE, daps_settings
+from dsg_jax.settings import DAPS_TAU_Y, DPS_SCALE, daps_settings
 from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.tasks import TASKS
 from dsg_jax.types import Prior, Projection
@@ -15,7 +15,7 @@ from experiments.runner import Method
 
 OPTIONS = {
     "dps": ("steps", "scale"),
-    "daps": ("variant", "inner", "levels", "ode_steps", "inner_steps"),
+    "daps": ("variant", "inner", "levels", "ode_steps", "inner_steps", "tau_y"),
 }
 """Solver -> arguments that it alone takes; None leaves a setting as the reference has it."""
 
@@ -51,6 +51,8 @@ def check_numbers(arguments: Namespace) -> None:
         raise ValueError(f"--failure-psnr {arguments.failure_psnr}: give a number of dB")
     if not (math.isfinite(arguments.sigma) and arguments.sigma >= 0):
         raise ValueError(f"--sigma {arguments.sigma}: give a noise level >= 0 in units of [-1, 1]")
+    if arguments.tau_y is not None and not (math.isfinite(arguments.tau_y) and arguments.tau_y > 0):
+        raise ValueError(f"--tau-y {arguments.tau_y}: give a standard deviation > 0")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"--out {arguments.out} is a file: name a folder")
     for solver, names in OPTIONS.items():
@@ -107,9 +109,12 @@ def chosen_method(arguments: Namespace, task: str, prior: Prior) -> tuple[Method
     names = OPTIONS[arguments.solver]
     given = {n: v for n in names if (v := getattr(arguments, n)) is not None}
     if arguments.solver == "daps":
+        tau_y = given.pop("tau_y", DAPS_TAU_Y)
         levels, keywords = daps_settings(task, **given)
-        static = tuple((k, v) for k, v in keywords.items() if k != "momentum")
-        traced = {k: v for k, v in keywords.items() if k == "momentum"} | {"steps": levels}
+        keywords["tau_y"] = tau_y
+        arrays = ("momentum", "tau_y")
+        static = tuple((k, v) for k, v in keywords.items() if k not in arrays)
+        traced = {k: v for k, v in keywords.items() if k in arrays} | {"steps": levels}
         described = {"levels": len(levels.sigma), "ode_steps": levels.ode_sigma.shape[1]}
         return Method("daps", traced, static), keywords | described
     total = len(prior.betas)

@@ -155,9 +155,7 @@ def best_balance(
 
     def mean_psnr(balance: float) -> float:
         triples = zip(images, measurements, kernels, strict=True)
-        values = [
-            psnr(jnp.asarray(restore(y, k, balance)), jnp.asarray(x)) for x, y, k in triples
-        ]
+        values = [psnr(jnp.asarray(restore(y, k, balance)), jnp.asarray(x)) for x, y, k in triples]
         return float(np.mean(values))
 
     return max(balances, key=mean_psnr)

@@ -143,4 +143,4 @@ def pictures(arguments: Namespace, card: dict) -> list[Picture]:
     }
     if arguments.images:
         return load_pictures(arguments.images, fit=arguments.fit, **common)
-    return sample_pictures(arguments.prior if arguments.prior in SAMPLES else "photo", **common)
+    return sample_pictures(card["name"] if card.get("name") in SAMPLES else "photo", **common)

@@ -4,17 +4,20 @@
 
 Each task has a bar: how many dB the better of DAPS and DiffStateGrad-DAPS must gain over bicubic
 enlargement, biharmonic inpainting or Wiener deconvolution (scikit-image) on the same measurements.
+Wiener's periodic border rings on motion kernels, so those also meet least squares with the exact
+border. The deconvolutions get the balance that is best on these very images.
 """
 
 import json
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classical import best_balance, bicubic, biharmonic, wiener
+from experiments.classical import best_balance, bicubic, biharmonic, tikhonov, wiener
 from experiments.images import read_image
 from experiments.plan import Item, plan
 from experiments.records import versions_and_hardware, write_atomically
@@ -34,14 +37,20 @@ def _y(item: Item) -> np.ndarray:
     return np.asarray(item.problem.y)
 
 
+def _truth(item: Item) -> np.ndarray:
+    if item.picture.pixels is None:
+        raise ValueError(f"{item.picture.name} has no truth to compare with")
+    return item.picture.pixels
+
+
 def _mask(item: Item) -> np.ndarray:
-    ones = jnp.ones(item.picture.pixels.shape)
+    ones = jnp.ones(_truth(item).shape)
     return np.asarray(item.problem.operator.forward(ones))[..., 0]
 
 
 def blur_kernel(item: Item) -> np.ndarray:
     """The kernel of a blur operator, read off its response to an impulse."""
-    h, w, c = item.picture.pixels.shape
+    h, w, c = _truth(item).shape
     impulse = np.zeros((h, w, c), np.float32)
     impulse[h // 2, w // 2] = 1
     response = np.asarray(item.problem.operator.forward(jnp.asarray(impulse)))[..., 0]
@@ -52,7 +61,7 @@ def blur_kernel(item: Item) -> np.ndarray:
 
 
 def _enlarge(items: list[Item]) -> list[np.ndarray]:
-    factor = items[0].picture.pixels.shape[0] // _y(items[0]).shape[0]
+    factor = _truth(items[0]).shape[0] // _y(items[0]).shape[0]
     return [bicubic(_y(item), factor) for item in items]
 
 
@@ -60,18 +69,19 @@ def _fill(items: list[Item]) -> list[np.ndarray]:
     return [biharmonic(_y(item), _mask(item)) for item in items]
 
 
-def _deconvolve(items: list[Item]) -> list[np.ndarray]:
+def _deconvolve(deblur: Callable, items: list[Item]) -> list[np.ndarray]:
     kernels = [blur_kernel(item) for item in items]
-    truths = [item.picture.pixels for item in items]
-    balance = best_balance(truths, [_y(item) for item in items], np.stack(kernels))
-    return [wiener(_y(item), kernel, balance) for item, kernel in zip(items, kernels, strict=True)]
+    truths = [_truth(item) for item in items]
+    balance = best_balance(truths, [_y(item) for item in items], np.stack(kernels), restore=deblur)
+    return [deblur(_y(item), kernel, balance) for item, kernel in zip(items, kernels, strict=True)]
 
 
 BARS = (
     Bar("super_resolution", "bicubic", _enlarge, 1.5),
     Bar("random_inpainting", "biharmonic", _fill, 3.0),
-    Bar("gaussian_deblur", "Wiener", _deconvolve, 1.5),
-    Bar("motion_deblur", "Wiener", _deconvolve, 1.5),
+    Bar("gaussian_deblur", "Wiener", partial(_deconvolve, wiener), 1.5),
+    Bar("motion_deblur", "Wiener", partial(_deconvolve, wiener), 1.5),
+    Bar("motion_deblur", "least squares", partial(_deconvolve, tikhonov), 1.5),
     Bar("box_inpainting", "biharmonic", _fill, 0.0),
 )
 
@@ -86,17 +96,18 @@ def decibels(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) 
 def compare(bar: Bar, items: list[Item], records: list[dict], images: dict) -> dict:
     """One row of the table: means over the images, inside the hole for box inpainting."""
     holes = [_mask(i) == 0 if bar.task == "box_inpainting" else None for i in items]
-    truths = [item.picture.pixels for item in items]
-    score = lambda xs: np.array([decibels(*a) for a in zip(xs, truths, holes, strict=True)])  # noqa: E731
+    truths = [_truth(item) for item in items]
+    score = lambda xs: np.array([decibels(*a) for a in zip(xs, truths, holes, strict=True)])
     opponent = score(bar.restore(items))
-    row = {"task": bar.task, "opponent": bar.opponent, "images": len(items), "bar": bar.gain}
+    row: dict = {"task": bar.task, "opponent": bar.opponent, "images": len(items), "bar": bar.gain}
     row["opponent_psnr"] = float(opponent.mean())
+    gains = []
     for label in dict.fromkeys(r["method"] for r in records):
         ours = score([images[label, item.picture.name] for item in items])
         row[label] = float(ours.mean())
         row[f"{label} gain std"] = float((ours - opponent).std())
-    best = max(row[label] for label in dict.fromkeys(r["method"] for r in records))
-    return row | {"gain": best - row["opponent_psnr"], "met": best - opponent.mean() >= bar.gain}
+        gains.append(float(np.mean(ours - opponent)))
+    return row | {"gain": max(gains), "met": max(gains) >= bar.gain}
 
 
 def phase_row(records: list[dict], threshold: float) -> list[dict]:
@@ -150,7 +161,7 @@ def plan_quality(arguments: Namespace, parse: Callable[[list[str]], Namespace]) 
     common += ["--count", str(arguments.count), "--levels", str(arguments.levels)]
     common += ["--seed", str(arguments.seed), "--batch-size", str(arguments.batch_size)]
     folder = arguments.out / arguments.prior
-    tasks = [bar.task for bar in BARS] + ["hdr"]
+    tasks = [*dict.fromkeys(bar.task for bar in BARS), "hdr"]
     linear = plan(parse(["restore", *common, "--task", *tasks, "--out", str(folder / "tasks")]))
     four = ["--samples", "4", "--task", "phase_retrieval", "--out", str(folder / "phase")]
     phase = plan(parse(["restore", *common, *four]))

@@ -47,7 +47,7 @@ def run(planned: Plan) -> list[dict]:
     """Compute what is missing, then write tables, grids and ``run.json`` for the whole plan."""
     done = finished(planned)
     cuts = [batches(job.items, planned.arguments.batch_size) for job in planned.jobs]
-    open_ = lambda batch: any(item.identity not in done for item in batch)  # noqa: E731
+    open_ = lambda batch: any(item.identity not in done for item in batch)
     pending = [[batch for batch in cut if open_(batch)] for cut in cuts]
     steps = [len(jax.tree.leaves(job.method.traced["steps"])[0]) for job in planned.jobs]
     total = sum(n * len(todo) for n, todo in zip(steps, pending, strict=True))

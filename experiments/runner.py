@@ -88,7 +88,7 @@ def batches(items: Sequence, largest: int) -> list[Sequence]:
 def common_axes(problems: Sequence[Problem]) -> Axes:
     """Which leaves are the same for all problems; a shared blur or network stays unbatched."""
     first, *others = map(jax.tree.leaves, problems)
-    equal = lambda a, b: a is b or np.array_equal(a, b)  # noqa: E731
+    equal = lambda a, b: a is b or np.array_equal(a, b)
     shared = [all(equal(leaf, o[i]) for o in others) for i, leaf in enumerate(first)]
     return tuple(None if same else 0 for same in shared)
 
@@ -97,11 +97,14 @@ def stack(problems: Sequence[Problem], axes: Axes) -> Problem:
     """Problems of one structure as one: leaves stacked along axis 0, or the shared one."""
     structure = jax.tree.structure(problems[0])
     columns = zip(*map(jax.tree.leaves, problems), strict=True)
-    join = lambda axis, leaves: leaves[0] if axis is None else jnp.stack(leaves)  # noqa: E731
+    join = lambda axis, leaves: leaves[0] if axis is None else jnp.stack(leaves)
     return jax.tree.unflatten(
         structure,
         [jnp.asarray(join(axis, leaves)) for axis, leaves in zip(axes, columns, strict=True)],
     )
+
+
+_programs: dict = {}  # signature -> compiled program; tasks that differ in arrays only share one
 
 
 def compile_batch(keys, problems, projection, prior: Prior, method: Method, axes: Axes, shape):
@@ -109,7 +112,13 @@ def compile_batch(keys, problems, projection, prior: Prior, method: Method, axes
     started = time.perf_counter()
     rest = (projection, prior, method.traced)
     static = {"axes": axes, "solver": method.solver, "static": method.static, "shape": shape}
-    compiled = restore_batch.lower(keys, problems, *rest, **static).compile()
+    leaves, structure = jax.tree.flatten((keys, problems, rest))
+    forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    signature = (structure, forms, tuple(static.items()))
+    if signature not in _programs:
+        lowered = restore_batch.lower(keys, problems, *rest, **static)
+        _programs[signature] = lowered.compile()
+    compiled = _programs[signature]
     return lambda keys, problems: compiled(keys, problems, *rest), time.perf_counter() - started
 
 

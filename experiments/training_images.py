@@ -65,7 +65,7 @@ def load_photo(path: Path, short_side: int) -> np.ndarray:
     """One photograph as uint8 with the given short side."""
     picture = Image.open(path).convert("RGB")
     scale = short_side / min(picture.size)
-    size = tuple(round(side * scale) for side in picture.size)
+    size = round(picture.width * scale), round(picture.height * scale)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 

@@ -1,4 +1,4 @@
-"""Set the CPU flags before jax is imported anywhere, and keep the compiled programs between runs."""
+"""Set the CPU flags before jax is imported anywhere; keep compiled programs between runs."""
 
 import os
 from pathlib import Path

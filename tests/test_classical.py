@@ -45,7 +45,8 @@ def test_bicubic_keeps_constants_and_ramps(factor):
     centres = (np.arange(12 * factor) + 0.5) / factor - 0.5  # in units of small pixels
     expected = (-0.5 + centres / 11)[2 * factor : -2 * factor, None, None]
     np.testing.assert_allclose(
-        fine[2 * factor : -2 * factor], np.broadcast_to(expected, (8 * factor, 9 * factor, 1)),
+        fine[2 * factor : -2 * factor],
+        np.broadcast_to(expected, (8 * factor, 9 * factor, 1)),
         atol=1e-6,
     )
 
@@ -126,8 +127,10 @@ def test_tikhonov_solves_its_normal_equations():
     y = blurred(x, kernel, 0.02)
     unit = np.eye(42).reshape(42, 7, 6)
     stencil = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
-    matrices = [np.stack([correlate(e, k, mode="mirror").ravel() for e in unit], axis=1)
-                for k in (kernel, stencil)]
+    matrices = [
+        np.stack([correlate(e, k, mode="mirror").ravel() for e in unit], axis=1)
+        for k in (kernel, stencil)
+    ]
     normal = matrices[0].T @ matrices[0] + 0.05 * matrices[1].T @ matrices[1]
     expected = np.linalg.solve(normal, matrices[0].T @ y.ravel())
     np.testing.assert_allclose(tikhonov(y, kernel, 0.05).ravel(), expected, atol=2e-4)
@@ -146,8 +149,10 @@ def test_best_balance_is_the_best_of_the_mean():
     images = [scene(32, 32), scene(48, 40)]
     measured = [blurred(x, k, 0.02) for x, k in zip(images, kernels)]
     candidates = (1e-3, 1e-2, 1e-1, 1.0)
-    means = [np.mean([psnr(wiener(y, k, b), x) for x, y, k in zip(images, measured, kernels)])
-             for b in candidates]
+    means = [
+        np.mean([psnr(wiener(y, k, b), x) for x, y, k in zip(images, measured, kernels)])
+        for b in candidates
+    ]
     chosen = best_balance(images, measured, kernels, candidates)
     assert chosen == candidates[int(np.argmax(means))]
 

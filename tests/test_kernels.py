@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from golden_case import load
 
 from dsg_jax.kernels import (
     box_mask,
@@ -14,6 +13,7 @@ from dsg_jax.kernels import (
     reduce_kernel,
     reference_motion_kernel,
 )
+from golden_case import load
 
 # One grey level of the brightest pixel: Pillow versions may round a pixel differently.
 GREY_LEVEL = 1 / 255

@@ -75,8 +75,9 @@ def test_convolution_gradient_inside_scan_and_vmap():
 def test_group_norm_equals_flax(mean):
     rng = np.random.RandomState(4)
     x = (mean + rng.standard_normal((2, 5, 7, 24))).astype(np.float32)
-    params = {"params": {name: rng.standard_normal(24).astype(np.float32)
-                         for name in ("scale", "bias")}}
+    params = {
+        "params": {name: rng.standard_normal(24).astype(np.float32) for name in ("scale", "bias")}
+    }
     theirs = nn.GroupNorm(num_groups=8, epsilon=1e-5, use_fast_variance=False)
     chex.assert_trees_all_close(
         GroupNorm(8).apply(params, x), theirs.apply(params, x), rtol=1e-4, atol=1e-4

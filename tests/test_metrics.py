@@ -45,7 +45,12 @@ def test_equals_scikit_image(kind, shape):
     expected = peak_signal_noise_ratio(a, b, data_range=1.0)
     np.testing.assert_allclose(psnr(x, reference), expected, atol=1e-4)
     expected = structural_similarity(
-        a, b, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5,
+        a,
+        b,
+        channel_axis=2,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
         use_sample_covariance=False,
     )
     # In float32, E[x^2] - E[x]^2 of a flat region is known to 1e-7, against K2^2 = 9e-4.

@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from checkpoints_convert.rename import adm_params
+from checkpoints_convert.torch_zip import read_torch_zip
+from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.operators import blur, inpainting, super_resolution
+from dsg_jax.priors import adm_prior
 from dsg_jax.sample import run
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.daps import daps, daps_steps, ode
@@ -108,6 +112,48 @@ def test_daps_trajectory(case):
         at = jax.tree.map(lambda a, i=level: jnp.asarray(a[i]), steps)
         value = ode(prior(), jnp.asarray(x), at)
         assert np.max(np.abs(value - expected)) <= manifest["tolerance"]["atol"]["x0hat_0_1"]
+
+
+def test_dps_with_the_adm_network_end_to_end():
+    manifest, arrays = load("trajectories/dps_adm_end_to_end")
+    config = manifest["config"]
+    architecture = ADMConfig(
+        model_channels=32, channel_mult=(1, 1), attention_factors=(2,), num_head_channels=16
+    )
+    stored = read_torch_zip(GOLDEN / "networks" / "adm_ffhq_like.pt")
+    params = adm_params(stored, architecture)["params"]
+    solver = dps(
+        adm_prior(params, architecture),
+        problem_of(config, arrays),
+        scale=config["scale"],
+        steps=dps_steps(times=config["timestep_map"]),
+    )
+    last, states, info = replay(solver, arrays)
+    check("adm", manifest, arrays, last, states, info)
+
+
+@pytest.mark.parametrize("respacing", ["full", "r100", "ddim50"])
+def test_dps_schedule(respacing):
+    _, arrays = load("schedules/dps")
+    steps = dps_steps(times=arrays[f"{respacing}_timestep_map"])
+    low_noise_first = {name: np.asarray(value)[::-1] for name, value in steps._asdict().items()}
+    names = {
+        "log_beta_tilde": "posterior_log_variance_clipped",
+        "log_beta": "log_beta_max",
+    }
+    if respacing == "full":
+        names |= {
+            "sqrt_recip": "sqrt_recip_alphas_cumprod",
+            "sqrt_recipm1": "sqrt_recipm1_alphas_cumprod",
+            "mean_x0": "posterior_mean_coef1",
+            "mean_x": "posterior_mean_coef2",
+        }
+    for ours, theirs in names.items():
+        np.testing.assert_allclose(
+            low_noise_first[ours], arrays[f"{respacing}_{theirs}"], rtol=2e-6, atol=1e-12
+        )
+    assert np.array_equal(low_noise_first["time"], arrays[f"{respacing}_timestep_map"])
+    assert np.array_equal(steps.step, np.arange(len(steps.step)))
 
 
 @pytest.mark.parametrize("variant", ["legacy", "main"])

@@ -80,8 +80,15 @@ def test_hostile_file_runs_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "module, attribute",
-    [("os", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("subprocess", "Popen"),
-     ("torch._utils", "_rebuild_qtensor"), ("numpy", "load"), ("torch", "load")],
+    [
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("subprocess", "Popen"),
+        ("torch._utils", "_rebuild_qtensor"),
+        ("numpy", "load"),
+        ("torch", "load"),
+    ],
 )
 def test_every_other_name_is_inert(tmp_path, monkeypatch, module, attribute):
     monkeypatch.chdir(tmp_path)
@@ -95,10 +102,18 @@ def test_every_other_name_is_inert(tmp_path, monkeypatch, module, attribute):
 
 @pytest.mark.parametrize(
     "kind, dtype",
-    [("FloatStorage", np.float32), ("DoubleStorage", np.float64), ("HalfStorage", np.float16),
-     ("BFloat16Storage", ml_dtypes.bfloat16), ("LongStorage", np.int64), ("IntStorage", np.int32),
-     ("ShortStorage", np.int16), ("CharStorage", np.int8), ("ByteStorage", np.uint8),
-     ("BoolStorage", np.bool_)],
+    [
+        ("FloatStorage", np.float32),
+        ("DoubleStorage", np.float64),
+        ("HalfStorage", np.float16),
+        ("BFloat16Storage", ml_dtypes.bfloat16),
+        ("LongStorage", np.int64),
+        ("IntStorage", np.int32),
+        ("ShortStorage", np.int16),
+        ("CharStorage", np.int8),
+        ("ByteStorage", np.uint8),
+        ("BoolStorage", np.bool_),
+    ],
 )
 def test_storage_types(tmp_path, kind, dtype):
     values = (np.arange(6) % 3).astype(dtype)

@@ -1,6 +1,9 @@
 """One algorithm per file; every function builds a `Solver` for `sample.sample`."""
 
+from collections.abc import Callable
+
 from dsg_jax.solvers.daps import daps
 from dsg_jax.solvers.dps import dps
+from dsg_jax.types import Solver
 
-SOLVERS = {"dps": dps, "daps": daps}
+SOLVERS: dict[str, Callable[..., Solver]] = {"dps": dps, "daps": daps}

@@ -1,0 +1,83 @@
+"""The trainer: a killed run continues as if it had never stopped."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsg_jax.networks.adm import ADMConfig
+from dsg_jax.priors import load_prior
+from experiments import train_prior
+from experiments.export_prior import export_prior, restored_ema
+from experiments.training_images import emoji_split, held_out
+
+TINY = ADMConfig(
+    model_channels=8,
+    channel_mult=(1, 2),
+    attention_factors=(),
+    resblock_updown=False,
+    out_channels=3,
+    patch=2,
+    norm_groups=4,
+    middle_attention=False,
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder like the unpacked emoji package, with plain coloured discs."""
+    folder = tmp_path_factory.mktemp("package") / "assets"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for code in range(0x1F400, 0x1F440):
+        pixels = np.zeros((24, 24, 4), np.uint8)
+        pixels[4:20, 4:20] = [*rng.integers(0, 255, 3), 255]
+        for skin in ("", "-1f3fb"):
+            Image.fromarray(pixels).save(folder / f"{code:x}{skin}.webp", lossless=True)
+    return folder.parent
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(train_prior.CONFIGS, "emoji", TINY)
+
+
+def train(source, out, steps):
+    settings = {"size": 16, "batch_size": 4, "save_every": 2, "learning_rate": 1e-3}
+    train_prior.train("emoji", source, out, steps=steps, **settings)
+
+
+def test_families_stay_on_one_side_of_the_split(source):
+    training, outside = emoji_split(source)
+    families = [{p.stem.split("-")[0] for p in side} for side in (training, outside)]
+    assert families[0] and families[1] and not families[0] & families[1]
+    assert all(held_out(f, 14) for f in families[1])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):
+    constant = train_prior.optax.constant_schedule(1e-3)  # the decay depends on the last step
+    monkeypatch.setattr(train_prior.optax, "warmup_cosine_decay_schedule", lambda *_: constant)
+    train(source, tmp_path / "whole", 4)
+    train(source, tmp_path / "parts", 2)
+    train(source, tmp_path / "parts", 4)
+    (step, whole), (_, parts) = (restored_ema(tmp_path / n, TINY) for n in ("whole", "parts"))
+    assert step == 4
+    for name in whole:
+        np.testing.assert_array_equal(
+            *(np.concatenate([np.ravel(x) for x in flat(p[name])]) for p in (whole, parts))
+        )
+    log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [2, 4]
+    card = export_prior("emoji", tmp_path / "parts", source, tmp_path / "prior", size=16)
+    prior, read = load_prior(tmp_path / "prior")
+    assert read["training"]["steps"] == 4 and read["parameters"] == card["parameters"]
+    assert (tmp_path / "prior" / "samples.png").is_file()
+
+
+def flat(tree):
+    return (
+        [leaf for child in tree.values() for leaf in flat(child)]
+        if isinstance(tree, dict)
+        else [tree]
+    )
