@@ -108,7 +108,7 @@ def plan_demo(arguments: argparse.Namespace) -> Work:
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `demo` takes."""
     add(parser, "--count", int, "images per task", 3)
-    add(parser, "--levels", int, "annealing levels of DAPS", 20)
+    add(parser, "--levels", int, "annealing levels of DAPS", 16)
     add(parser, "--out", Path, "output folder", Path("results/demo"))
 
 
