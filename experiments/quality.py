@@ -105,7 +105,7 @@ def compare(bar: Bar, items: list[Item], records: list[dict], images: dict) -> d
     for label in dict.fromkeys(r["method"] for r in records):
         ours = score([images[label, item.picture.name] for item in items])
         row[label] = float(ours.mean())
-        row[f"{label} gain std"] = float((ours - opponent).std())
+        row[f"{label} gain std"] = float(np.std(ours - opponent))
         gains.append(float(np.mean(ours - opponent)))
     return row | {"gain": max(gains), "met": max(gains) >= bar.gain}
 
@@ -134,8 +134,7 @@ def phase_row(records: list[dict], threshold: float) -> list[dict]:
 
 def markdown(title: str, rows: list[dict], phase: list[dict], facts: str) -> str:
     """The two tables of a prior."""
-    methods = [k for k in rows[0] if k.startswith("DAPS") or k.startswith("DiffStateGrad")]
-    methods = [m for m in methods if not m.endswith("std")]
+    methods = [row["method"] for row in phase]
     head = ["task", "opponent", *methods, "gain of the better", "bar", "met"]
     lines = [f"## {title}", "", facts, "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:

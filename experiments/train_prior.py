@@ -8,7 +8,7 @@ n and its noise are functions of the seed and n, so a resumed run continues as i
 
 import json
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +71,7 @@ def velocity_loss(params, network, x0, key) -> jax.Array:
     return jnp.mean((network.apply(params, x, time_of_sigma(sigma)) - v) ** 2)
 
 
+@cache
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam with warm-up, cosine decay and a clipped global norm."""
     warmup, last = min(50, steps // 10), 0.02 * learning_rate

@@ -19,6 +19,7 @@ STEPS = daps_steps(
     levels=25, ode_steps=12, sigma_max=20.0, sigma_min=0.05, lr=1e-3, lr_min_ratio=0.5
 )
 INNER = 60
+PIXELS = 3200
 
 
 def posterior_pixels(tau_y: float = 0.4, *, shape=SHAPE, **options) -> np.ndarray:
@@ -27,7 +28,7 @@ def posterior_pixels(tau_y: float = 0.4, *, shape=SHAPE, **options) -> np.ndarra
     prior = gaussian_prior(MEAN, STD)
     options = {"inner_steps": INNER} | options
     solver = daps(prior, problem, steps=STEPS, tau_y=tau_y, **options)
-    keys = jax.random.split(jax.random.key(3), 6400 // np.prod(shape))
+    keys = jax.random.split(jax.random.key(3), PIXELS // np.prod(shape))
     return np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, shape)[0]))(keys)).ravel()
 
 
@@ -63,7 +64,7 @@ def test_daps_langevin_follows_its_exact_recursion():
         {},
         {"inner": "hmc", "momentum": 0.5},
         # One acceptance for the whole image: it mixes in few dimensions only.
-        {"inner": "mh", "shape": (2, 1, 1), "inner_steps": 300},
+        {"inner": "mh", "shape": (2, 1, 1), "inner_steps": 200},
     ],
     ids=["langevin", "hmc", "mh"],
 )

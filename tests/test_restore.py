@@ -19,7 +19,7 @@ from gaussian_prior import gaussian_prior
 
 TASK = ("--task", "box_inpainting", "--solver", "dps", "--steps", "5", "--size", "16")
 IMAGES, SAMPLES = 3, 2
-PRIOR = gaussian_prior(), {"size": 16, "size_multiple": 4, "channels": 3}
+PRIOR = gaussian_prior(), {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 PROJECTION_ONLY = ("--tau", "--rank-rule", "--sides", "--period")
 
 

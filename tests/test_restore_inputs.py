@@ -20,7 +20,7 @@ from experiments.records import append_records, read_records
 from experiments.report import summary, summary_rows
 from gaussian_prior import gaussian_prior
 
-CARD = {"size": 16, "size_multiple": 4, "channels": 3}
+CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 BOX = "--task box_inpainting "
 MEASURED = BOX + "--measured y.png --mask mask.png "
 
