@@ -110,7 +110,7 @@ def compare(bar: Bar, items: list[Item], records: list[dict], images: dict) -> d
     return row | {"gain": max(gains), "met": max(gains) >= bar.gain}
 
 
-def phase_row(records: list[dict], threshold: float) -> list[dict]:
+def phase_rows(records: list[dict], threshold: float) -> list[dict]:
     """Best of the samples of each image, and how often it succeeds."""
     rows = []
     for label in dict.fromkeys(r["method"] for r in records):
@@ -176,7 +176,7 @@ def quality(arguments: Namespace, linear, phase) -> None:
         mine = [r for r in records if r["task"] == bar.task]
         images = {(r["method"], r["image"]): read_image(linear.out / r["png"]) for r in mine}
         rows.append(compare(bar, items, mine, images))
-    found = phase_row(phase_records, arguments.failure_psnr)
+    found = phase_rows(phase_records, arguments.failure_psnr)
     hardware = versions_and_hardware()
     facts = (
         f"{arguments.count} held-out images at {arguments.size} px, sigma 0.05, seed"

@@ -1,0 +1,74 @@
+"""The quality report and the benchmark compare like with like."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsg_jax.kernels import gaussian_kernel, motion_kernel
+from dsg_jax.operators import blur, gaussian_blur
+from dsg_jax.types import Problem
+from experiments.bench import depthwise
+from experiments.images import Picture
+from experiments.plan import Item
+from experiments.quality import blur_kernel, decibels, markdown, phase_rows
+
+MOTION = motion_kernel(np.random.RandomState(0), 61, 0.5)
+
+
+@pytest.mark.parametrize("size", [(64, 64, 3), (63, 80, 1)])
+def test_the_kernel_is_read_off_the_operator(size):
+    kernel = np.zeros((9, 9))
+    kernel[2, 1:7] = 1 / 6
+    item = Item(Picture("x", 0, np.zeros(size)), 0, Problem(blur(size, kernel), 0, 0.05), "", "")
+    found = blur_kernel(item)
+    margin = (found.shape[0] - 9) // 2
+    np.testing.assert_allclose(found[margin:-margin, margin:-margin], kernel, atol=1e-6)
+    assert found.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [gaussian_kernel(61, 3.0), MOTION], ids=["gaussian", "motion"])
+def test_the_benchmark_times_equal_results(kernel):
+    x = jax.random.normal(jax.random.key(0), (64, 64, 3))
+    fast = blur(x.shape, kernel) if kernel is MOTION else gaussian_blur(x.shape, 61, 3.0)
+    np.testing.assert_allclose(fast.forward(x), depthwise(kernel, x), atol=1e-5)
+
+
+def test_decibels_of_a_region():
+    truth = np.zeros((4, 4, 1))
+    x = truth + 0.2
+    x[0, 0] = 1.0
+    where = np.ones((4, 4), bool)
+    where[0, 0] = False
+    assert decibels(x, truth, where) == pytest.approx(20.0)
+    assert decibels(x, truth) < 20
+
+
+def test_phase_retrieval_counts_the_best_of_each_image():
+    psnrs = {"a": (10.0, 25.0), "b": (None, 12.0)}
+    records = [
+        {"method": "daps", "image": image, "psnr": psnr}
+        for image, pair in psnrs.items()
+        for psnr in pair
+    ]
+    (row,) = phase_rows(records, 20.0)
+    assert row["success_best"] == 0.5 and row["success_single"] == 0.25
+    assert row["psnr_best"] == pytest.approx((25 + 12) / 2)
+
+
+def test_a_missed_bar_is_shown_as_missed():
+    row = {"task": "t", "opponent": "o", "opponent_psnr": 20.0, "daps": 21.0, "gain": 1.0}
+    phase = {"method": "daps", "best_of": 4, "psnr_best": 1.0, "psnr_single": 1.0}
+    phase |= {"success_best": 0.0, "success_single": 0.0}
+    missed = markdown("emoji", [row | {"bar": 1.5, "met": False}], [phase], "")
+    assert "**no**" in missed and "| 21.00 |" in missed
+    assert "**no**" not in markdown("emoji", [row | {"bar": 0.5, "met": True}], [phase], "")
+
+
+def test_jnp_problem_is_a_pytree():
+    problem = Problem(blur((64, 64, 3), MOTION), jnp.zeros((64, 64, 3)), 0.05)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, problem)
+    x = jax.random.normal(jax.random.key(0), (64, 64, 3))
+    np.testing.assert_allclose(
+        doubled.operator.forward(x), 2 * problem.operator.forward(x), atol=1e-5
+    )
