@@ -90,9 +90,9 @@ def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `quality` takes."""
     add(parser, "--prior", str, "emoji, photo, or the folder of a prior", "emoji")
     add(parser, "--size", int, "side of the images in pixels", 64)
-    add(parser, "--count", int, "held-out images", 12)
-    add(parser, "--levels", int, "annealing levels of DAPS", 30)
-    add(parser, "--batch-size", int, "samples computed at once", 12)
+    add(parser, "--count", int, "held-out images", 6)
+    add(parser, "--levels", int, "annealing levels of DAPS", 20)
+    add(parser, "--batch-size", int, "samples computed at once", 8)
     add(parser, "--seed", int, "decides masks, kernels, noise and samples", 0)
     add(parser, "--failure-psnr", float, "phase retrieval succeeds from here on, dB", 20.0)
     add(parser, "--out", Path, "output folder", Path("results/quality"))
