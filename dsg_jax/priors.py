@@ -81,7 +81,14 @@ def load_prior(name: str | Path, dtype: str = "float32") -> tuple[Prior, dict]:
 
 
 def save_prior(folder: Path, params: dict, config: ADMConfig, card: dict) -> dict:
-    """Write parameters and card as `load_prior` reads them; returns the completed card."""
+    """Write parameters and card as `load_prior` reads them; returns the completed card.
+
+    Raises:
+      ValueError: a card without ``parametrisation``, or ``size``, the usual side of its images.
+    """
+    missing = {"parametrisation", "size"} - set(card)
+    if missing:
+        raise ValueError(f"the card lacks {', '.join(sorted(missing))}")
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     facts = {
         "kind": "adm",

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from dsg_jax.diffusion import time_of_sigma
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
+from dsg_jax.priors import ADMNetwork, load_prior
 from experiments.training_images import SOURCES
 
 _SMALL = ADMConfig(
@@ -116,6 +117,15 @@ def initial_state(network: ADMUNet, optimizer, size: int, seed: int) -> TrainSta
     return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
 
 
+def with_weights_of(state: TrainState, prior: str) -> TrainState:
+    """The fresh state with the weights of a prior of the same architecture."""
+    network = load_prior(prior)[0].network
+    params = {"params": network.params} if isinstance(network, ADMNetwork) else {}
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, state.params):
+        raise ValueError(f"the prior {prior!r} has another architecture than the one to train")
+    return state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
+
+
 def split_over_devices() -> tuple[NamedSharding, NamedSharding]:
     """Shardings over all devices: replicated, and by the batch axis."""
     auto = (jax.sharding.AxisType.Auto,)
@@ -134,15 +144,20 @@ def train(
     learning_rate: float = 1e-3,
     save_every: int = 100,
     seed: int = 0,
+    start: str | None = None,
 ) -> None:
-    """Train the named prior until ``steps``, continuing from the newest checkpoint in ``out``."""
+    """Train the named prior until ``steps``, continuing from the newest checkpoint in ``out``.
+
+    Without a checkpoint it begins at random weights, or at those of the prior ``start``.
+    """
     split, batches = SOURCES[name]
     training, held_out = split(source)
     draw = batches(training, size, seed)
     validation = batches(held_out, size, seed + 1)(0, 64)
     network, optimizer = ADMUNet(CONFIGS[name]), make_optimizer(learning_rate, steps)
     replicated, over_batch = split_over_devices()
-    state = jax.device_put(initial_state(network, optimizer, size, seed), replicated)
+    state = initial_state(network, optimizer, size, seed)
+    state = jax.device_put(state if start is None else with_weights_of(state, start), replicated)
     out.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
     with ocp.CheckpointManager(out.absolute(), options=options) as manager:

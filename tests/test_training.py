@@ -73,6 +73,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch
     prior, read = load_prior(tmp_path / "prior")
     assert read["training"]["steps"] == 4 and read["parameters"] == card["parameters"]
     assert (tmp_path / "prior" / "samples.png").is_file()
+    fresh = train_prior.initial_state(train_prior.ADMUNet(TINY), *optimizer_and_size(), 5)
+    state = train_prior.with_weights_of(fresh, str(tmp_path / "prior"))
+    for a, b in zip(flat(state.ema["params"]), flat(prior.network.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="another architecture"):
+        train_prior.with_weights_of(fresh, "emoji")
+
+
+def optimizer_and_size():
+    return train_prior.make_optimizer(1e-3, 4), 16
 
 
 def flat(tree):
