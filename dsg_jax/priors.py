@@ -101,6 +101,9 @@ def save_prior(folder: Path, params: dict, config: ADMConfig, card: dict) -> dic
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((folder / "weights").absolute(), params, force=True)
+    marker = folder / "weights" / "commit_success.txt"
+    if marker.is_file():  # it names the folder on the machine that wrote it
+        marker.write_text("committed\n")
     card = facts | card
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return card
