@@ -21,7 +21,8 @@ bench: .venv/.dev
 	$(BIN)/python -m experiments bench
 
 quality: .venv/.dev
-	$(BIN)/python -m experiments quality
+	$(BIN)/python -m experiments quality --prior emoji
+	$(BIN)/python -m experiments quality --prior photo
 
 .venv/.run .venv/.dev: .venv/.%: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \

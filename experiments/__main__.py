@@ -55,7 +55,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--steps", int, "optimiser steps", 5000)
     add(parser, "--batch-size", int, "images per step", 16)
     add(parser, "--start", str, "begin with the weights of this prior: emoji, photo or a folder")
-    add(parser, "--learning-rate", float, "peak of the cosine schedule", 5e-4)
+    add(parser, "--learning-rate", float, "peak of the cosine schedule", 1e-3)
     add(parser, "--save-every", int, "steps between checkpoints", 100)
     add(parser, "--seed", int, "decides initial weights, batches and noise", 0)
 

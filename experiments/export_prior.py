@@ -19,7 +19,7 @@ from dsg_jax.priors import adm_prior, init_params, load_prior, save_prior
 from dsg_jax.schedule import poly7
 from dsg_jax.types import Prior
 from experiments.images import save_png
-from experiments.train_prior import CONFIGS, HELD_OUT_SIGMAS
+from experiments.train_prior import CONFIGS, held_out_errors
 from experiments.training_images import SOURCES
 
 ORIGIN = {
@@ -53,19 +53,6 @@ def generate(key: jax.Array, prior: Prior, size: int, steps: int = 40) -> jax.Ar
 
     x = sigmas[0] * jax.random.normal(key, (size, size, 3))
     return jax.lax.scan(heun, x, pairs)[0]
-
-
-def held_out_errors(prior: Prior, images: np.ndarray) -> dict[str, float]:
-    """Mean squared error of the denoiser on held-out images, per noise level."""
-
-    @jax.jit
-    @partial(jax.vmap, in_axes=(0, 0, None))
-    def error(key, x0, sigma):
-        x = x0 + sigma * jax.random.normal(key, x0.shape)
-        return jnp.mean((denoise(prior, x, sigma) - x0) ** 2)
-
-    keys = jax.random.split(jax.random.key(1), len(images))
-    return {str(s): float(jnp.mean(error(keys, images, jnp.float32(s)))) for s in HELD_OUT_SIGMAS}
 
 
 def restored_ema(run: Path, config) -> tuple[int, dict]:
@@ -113,7 +100,7 @@ def export_prior(name: str, run: Path, source: Path, out: Path, *, size: int = 6
         "weights": "EMA, float16",
         "origin": ORIGIN[name] | {"trained_on": len(training), "held_out": len(held_out)},
         "training": training_facts(run, step),
-        "held_out_denoising_mse": held_out_errors(prior, images),
+        "held_out_denoising_mse": held_out_errors({"params": full}, ADMUNet(config), images),
     }
     card = save_prior(out, half, config, card)
     keys = jax.random.split(jax.random.key(0), 16)
