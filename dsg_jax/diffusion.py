@@ -1,5 +1,6 @@
 """What a noise-prediction network says about a noisy state."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -47,9 +48,33 @@ def time_of_sigma(sigma: Array) -> Array:
     return 999 * (root - _BETA_MIN) / _BETA_D
 
 
-def denoise(prior: Prior, x: Array, sigma: Array) -> Array:
-    """E[x0 | x0 + sigma n = x] from the noise predictor (DAPS' VP preconditioning), unclipped."""
-    eps, _ = predict(prior, x / jnp.sqrt(1 + sigma**2), time_of_sigma(sigma))
+def table_time(betas: Array, sigma: Array) -> Array:
+    """The fractional time at which a schedule's own table has noise level sigma, clamped to it.
+
+    Interpolates log sigma between the T times. `time_of_sigma` is the closed form for ADM's betas
+    alone, which the reference also feeds to latent networks with another schedule.
+    """
+    return jnp.interp(jnp.log(sigma), _log_sigmas(betas), jnp.arange(len(betas), dtype=jnp.float32))
+
+
+def table_alpha_bar(betas: Array, t: Array) -> Array:
+    """1 / (1 + sigma^2) at the fractional time t: the inverse of `table_time`."""
+    times = jnp.arange(len(betas), dtype=jnp.float32)
+    return jax.nn.sigmoid(-2 * jnp.interp(t, times, _log_sigmas(betas)))
+
+
+def _log_sigmas(betas: Array) -> Array:
+    log_alpha_bar = jnp.cumsum(jnp.log1p(-betas))
+    return 0.5 * (jnp.log(-jnp.expm1(log_alpha_bar)) - log_alpha_bar)
+
+
+def denoise(prior: Prior, x: Array, sigma: Array, t: Array | None = None) -> Array:
+    """E[x0 | x0 + sigma n = x] from the noise predictor (DAPS' VP preconditioning), unclipped.
+
+    ``t`` is the network time of sigma; by default that of ADM's schedule.
+    """
+    t = time_of_sigma(sigma) if t is None else t
+    eps, _ = predict(prior, x / jnp.sqrt(1 + sigma**2), t)
     return x - sigma * eps
 
 

@@ -8,6 +8,16 @@ def linear_betas(steps: int = 1000) -> np.ndarray:
     return np.linspace(1e-4, 0.02, steps)
 
 
+def scaled_linear_betas(
+    start: float = 0.0015, end: float = 0.0195, steps: int = 1000
+) -> np.ndarray:
+    """Latent diffusion's beta_t, linear in the square root (Rombach et al. 2022); float64.
+
+    The defaults are the FFHQ and ImageNet models'; Stable Diffusion has 0.00085 and 0.012.
+    """
+    return np.linspace(start**0.5, end**0.5, steps) ** 2
+
+
 def poly7(sigma_max: np.ndarray | float, sigma_min: float, points: np.ndarray) -> np.ndarray:
     """EDM's grid (Karras et al. 2022, rho = 7): sigma_max at point 0, sigma_min at point 1."""
     high, low = np.asarray(sigma_max) ** (1 / 7), sigma_min ** (1 / 7)

@@ -42,6 +42,20 @@ class Problem(NamedTuple):
     """Noise level in the units of y."""
 
 
+class FirstStage(NamedTuple):
+    """The autoencoder of a latent prior. Latents are scaled as the diffusion network takes them."""
+
+    decode: Callable[[Array], Array]
+    """(h/f, w/f, c_z) latent -> (h, w, c) image, unclipped and differentiable (straight through the
+    nearest code, where there is a codebook)."""
+    encode: Callable[[Array, Array | None], Array]
+    """(h, w, c) image and None -> (h/f, w/f, c_z) latent, never quantised, the mean of a KL
+    encoder. With standard normal noise of the latent's shape instead of None, a KL encoder samples;
+    one with a codebook ignores it."""
+    factor: Array | int
+    """f, how many pixels a side of a latent pixel covers."""
+
+
 class Prior(NamedTuple):
     """A pretrained noise-prediction network and the schedule it was trained on."""
 
@@ -50,6 +64,8 @@ class Prior(NamedTuple):
     (h, w, 2c) with the learned variance values behind it."""
     betas: Array
     """(T,) variances of the forward process."""
+    first_stage: FirstStage | None = None
+    """None for a pixel prior; otherwise the network's states are latents."""
 
 
 @jax.tree_util.register_dataclass
@@ -83,6 +99,8 @@ class Info(NamedTuple):
     """() norm of the projected gradient over that of the gradient; 1 without a projection."""
     finite: Array
     """() whether the new state is finite."""
+    inner_steps: Array | int = 0
+    """() updates of the inner loop, where a solver has one."""
 
 
 class Solver(NamedTuple):

@@ -9,8 +9,9 @@ import numpy as np
 from jax.tree_util import Partial
 
 from checkpoints_convert.torch_zip import read_torch_zip
-from dsg_jax.diffusion import Prior
-from dsg_jax.schedule import linear_betas
+from dsg_jax.networks.layers import upsample_nearest
+from dsg_jax.schedule import linear_betas, scaled_linear_betas
+from dsg_jax.types import FirstStage, Prior
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -55,10 +56,11 @@ def assert_close(name: str, value, expected, manifest: dict) -> None:
     assert worst <= tolerance["atol"][name], f"{name}: absolute error {worst:.2e}"
 
 
-def _conv(weights, name, x):
+def _conv(weights, name, x, stride=1):
     kernel = weights[f"{name}.weight"].transpose(2, 3, 1, 0)
+    pad = (kernel.shape[0] // 2,) * 2
     out = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return out + weights[f"{name}.bias"]
 
@@ -67,11 +69,12 @@ def _linear(weights, name, v):
     return v @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
 
-def tiny_eps(weights, x, t):
+def tiny_eps(weights, x, t, context=None):
     """The golden set's small time-conditioned network, for one (h, w, c) state."""
     frequencies = 10000.0 ** (-jnp.arange(16) / 16)
     e = jnp.concatenate([jnp.cos(t * frequencies), jnp.sin(t * frequencies)])
-    e = jax.nn.silu(_linear(weights, "temb", e))
+    e = _linear(weights, "temb", e)
+    e = jax.nn.silu(e if context is None else e + _linear(weights, "ctx", context.mean(0)))
     h = _conv(weights, "conv_in", x[None])
     for j in range(sum(name.startswith("film") for name in weights) // 2):
         scale, shift = jnp.split(_linear(weights, f"film.{j}", e), 2)
@@ -79,8 +82,57 @@ def tiny_eps(weights, x, t):
     return _conv(weights, "conv_out", jax.nn.silu(h))[0]
 
 
+def tiny_weights(name: str) -> dict:
+    """One of the golden set's tiny trained networks."""
+    stored = read_torch_zip(GOLDEN / "weights" / f"{name}.pt")
+    return {name: jnp.asarray(value, jnp.float32) for name, value in stored.items()}
+
+
 def tiny_prior() -> Prior:
     """The golden pixel prior with learned variance."""
-    stored = read_torch_zip(GOLDEN / "weights" / "pixel_eps.pt")
-    weights = {name: jnp.asarray(value, jnp.float32) for name, value in stored.items()}
+    weights = tiny_weights("pixel_eps")
     return Prior(Partial(tiny_eps, weights), jnp.asarray(linear_betas(), jnp.float32))
+
+
+def _tiny_encoder(weights, x):
+    h = jax.nn.silu(_conv(weights, "encoder.c0", x[None]))
+    h = jax.nn.silu(_conv(weights, "encoder.c1", h, 2))
+    h = jax.nn.silu(_conv(weights, "encoder.c2", h, 2))
+    return _conv(weights, "quant_conv", _conv(weights, "encoder.c3", h))[0]
+
+
+def _tiny_decoder(weights, z):
+    h = jax.nn.silu(_conv(weights, "decoder.c0", _conv(weights, "post_quant_conv", z[None])))
+    h = jax.nn.silu(_conv(weights, "decoder.c1", upsample_nearest(h)))
+    return _conv(
+        weights, "decoder.c3", jax.nn.silu(_conv(weights, "decoder.c2", upsample_nearest(h)))
+    )[0]
+
+
+def _vq_decode(weights, z):
+    codes = weights["quantize.embedding.weight"]
+    flat = z.reshape(-1, 3)
+    distance = jnp.sum(flat**2, 1, keepdims=True) + jnp.sum(codes**2, 1) - 2 * flat @ codes.T
+    nearest = codes[jnp.argmin(distance, 1)].reshape(z.shape)
+    return _tiny_decoder(weights, z + jax.lax.stop_gradient(nearest - z))
+
+
+def _kl_encode(weights, x, noise):
+    mean, log_variance = jnp.split(_tiny_encoder(weights, x), 2, axis=-1)
+    std = jnp.exp(jnp.clip(log_variance, -30, 20) / 2)
+    return 0.18215 * (mean if noise is None else mean + std * noise)
+
+
+def tiny_latent_prior(kind: str = "vq") -> Prior:
+    """The golden latent prior: "vq" as the FFHQ model, or "kl" as Stable Diffusion, no context."""
+    if kind == "vq":
+        weights, betas = tiny_weights("vq"), scaled_linear_betas()
+        encode = Partial(lambda weights, x, noise: _tiny_encoder(weights, x), weights)
+        stage = FirstStage(Partial(_vq_decode, weights), encode, 4)
+        network = Partial(tiny_eps, tiny_weights("latent_eps"))
+    else:
+        weights, betas = tiny_weights("kl"), scaled_linear_betas(0.00085, 0.012)
+        decode = Partial(lambda weights, z: _tiny_decoder(weights, z / 0.18215), weights)
+        stage = FirstStage(decode, Partial(_kl_encode, weights), 4)
+        network = Partial(tiny_eps, tiny_weights("latent4_eps"))
+    return Prior(network, jnp.asarray(betas, jnp.float32), stage)

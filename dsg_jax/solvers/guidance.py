@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dsg_jax.projection import decomposed, project, subspace
-from dsg_jax.types import Draw, Info, Problem, Projection
+from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection
 
 
 def safe_norm(x: Array) -> Array:
@@ -51,6 +51,15 @@ def project_step(
     return result, rank, kept_share(result, gradient)
 
 
-def step_info(misfit: Array, rank: Array, kept: Array, state: Array) -> Info:
+def step_info(
+    misfit: Array, rank: Array, kept: Array, state: Array, inner_steps: Array | int = 0
+) -> Info:
     """Collect what one step did."""
-    return Info(misfit, rank, kept, jnp.all(jnp.isfinite(state)))
+    return Info(misfit, rank, kept, jnp.all(jnp.isfinite(state)), jnp.asarray(inner_steps))
+
+
+def first_stage_of(prior: Prior, solver: str) -> FirstStage:
+    """The autoencoder of a latent prior; ValueError for a pixel prior."""
+    if prior.first_stage is None:
+        raise ValueError(f"{solver} works on latents and this prior has none: use dps or daps")
+    return prior.first_stage
