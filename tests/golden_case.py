@@ -10,10 +10,12 @@ from jax.tree_util import Partial
 
 from checkpoints_convert.torch_zip import read_torch_zip
 from dsg_jax.networks.layers import upsample_nearest
+from dsg_jax.operators import blur, inpainting, super_resolution
 from dsg_jax.schedule import linear_betas, scaled_linear_betas
-from dsg_jax.types import FirstStage, Prior
+from dsg_jax.types import FirstStage, Prior, Problem, Projection
 
 GOLDEN = Path(__file__).parent / "golden"
+_RULE = {"official_flat": "official", "per_channel": "per_channel"}
 
 
 def load(case: str) -> tuple[dict, dict[str, np.ndarray]]:
@@ -54,6 +56,25 @@ def assert_close(name: str, value, expected, manifest: dict) -> None:
     assert error <= tolerance["rel_l2"][name], f"{name}: relative error {error:.2e}"
     worst = np.max(np.abs(np.asarray(value) - expected))
     assert worst <= tolerance["atol"][name], f"{name}: absolute error {worst:.2e}"
+
+
+def problem_of(manifest: dict, arrays: dict, shape: tuple[int, int, int]) -> Problem:
+    """The measurement of a trajectory, of an image of the given shape."""
+    config = manifest["config"]
+    name = config["operator"]["name"]
+    if name == "blur":
+        operator = blur(shape, arrays["kernel"])
+    elif name == "inpainting":
+        operator = inpainting(arrays["mask"].reshape(shape[:2]))
+    else:
+        operator = super_resolution(shape, config["operator"]["scale_factor"])
+    return Problem(operator, jnp.asarray(hwc(arrays["y"])), config["sigma"])
+
+
+def projection_of(manifest: dict) -> Projection | None:
+    """The projection of a trajectory, None for a plain one."""
+    chosen = manifest["config"].get("projection")
+    return chosen and Projection(chosen["tau"], rule=_RULE[chosen["rank_rule"]])
 
 
 def _conv(weights, name, x, stride=1):
@@ -123,8 +144,20 @@ def _kl_encode(weights, x, noise):
     return 0.18215 * (mean if noise is None else mean + std * noise)
 
 
-def tiny_latent_prior(kind: str = "vq") -> Prior:
-    """The golden latent prior: "vq" as the FFHQ model, or "kl" as Stable Diffusion, no context."""
+def _tiny_guided_eps(weights, context, uncond, scale, x, t):
+    """Classifier-free guidance, eps_u + scale (eps_c - eps_u); ``uncond`` None is one pass."""
+    eps = tiny_eps(weights, x, t, context)
+    if uncond is None:
+        return eps
+    free = tiny_eps(weights, x, t, uncond)
+    return free + scale * (eps - free)
+
+
+def tiny_latent_prior(kind: str = "vq", context=None, uncond=None, scale: float = 1.0) -> Prior:
+    """The golden latent prior: "vq" as the FFHQ model, or "kl" as Stable Diffusion.
+
+    ``context`` and ``uncond`` (tokens, 8) condition and guide the network of "kl".
+    """
     if kind == "vq":
         weights, betas = tiny_weights("vq"), scaled_linear_betas()
         encode = Partial(lambda weights, x, noise: _tiny_encoder(weights, x), weights)
@@ -134,5 +167,6 @@ def tiny_latent_prior(kind: str = "vq") -> Prior:
         weights, betas = tiny_weights("kl"), scaled_linear_betas(0.00085, 0.012)
         decode = Partial(lambda weights, z: _tiny_decoder(weights, z / 0.18215), weights)
         stage = FirstStage(decode, Partial(_kl_encode, weights), 4)
-        network = Partial(tiny_eps, tiny_weights("latent4_eps"))
+        embeddings = (None if e is None else jnp.asarray(e) for e in (context, uncond))
+        network = Partial(_tiny_guided_eps, tiny_weights("latent4_eps"), *embeddings, scale)
     return Prior(network, jnp.asarray(betas, jnp.float32), stage)

@@ -10,39 +10,27 @@ import pytest
 from checkpoints_convert.rename import adm_params
 from checkpoints_convert.torch_zip import read_torch_zip
 from dsg_jax.networks.adm import ADMConfig
-from dsg_jax.operators import blur, inpainting, super_resolution
 from dsg_jax.priors import adm_prior
 from dsg_jax.sample import run
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.daps import daps, daps_steps, ode
 from dsg_jax.solvers.dps import dps, dps_steps
-from dsg_jax.types import Problem, Projection
-from golden_case import GOLDEN, assert_close, hwc, load, pattern_draw, tiny_prior
+from golden_case import (
+    GOLDEN,
+    assert_close,
+    hwc,
+    load,
+    pattern_draw,
+    problem_of,
+    projection_of,
+    tiny_prior,
+)
 
 TRAJECTORIES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("*.json"))
 DPS_CASES = [c for c in TRAJECTORIES if c.startswith("dps") and "adm" not in c]
 DAPS_CASES = [c for c in TRAJECTORIES if c.startswith("daps")]
-RULE = {"official_flat": "official", "per_channel": "per_channel"}
 
 prior = lru_cache(tiny_prior)
-
-
-def problem_of(config: dict, arrays: dict) -> Problem:
-    y = jnp.asarray(hwc(arrays["y"]))
-    shape = hwc(arrays["x_init"]).shape
-    name = config["operator"]["name"]
-    if name == "blur":
-        operator = blur(shape, arrays["kernel"])
-    elif name == "inpainting":
-        operator = inpainting(arrays["mask"].reshape(shape[:2]))
-    else:
-        operator = super_resolution(shape, config["operator"]["scale_factor"])
-    return Problem(operator, y, config["sigma"])
-
-
-def projection_of(config: dict) -> Projection | None:
-    chosen = config.get("projection")
-    return chosen and Projection(chosen["tau"], rule=RULE[chosen["rank_rule"]])
 
 
 def replay(solver, arrays: dict):
@@ -72,8 +60,8 @@ def test_dps_trajectory(case):
     steps = dps_steps(times=config["timestep_map"])
     solver = dps(
         prior(),
-        problem_of(config, arrays),
-        projection_of(config),
+        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
+        projection_of(manifest),
         scale=config["scale"],
         steps=steps,
     )
@@ -98,8 +86,8 @@ def test_daps_trajectory(case):
     hmc = {"inner": "hmc", "momentum": inner["momentum"]} if inner.get("mc_algo") == "hmc" else {}
     solver = daps(
         prior(),
-        problem_of(config, arrays),
-        projection_of(config),
+        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
+        projection_of(manifest),
         steps=steps,
         variant=config["variant"],
         inner_steps=inner["num_steps"],
@@ -124,7 +112,7 @@ def test_dps_with_the_adm_network_end_to_end():
     params = adm_params(stored, architecture)["params"]
     solver = dps(
         adm_prior(params, architecture),
-        problem_of(config, arrays),
+        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
         scale=config["scale"],
         steps=dps_steps(times=config["timestep_map"]),
     )

@@ -10,6 +10,7 @@ P comes from one SVD of x0_hat per level; the sampler's own noise is not project
 DAPS was not released: this follows the paper's appendix (C.4).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.diffusion import denoise, score
+from dsg_jax.diffusion import denoise, score, time_of_sigma
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.guidance import misfit, step_info
 from dsg_jax.solvers.inner import Level, guided_chain, metropolis
@@ -132,12 +133,17 @@ def daps(
     )
 
 
-def ode(prior: Prior, x: Array, at: DAPSSteps) -> Array:
-    """x0_hat: Euler steps of the probability-flow ODE, x <- x + (1 - sigma'/sigma)(D(x) - x)."""
+def ode(
+    prior: Prior, x: Array, at: DAPSSteps, time: Callable[[Array], Array] = time_of_sigma
+) -> Array:
+    """x0_hat: Euler steps of the probability-flow ODE, x <- x + (1 - sigma'/sigma)(D(x) - x).
+
+    ``time`` maps sigma to the network's time.
+    """
 
     def euler(x, sigma_and_move):
         sigma, move = sigma_and_move
-        return x + move * (denoise(prior, x, sigma) - x), None
+        return x + move * (denoise(prior, x, sigma, time(sigma)) - x), None
 
     return jax.lax.scan(euler, x, (at.ode_sigma, at.ode_move))[0]
 
