@@ -1,0 +1,160 @@
+"""Hard data consistency: fit the measurement itself by AdamW, along projected gradients (ReSample).
+
+    minimise mean((y - A(f(w)))^2) from w_0      f = identity (an image) or the decoder (a latent)
+
+    for i = 0, 1, ...:
+        G = gradient at w
+        G <- P(G)                     where the period divides i
+        w <- AdamW(G)
+        stop by the loss before the update, or at the limit
+
+P comes before the optimiser's moments, as in the released DiffStateGrad: AdamW rescales entry by
+entry and decays w, so that the update itself leaves the subspace.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from dsg_jax.projection import Subspace, decomposed, subspace
+from dsg_jax.solvers.guidance import full_rank
+from dsg_jax.solvers.inner import guide
+from dsg_jax.types import Draw, Problem, Projection
+
+WINDOW = 200
+"""Iterations over which the loss has to fall."""
+WEIGHT_DECAY = 0.01
+"""PyTorch's default for AdamW; optax's is 1e-4."""
+
+
+class Descent(NamedTuple):
+    """Step size and stopping rules of one optimisation; each may be traced."""
+
+    lr: Array | float
+    limit: Array | int
+    """Most updates."""
+    window: Array | bool
+    """Whether to stop when the loss exceeds that of `WINDOW` iterations before."""
+    eps_stop: Array | float = 1e-3
+    """Stop when the loss is below eps_stop^2; 0 switches the rule off."""
+
+
+class Fit(NamedTuple):
+    """A finished optimisation."""
+
+    w: Array
+    iterations: Array
+    """() updates made."""
+    first_loss: Array
+    """() loss at the start, NaN without updates."""
+    last_loss: Array
+    """() loss before the last update."""
+    losses: Array
+    """(`WINDOW`,) the last losses, that of iteration i at i mod `WINDOW`; NaN where none was."""
+    rank: Array
+    """(c,) singular vectors kept per channel of w; the full rank without a projection."""
+    kept: Array
+    """() mean of ||P(G)|| / ||G|| over the updates."""
+
+
+class _Loop(NamedTuple):
+    fit: Fit
+    moments: Any
+    stopped: Array
+
+
+def shared_subspace(
+    projection: Projection | None, draw: Draw, number: Array | int, state: Array
+) -> Subspace | None:
+    """The subspace of one optimisation; None where there is none or each gradient brings its own.
+
+    ``number`` tells the draws of the ablation's random matrices apart.
+    """
+    if projection is None or projection.source == "gradient":
+        return None
+    return subspace(projection, decomposed(projection, draw, number, state, state))
+
+
+def should_stop(descent: Descent, loss: Array, earlier: Array) -> Array:
+    """The reference's two rules, applied after the update that ``loss`` preceded.
+
+    ``earlier`` is the loss `WINDOW` iterations before, NaN if there was none. Both comparisons are
+    strict and false for NaN, so that a diverged optimisation runs to its limit.
+    """
+    risen = jnp.asarray(descent.window) & (earlier < loss)
+    return risen | (loss < jnp.square(descent.eps_stop))
+
+
+def fit(
+    problem: Problem,
+    render: Callable[[Array], Array],
+    start: Array,
+    descent: Descent,
+    *,
+    projection: Projection | None = None,
+    space: Subspace | None = None,
+    frozen: Array | int | None = None,
+    project_update: bool = False,
+) -> Fit:
+    """Minimise mean((y - A(render(w)))^2) from ``start`` (h, w, c).
+
+    Under `jax.vmap` the loop runs until every sample has stopped; one that stopped earlier keeps
+    its result.
+
+    Args:
+      problem: measurement to explain.
+      render: f, from w to the image that the operator takes.
+      start: w_0.
+      descent: learning rate and stopping rules.
+      projection: None for the plain method.
+      space: `shared_subspace(...)` of the same projection.
+      frozen: this many updates, in place of the limit and both rules. The window rule is chaotic
+        (noise of 1e-7 on y changes the counts by a hundred), so that runs are compared with frozen
+        counts; batches also run evenly with them.
+      project_update: project what AdamW adds to w, decay included, in place of the gradient. An
+        ablation: with period 1, w - w_0 then stays in the subspace.
+    """
+    optimiser = optax.adamw(descent.lr, b1=0.9, b2=0.999, eps=1e-8, weight_decay=WEIGHT_DECAY)
+    limit = descent.limit if frozen is None else frozen
+
+    def loss(w: Array) -> Array:
+        residual = problem.y - problem.operator.forward(render(w))
+        return jnp.mean(residual * residual)
+
+    def body(at: _Loop) -> _Loop:
+        so_far, i = at.fit, at.fit.iterations
+        value, g = jax.value_and_grad(loss)(so_far.w)
+        if project_update:
+            update, moments = optimiser.update(g, at.moments, so_far.w)
+            update, rank, kept = guide(projection, space, i, update)
+        else:
+            g, rank, kept = guide(projection, space, i, g)
+            update, moments = optimiser.update(g, at.moments, so_far.w)
+        slot = i % WINDOW
+        stop = should_stop(descent, value, so_far.losses[slot])
+        done = Fit(
+            w=so_far.w + update,
+            iterations=i + 1,
+            first_loss=jnp.where(i == 0, value, so_far.first_loss),
+            last_loss=value,
+            losses=so_far.losses.at[slot].set(value),
+            rank=rank,
+            kept=so_far.kept + (kept - so_far.kept) / (i + 1),
+        )
+        return _Loop(done, moments, at.stopped if frozen is not None else stop)
+
+    nothing = _no_updates(start, space)
+    first = _Loop(nothing, optimiser.init(start), jnp.bool_(False))
+    more = lambda at: (at.fit.iterations < limit) & ~at.stopped
+    return jax.lax.while_loop(more, body, first).fit
+
+
+def _no_updates(start: Array, space: Subspace | None) -> Fit:
+    rank = full_rank(start.shape) if space is None else space.rank
+    nan = jnp.float32(jnp.nan)
+    losses = jnp.full(WINDOW, nan)
+    return Fit(start, jnp.int32(0), nan, nan, losses, rank.astype(jnp.int32), jnp.float32(1))
