@@ -11,7 +11,7 @@ from dsg_jax.types import Problem
 from experiments.bench import depthwise
 from experiments.images import Picture
 from experiments.plan import Item
-from experiments.quality import blur_kernel, decibels, markdown, phase_rows
+from experiments.quality import Bar, blur_kernel, compare, decibels, markdown, phase_rows
 
 MOTION = motion_kernel(np.random.RandomState(0), 61, 0.5)
 
@@ -56,13 +56,24 @@ def test_phase_retrieval_counts_the_best_of_each_image():
     assert row["psnr_best"] == pytest.approx((25 + 12) / 2)
 
 
+def test_a_mean_of_samples_gains_on_each_sample():
+    """Two opposite errors: each sample is 20 dB away, their mean is exact."""
+    truth = np.zeros((4, 4, 1), np.float32)
+    item = Item(Picture("x", 0, truth), 0, Problem(None, 0, 0), "", "")
+    bar = Bar("super_resolution", "off by 0.4", lambda items: [truth + 0.4], 10.0)
+    row = compare(bar, [item], {"daps": [np.stack([truth + 0.2, truth - 0.2 + 1e-3])]})
+    assert row["daps one"] == pytest.approx(20.0, abs=0.05) and not row["met one"]
+    assert row["gain one"] == pytest.approx(6.02, abs=0.05)
+    assert row["daps mean"] > 70 and row["met mean"]
+
+
 def test_a_missed_bar_is_shown_as_missed():
-    row = {"task": "t", "opponent": "o", "opponent_psnr": 20.0, "daps": 21.0, "gain": 1.0}
+    row = {"task": "t", "opponent": "o", "opponent_psnr": 20.0, "bar": 1.5}
+    row |= {"daps one": 21.0, "gain one": 1.0, "daps mean": 23.0, "gain mean": 3.0}
     phase = {"method": "daps", "best_of": 4, "psnr_best": 1.0, "psnr_single": 1.0}
     phase |= {"success_best": 0.0, "success_single": 0.0}
-    missed = markdown("emoji", [row | {"bar": 1.5, "met": False}], [phase], "")
-    assert "**no**" in missed and "| 21.00 |" in missed
-    assert "**no**" not in markdown("emoji", [row | {"bar": 0.5, "met": True}], [phase], "")
+    missed = markdown("emoji", [row | {"met one": False, "met mean": True}], [phase], "")
+    assert "| 21.00 | +1.00 | **no** | 23.00 | +3.00 | yes |" in missed
 
 
 def test_jnp_problem_is_a_pytree():
