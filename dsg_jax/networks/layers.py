@@ -54,25 +54,28 @@ def conv_general_dilated(x, kernel, window_strides, padding, **kwargs) -> Array:
 
 
 class Conv(nn.Module):
-    """Square convolution with the zero padding of PyTorch's ``padding=size // 2``."""
+    """Square convolution, zero-padded by ``padding`` = (before, after) along both axes.
+
+    None is PyTorch's ``padding=size // 2``.
+    """
 
     features: int
     size: int = 3
     stride: int = 1
+    padding: tuple[int, int] | None = None
     dtype: jnp.dtype = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """(b, h, w, c) -> (b, h', w', features), computed in ``dtype``."""
-        pad = self.size // 2
+        pad = self.padding or (self.size // 2, self.size // 2)
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        padding = ((pad, pad), (pad, pad))
         strides = (self.stride, self.stride)
-        return conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_NHWC) + bias
+        return conv_general_dilated(x, kernel, strides, (pad, pad), dimension_numbers=_NHWC) + bias
 
 
 class GroupNorm(nn.Module):
