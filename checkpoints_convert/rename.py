@@ -5,7 +5,8 @@ both called ``weight`` there. Convolutions change from (out, in, h, w) to (h, w,
 layers and 1x1 `Conv1d` (out, in, 1) to (in, out); vectors stay.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -34,6 +35,14 @@ def _excerpt(problem: str, keys: list[str]) -> str:
     return f"{len(keys)} {problem}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
 
 
+def _with_nearest(missing: list[str], left_over: Iterable[str]) -> list[str]:
+    """Add the most similar left-over name to those missing names that an excerpt shows."""
+    shown, rest, candidates = missing[:5], missing[5:], list(left_over)
+    nearest = [get_close_matches(key, candidates, n=1) for key in shown]
+    pairs = zip(shown, nearest, strict=True)
+    return [f"{key} (nearest is {near[0]})" if near else key for key, near in pairs] + rest
+
+
 def to_flax(state_dict: Mapping[str, np.ndarray], wanted: Any) -> Any:
     """Rename and transpose a state dict into the parameters of one network.
 
@@ -46,7 +55,8 @@ def to_flax(state_dict: Mapping[str, np.ndarray], wanted: Any) -> Any:
 
     Raises:
       ValueError: a wanted key is missing, a key is left over, or a value is not a floating-point
-        array of the wanted shape; with the counts and the first five names of each.
+        array of the wanted shape; with the counts and the first five names of each, and with the
+        left-over name that is most like a missing one.
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(wanted)
     shapes = {torch_key(path): leaf.shape for path, leaf in paths}
@@ -59,9 +69,10 @@ def to_flax(state_dict: Mapping[str, np.ndarray], wanted: Any) -> Any:
         else:
             shape = f"{value.shape} {value.dtype}" if hasattr(value, "dtype") else type(value)
             misshapen.append(f"{key} ({shape}, wanted as {shapes[key]})")
+    left_over = sorted(map(str, state_dict.keys() - shapes.keys()))
     problems = {
-        "missing": sorted(shapes.keys() - state_dict.keys()),
-        "not part of the network": sorted(map(str, state_dict.keys() - shapes.keys())),
+        "missing": _with_nearest(sorted(shapes.keys() - state_dict.keys()), left_over),
+        "not part of the network": left_over,
         "of another shape or type": sorted(misshapen),
     }
     if any(problems.values()):

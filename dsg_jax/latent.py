@@ -1,0 +1,119 @@
+"""Latent diffusion networks as noise predictors of a `Prior`, with a stored conditioning."""
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from dsg_jax.diffusion import table_alpha_bar
+from dsg_jax.networks.ldm import LDMConfig, LDMUNet
+from dsg_jax.types import FirstStage, Prior
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LDMNetwork:
+    """A latent diffusion U-Net for one unbatched latent; `with_guidance` sets the conditioning.
+
+    With ``unconditional`` the output is eps_u + scale (eps_c - eps_u), the classifier-free guidance
+    of Ho & Salimans 2022, from one evaluation of a batch of two; without it there is one pass.
+    """
+
+    params: dict
+    config: LDMConfig = field(metadata={"static": True})
+    context: Array | None = None
+    """(tokens, context_dim); None for an unconditional network."""
+    unconditional: Array | None = None
+    """The same for the guidance's second pass; None for a single pass."""
+    scale: Array | float = 1.0
+    """Guidance scale: 1 is the conditional prediction, 0 the unconditional one."""
+    betas: Array | None = None
+    """(T,) the prior's schedule; only the parametrisation "v" needs it."""
+    parametrisation: str = field(default="eps", metadata={"static": True})
+    """"eps": the output is the noise. "v": it is c n - s z0 (Salimans & Ho 2022) and the noise is
+    c v + s z, where c^2 = alpha_bar and s^2 = 1 - alpha_bar of the table at the time."""
+    dtype: str = field(default="float32", metadata={"static": True})
+    """Compute type of the network; norms, softmax, output and guidance are float32."""
+    remat: bool = field(default=False, metadata={"static": True})
+    """Recompute the blocks in the backward pass: see `LDMUNet`."""
+
+    def __call__(self, z: Array, t: Array) -> Array:
+        """(h, w, c) latent and () time -> (h, w, c) noise."""
+        t = jnp.asarray(t, jnp.float32)
+        out = self._guided(z, t)
+        if self.parametrisation == "eps":
+            return out
+        if self.betas is None:
+            raise ValueError('parametrisation "v" needs betas; make the prior by `latent_prior`')
+        alpha_bar = table_alpha_bar(self.betas, t)
+        return jnp.sqrt(alpha_bar) * out + jnp.sqrt(1 - alpha_bar) * z
+
+    def _guided(self, z: Array, t: Array) -> Array:
+        network = LDMUNet(self.config, jnp.dtype(self.dtype), self.remat)
+        contexts = [c for c in (self.unconditional, self.context) if c is not None]
+        passes = max(1, len(contexts))
+        states, times = jnp.stack([z] * passes), jnp.stack([t] * passes)
+        given = jnp.stack(contexts) if contexts else None
+        out = network.apply({"params": self.params}, states, times, given)
+        return out[0] if passes == 1 else out[0] + self.scale * (out[1] - out[0])
+
+
+def with_guidance(
+    network: LDMNetwork,
+    context: ArrayLike,
+    unconditional: ArrayLike | None = None,
+    scale: float = 1.0,
+) -> LDMNetwork:
+    """The network conditioned on stored embeddings; one pass where guidance would do nothing.
+
+    Class-conditional (cin256-v2): an embedding is one row of the class table, shape (1, 512). DAPS
+    conditions on the null class, row 1000, alone; to guide towards class k, give row k as
+    ``context`` and row 1000 as ``unconditional`` (`checkpoints_convert.ldm.class_context`).
+    Text-conditional (Stable Diffusion): an embedding is the text encoder's last hidden state after
+    its final norm, (77, 768), computed once elsewhere and stored. PSLD's default is the empty
+    prompt in both places at scale 7.5, which in exact arithmetic is no guidance at all.
+
+    Args:
+      network: any conditional network.
+      context: (tokens, context_dim).
+      unconditional: the same shape, or None.
+      scale: guidance scale, a number known now.
+
+    Returns:
+      A network that evaluates the U-Net once if ``unconditional`` is None or equals ``context``, or
+      ``scale`` is 1 (``context`` alone) or 0 (``unconditional`` alone); else on a batch of two.
+
+    Raises:
+      ValueError: an unconditional network, or embeddings that do not have its context's shape.
+    """
+    wanted = network.config.context_dim
+    given = np.shape(context)
+    if wanted is None or len(given) != 2 or given[1] != wanted:
+        takes = "takes no context" if wanted is None else f"needs (tokens, {wanted})"
+        raise ValueError(f"the context's shape is {given}, but this network {takes}")
+    if unconditional is None or scale == 1:
+        return replace(network, context=jnp.asarray(context), unconditional=None)
+    if np.shape(unconditional) != given:
+        raise ValueError(
+            f"context {given} and unconditional {np.shape(unconditional)} go through the network "
+            "as one batch; give them one shape"
+        )
+    if scale == 0 or np.array_equal(context, unconditional):
+        return replace(network, context=jnp.asarray(unconditional), unconditional=None)
+    both = jnp.asarray(context), jnp.asarray(unconditional)
+    return replace(network, context=both[0], unconditional=both[1], scale=scale)
+
+
+def latent_prior(network: LDMNetwork, betas: ArrayLike, first_stage: FirstStage) -> Prior:
+    """A prior over latents: the network, its (T,) variances, and the autoencoder it lives in.
+
+    The FFHQ and ImageNet models have ``scaled_linear_betas()``, Stable Diffusion has
+    ``scaled_linear_betas(0.00085, 0.012)``.
+    """
+    betas = jnp.asarray(betas, jnp.float32)
+    if network.parametrisation == "v":
+        network = replace(network, betas=betas)
+    return Prior(network, betas, first_stage)
