@@ -91,6 +91,35 @@ def published_keys(name: str) -> dict[str, tuple[int, ...]]:
     return {key: tuple(int(n) for n in shape.strip("(), ").split(",")) for key, shape in pairs}
 
 
+def torch_shapes(leaves) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in the checkpoint of parameters with their paths."""
+    shapes = {}
+    for path, leaf in leaves:
+        shape = leaf.shape
+        if len(shape) == 4:
+            shape = (shape[3], shape[2], shape[0], shape[1])
+        elif len(shape) == 2:
+            one_wide = path[-2].key in ("qkv", "proj_out")  # a 1x1 Conv1d there
+            shape = (shape[1], shape[0], *((1,) if one_wide else ()))
+        shapes[torch_key(path)] = shape
+    return shapes
+
+
+def recipe_weights(manifest: dict, name: str) -> dict[str, np.ndarray]:
+    """The full-size cases' random state dict, by the recipe in their manifests."""
+    state_dict = {}
+    for j, (key, shape) in enumerate(published_keys(name).items()):
+        z = np.random.RandomState(manifest["seed"] + j).standard_normal(shape)
+        if key == "quantize.embedding.weight":
+            z *= 0.8
+        elif len(shape) > 1:
+            z *= manifest["gain"] / math.sqrt(math.prod(shape[1:]))
+        else:
+            z = 1 + 0.2 * z if key.endswith("weight") else 0.1 * z
+        state_dict[key] = z.astype(np.float32)
+    return state_dict
+
+
 @pytest.mark.parametrize("case", GOLDEN_CONFIGS)
 def test_golden_network(case):
     config = GOLDEN_CONFIGS[case]
@@ -121,15 +150,7 @@ def test_golden_attention(order, heads):
 @pytest.mark.slow
 def test_golden_full_size_ffhq():
     manifest, arrays = load("networks/full_adm_ffhq")
-    state_dict = {}
-    for j, (key, shape) in enumerate(published_keys("adm_ffhq").items()):
-        z = np.random.RandomState(manifest["seed"] + j).standard_normal(shape)
-        if len(shape) > 1:
-            z *= manifest["gain"] / math.sqrt(math.prod(shape[1:]))
-        else:
-            z = 1 + 0.2 * z if key.endswith("weight") else 0.1 * z
-        state_dict[key] = z.astype(np.float32)
-    params = adm_params(state_dict, ADM_FFHQ_256)
+    params = adm_params(recipe_weights(manifest, "adm_ffhq"), ADM_FFHQ_256)
     x = np.random.RandomState(3050001).standard_normal((1, 3, 32, 32)).astype(np.float32)
     check_golden("full_adm_ffhq", ADMUNet(ADM_FFHQ_256), params, x, arrays["t"])
 
@@ -139,15 +160,7 @@ def test_published_names_and_shapes(name):
     config, count, tensors = PUBLISHED[name]
     leaves = jax.tree_util.tree_leaves_with_path(variables(config))
     assert sum(math.prod(leaf.shape) for _, leaf in leaves) == count
-    ours = {}
-    for path, leaf in leaves:
-        key, shape = torch_key(path), leaf.shape
-        if len(shape) == 4:
-            shape = (shape[3], shape[2], shape[0], shape[1])
-        elif len(shape) == 2:
-            one_wide = path[-2].key in ("qkv", "proj_out")  # a 1x1 Conv1d there
-            shape = (shape[1], shape[0], *((1,) if one_wide else ()))
-        ours[key] = shape
+    ours = torch_shapes(leaves)
     assert len(ours) == tensors
     assert ours == published_keys(name)
 

@@ -17,9 +17,9 @@ from dsg_jax.networks.layers import (
     average_pool,
     pixel_shuffle,
     pixel_unshuffle,
-    timestep_embedding,
     upsample_nearest,
 )
+from dsg_jax.networks.unet import Blocks, check_size, down_path, embed_time, up_path
 
 _ZEROS = nn.initializers.zeros  # the last layer of every residual branch starts at zero
 
@@ -150,60 +150,23 @@ class ADMUNet(nn.Module):
     def __call__(self, x: Array, t: Array) -> Array:
         """See the class; height and width must be multiples of ``config.size_multiple``."""
         config, dtype = self.config, self.dtype
-        if x.shape[1] % config.size_multiple or x.shape[2] % config.size_multiple:
-            raise ValueError(
-                f"image of {x.shape[1]}x{x.shape[2]} pixels; this network needs multiples of "
-                f"{config.size_multiple}, so pad or crop it"
-            )
-        width = config.model_channels
-        emb = timestep_embedding(t, width).astype(dtype)
-        emb = nn.silu(nn.Dense(4 * width, dtype=dtype, name="time_embed.0")(emb))
-        emb = nn.Dense(4 * width, dtype=dtype, name="time_embed.2")(emb)
-
+        check_size(x, config.size_multiple)
+        emb = embed_time(t, config.model_channels, dtype)
+        blocks = Blocks(
+            lambda h, features, name: ResBlock(features, config, dtype, name=name)(h, emb),
+            lambda h, name: AttentionBlock(config, dtype, name=name)(h),
+            lambda h, direction, name: Resample(config, dtype, direction, name=name)(h, emb),
+        )
         h = pixel_unshuffle(x, config.patch)
-        h, skips, factor = self._down(h, emb)
-        h = ResBlock(h.shape[-1], config, dtype, name="middle_block.0")(h, emb)
+        h = Conv(config.model_channels, dtype=dtype, name="input_blocks.0.0")(h)
+        h, skips = down_path(h, config, blocks)
+        h = blocks.residual(h, h.shape[-1], "middle_block.0")
         if config.middle_attention:
-            h = AttentionBlock(config, dtype, name="middle_block.1")(h)
-        h = ResBlock(h.shape[-1], config, dtype, name="middle_block.2")(h, emb)
-        h = self._up(h, emb, skips, factor)
+            h = blocks.attention(h, "middle_block.1")
+        h = blocks.residual(h, h.shape[-1], "middle_block.2")
+        h = up_path(h, skips, config, blocks)
 
         h = nn.silu(GroupNorm(config.norm_groups, name="out.0")(h))
         channels = config.out_channels * config.patch**2
         h = Conv(channels, dtype=dtype, kernel_init=_ZEROS, name="out.2")(h)
         return pixel_shuffle(h, config.patch).astype(jnp.float32)
-
-    def _down(self, h: Array, emb: Array) -> tuple[Array, list[Array], int]:
-        config, dtype, factor = self.config, self.dtype, 1
-        h = Conv(config.model_channels, dtype=dtype, name="input_blocks.0.0")(h)
-        skips = [h]
-        for level, mult in enumerate(config.channel_mult):
-            for _ in range(config.num_res_blocks):
-                name = f"input_blocks.{len(skips)}"
-                h = ResBlock(mult * config.model_channels, config, dtype, name=f"{name}.0")(h, emb)
-                if factor in config.attention_factors:
-                    h = AttentionBlock(config, dtype, name=f"{name}.1")(h)
-                skips.append(h)
-            if level + 1 < len(config.channel_mult):
-                name = f"input_blocks.{len(skips)}.0"
-                h = Resample(config, dtype, "down", name=name)(h, emb)
-                skips.append(h)
-                factor *= 2
-        return h, skips, factor
-
-    def _up(self, h: Array, emb: Array, skips: list[Array], factor: int) -> Array:
-        config, dtype, n = self.config, self.dtype, 0
-        for level, mult in reversed(list(enumerate(config.channel_mult))):
-            for i in range(config.num_res_blocks + 1):
-                name, inner = f"output_blocks.{n}", 1
-                h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = ResBlock(mult * config.model_channels, config, dtype, name=f"{name}.0")(h, emb)
-                if factor in config.attention_factors:
-                    h = AttentionBlock(config, dtype, name=f"{name}.1")(h)
-                    inner = 2
-                if level and i == config.num_res_blocks:
-                    name = f"{name}.{inner}"
-                    h = Resample(config, dtype, "up", name=name)(h, emb)
-                    factor //= 2
-                n += 1
-        return h

@@ -9,7 +9,6 @@ them behind ``model.diffusion_model.``.
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
