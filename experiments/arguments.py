@@ -16,6 +16,9 @@ TASK_NAMES = (
 )
 
 
+SOLVER_NAMES = ("daps", "dps", "psld", "resample", "latent-dps", "latent-daps")
+
+
 def add(group, name: str, kind: type, text: str, default=None, **more) -> None:
     """Add one typed argument, its default shown in the help."""
     shown = "" if default is None else " (default: %(default)s)"
@@ -58,27 +61,51 @@ def add_measurement(parser: argparse.ArgumentParser) -> None:
 def add_method(parser: argparse.ArgumentParser) -> None:
     """Which prior, projection and solver."""
     group = parser.add_argument_group("method")
-    add(group, "--prior", str, "emoji, photo, or the folder of a prior", "emoji")
-    add(group, "--solver", str, "the sampler", "daps", choices=("dps", "daps"))
+    text = "name of a bundled prior or a folder (default: one that fits the solver)"
+    add(group, "--prior", str, text)
+    add(group, "--solver", str, "the sampler", "daps", choices=SOLVER_NAMES)
     text = "none: the plain solver; state: DiffStateGrad; both"
     add(group, "--projection", str, text, "both", choices=("both", "none", "state"))
     text = "share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value"
     add(group, "--tau", float, text, 0.99)
-    text = "how tau becomes a rank: official, per_channel, mean, rank or fraction"
-    add(group, "--rank-rule", str, text, "official")
-    add(group, "--period", int, "project every N-th (inner) step", 1, metavar="N")
+    text = "how tau becomes a rank: official (default), per_channel, mean, rank or fraction"
+    add(group, "--rank-rule", str, text)
+    text = "project every N-th (inner) step (default: 1; resample: its preset's)"
+    add(group, "--period", int, text, metavar="N")
     add(group, "--sides", str, "both (U U' G V V'), left (U U' G) or right (G V V')", "both")
-    add(group, "--steps", int, "dps: reverse steps, evenly spaced (default: all times)")
-    add(group, "--scale", float, "dps: size of a guidance step (default: the task's)")
-    text = "daps: version of the reference (default: legacy)"
-    add(group, "--variant", str, text, choices=("legacy", "main"))
-    text = "daps: inner sampler (default: langevin)"
-    add(group, "--inner", str, text, choices=("langevin", "hmc"))
-    add(group, "--levels", int, "daps: annealing levels (default: 200)")
-    add(group, "--ode-steps", int, "daps: Euler steps per level (default: 5)")
-    add(group, "--inner-steps", int, "daps: inner updates per level (default: the task's)")
-    text = "daps: standard deviation in the likelihood (default: 0.01 as the reference, not sigma)"
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    """Settings of the solvers, each for some of them; by default as in the reference code."""
+    group = parser.add_argument_group("solver settings (default: the reference's for the task)")
+    text = "dps, psld, resample, latent-dps: reverse steps, evenly spaced"
+    add(group, "--steps", int, text)
+    text = "dps, psld, latent-dps: multiply the guidance step by this"
+    add(group, "--step-factor", float, text)
+    add(group, "--scale", float, "dps: size of a guidance step")
+    add(group, "--gamma", float, "psld: weight of the gluing loss")
+    add(group, "--omega", float, "psld: weight of the measurement loss")
+    add(group, "--zeta", float, "latent-dps: size of a guidance step")
+    add(group, "--eta", float, "psld, latent-dps: 0 is DDIM, 1 ancestral sampling")
+    glues = ("transpose", "adjoint", "pseudo_inverse")
+    add(group, "--glue", str, "psld: what takes a measurement back to an image", choices=glues)
+    text = "psld, latent-daps: whose settings, the latent models' or Stable Diffusion's"
+    add(group, "--group", str, text, choices=("ldm", "sd"))
+    add(group, "--variant", str, "daps: version of the reference", choices=("legacy", "main"))
+    add(group, "--inner", str, "daps, latent-daps: inner sampler", choices=("langevin", "hmc"))
+    add(group, "--levels", int, "daps, latent-daps: annealing levels")
+    add(group, "--ode-steps", int, "daps, latent-daps: Euler steps per level")
+    add(group, "--inner-steps", int, "daps, latent-daps: inner updates per level")
+    text = "daps, latent-daps: standard deviation in the likelihood (0.01 in the reference)"
     add(group, "--tau-y", float, text)
+    text = "latent-daps: network time of a noise level, the prior's own or the reference's"
+    add(group, "--time-map", str, text, choices=("table", "adm", "sd"))
+    presets = ("official", "paper", "plorg")
+    add(
+        group, "--preset", str, "resample: released code, paper (default) or PLoRG", choices=presets
+    )
+    add(group, "--pixel-limit", int, "resample: most updates of an image (2000)")
+    add(group, "--latent-limit", int, "resample: most updates of a latent (500)")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -95,5 +122,5 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `restore` takes."""
-    for group in (add_images, add_measurement, add_method, add_run):
+    for group in (add_images, add_measurement, add_method, add_steps, add_run):
         group(parser)

@@ -19,12 +19,15 @@ from experiments.plan import Job, Plan
 from experiments.records import write_atomically
 from experiments.report import grouped, lowest_misfit
 
-TITLES = {
+_NAMES = {
     "dps": "DPS",
-    "dps-dsg": "DPS + DiffStateGrad",
     "daps": "DAPS",
-    "daps-dsg": "DAPS + DiffStateGrad",
+    "psld": "PSLD",
+    "resample": "ReSample",
+    "latent-dps": "Latent DPS",
+    "latent-daps": "LatentDAPS",
 }
+TITLES = _NAMES | {f"{key}-dsg": f"{name} + DiffStateGrad" for key, name in _NAMES.items()}
 
 _ROWS = 12  # per page of a grid
 _SCALE = f"white = {ERROR_WHITE}"

@@ -14,13 +14,13 @@ from dsg_jax.tasks import operator_for
 from dsg_jax.types import Prior, Problem, Projection
 from experiments.choices import (
     check_numbers,
-    chosen_method,
     chosen_projections,
     chosen_tasks,
     task_options,
 )
 from experiments.images import Picture, image_files, load_pictures, sample_pictures
 from experiments.measured import Posed, check_camera, measured_problem
+from experiments.methods import DEFAULT_PRIOR, chosen_method
 from experiments.records import array_hash, content_hash, installed, read_records
 from experiments.runner import Method, item_key
 
@@ -45,6 +45,7 @@ class Job(NamedTuple):
     task: str
     label: str
     shape: tuple[int, int, int]
+    """Of the images."""
     method: Method
     projection: Projection | None
     settings: dict
@@ -77,7 +78,8 @@ def plan(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> Plan:
     check_camera(arguments, tasks)
     projections = chosen_projections(arguments)
     log = read_records(arguments.out / "metrics.jsonl", {"hash", "png", "png_sha256"})
-    network, card = load_prior(arguments.prior) if prior is None else prior
+    name = arguments.prior or DEFAULT_PRIOR[arguments.solver]
+    network, card = load_prior(name) if prior is None else prior
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     shown = [] if arguments.measured else pictures(arguments, card)
     jobs = []
@@ -143,4 +145,5 @@ def pictures(arguments: Namespace, card: dict) -> list[Picture]:
     }
     if arguments.images:
         return load_pictures(arguments.images, fit=arguments.fit, **common)
-    return sample_pictures(card["name"] if card.get("name") in SAMPLES else "photo", **common)
+    names = (card.get("samples"), card.get("name"), "photo")
+    return sample_pictures(next(name for name in names if name in SAMPLES), **common)

@@ -21,6 +21,7 @@ from dsg_jax.metrics import psnr, ssim
 from dsg_jax.types import Info, Prior
 from experiments.gallery import write_gallery
 from experiments.images import save_png
+from experiments.methods import state_shape
 from experiments.plan import Item, Job, Plan, plan
 from experiments.records import append_records, versions_and_hardware, write_atomically
 from experiments.report import summary
@@ -77,6 +78,7 @@ def finished(planned: Plan) -> dict[str, dict]:
 def run_job(planned: Plan, job: Job, todo: list, width: int, done: dict[str, dict]) -> float:
     """Run the batches of one compiled program and record what they add; returns compile seconds."""
     axes = common_axes([item.problem for item in job.items])
+    shape = state_shape(planned.prior, job.shape)
     compiled, compile_seconds = None, 0.0
     for batch in todo:
         full = padded(batch, width)
@@ -85,7 +87,7 @@ def run_job(planned: Plan, job: Job, todo: list, width: int, done: dict[str, dic
         problems = stack([item.problem for item in full], axes)
         if compiled is None:
             compiled, compile_seconds = compile_batch(
-                keys, problems, job.projection, planned.prior, job.method, axes, job.shape
+                keys, problems, job.projection, planned.prior, job.method, axes, shape
             )
         images, info, seconds = run_batch(compiled, keys, problems)
         lines = []
