@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from experiments.perceptual import installed_weights
+
 COLUMNS = (
     "task",
     "method",
@@ -15,6 +17,7 @@ COLUMNS = (
     "PSNR / dB",
     "worst",
     "SSIM",
+    "LPIPS",
     "failures",
     "misfit",
     "rank",
@@ -25,7 +28,7 @@ COLUMNS = (
 
 def finite_values(records: list[dict], name: str) -> np.ndarray:
     """The values of a field where the sample is finite and the field is known."""
-    values = [r[name] for r in records if r["finite"] and r[name] is not None]
+    values = [r[name] for r in records if r["finite"] and r.get(name) is not None]
     return np.array(values, np.float64)
 
 
@@ -58,6 +61,7 @@ def summary_row(
         mean_std(psnr, 2),
         one(psnr, 2, np.min),
         mean_std(ssim, 3),
+        one(finite_values(records, "lpips"), 3),
         f"{failures}/{len(records)} ({100 * failures / len(records):.0f} %)",
         one(finite_values(records, "misfit"), 3),
         one(finite_values(records, "rank_mean"), 1),
@@ -115,7 +119,9 @@ def summary(records: list[dict], failure_psnr: float) -> str:
     note = (
         f"Failure: not finite, or a PSNR below {failure_psnr:g} dB (our threshold, an assumption). "
         "Mean (std) over the finite samples; worst: their lowest PSNR. Misfit: norm of y - A(x) at "
-        "the last step. Rank, kept: singular vectors, and share of the gradient's norm, that the "
-        "projection keeps. s: seconds per sample without compilation."
+        "the last step. LPIPS: version 0.1, VGG16. Rank, kept: singular vectors, and share of the "
+        "gradient's norm, that the projection keeps. s: seconds per sample without compilation."
     )
+    if not finite_values(records, "lpips").size:
+        note += f" No LPIPS: {installed_weights()[1] or 'it needs colour images of 16 px or more'}."
     return f"{table}\n\n{note}\n"

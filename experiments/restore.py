@@ -22,6 +22,7 @@ from dsg_jax.types import Info, Prior
 from experiments.gallery import write_gallery
 from experiments.images import save_png
 from experiments.methods import state_shape
+from experiments.perceptual import lpips_or_none
 from experiments.plan import Item, Job, Plan, plan
 from experiments.records import append_records, versions_and_hardware, write_atomically
 from experiments.report import summary
@@ -120,6 +121,7 @@ def record_of(out: Path, job: Job, item: Item, x: np.ndarray, info: Info, second
         "seed": job.settings["seed"],
         "psnr": number(_psnr(x, truth)) if known else None,
         "ssim": number(_ssim(x, truth)) if known else None,
+        "lpips": lpips_or_none(x, truth) if finite else None,
         "misfit": number(info.misfit[-1]),
         "rank_mean": number(np.mean(info.rank)),
         "rank_last": number(np.mean(info.rank[-1])),

@@ -12,6 +12,7 @@ from PIL import Image
 from dsg_jax.samples import SAMPLES, sample_images
 from dsg_jax.tasks import TASKS
 from experiments import plan as plan_module
+from experiments import report
 from experiments.__main__ import main
 from experiments.arguments import TASK_NAMES
 from experiments.images import crop_and_resize, image_files, png, read_image
@@ -208,16 +209,16 @@ def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
 
 def line(image, sample, psnr, misfit, finite=True):
     values = {"psnr": psnr, "ssim": psnr and psnr / 100, "misfit": misfit, "seconds": 1.0}
-    values |= {"rank_mean": 5.0, "kept_mean": 0.5, "finite": finite}
+    values |= {"rank_mean": 5.0, "kept_mean": 0.5, "finite": finite, "lpips": psnr and 0.25}
     return {"task": "t", "method": "m", "image": image, "sample": sample} | values
 
 
 def test_summary_counts_what_is_not_finite_as_failure():
     records = [line("a", 0, 30, 1.0), line("b", 0, 10, 2.0), line("c", 0, None, None, finite=False)]
     row = summary_rows(records, 20)[0]
-    assert row[:7] == ("t", "m", "3", "20.00 (10.00)", "10.00", "0.200 (0.100)", "2/3 (67 %)")
-    assert row[7:] == ("1.500", "5.0", "0.500", "1.00")
-    assert summary_rows(records[2:], 20)[0][3:7] == ("-", "-", "-", "1/1 (100 %)")
+    assert row[:7] == ("t", "m", "3", "20.00 (10.00)", "10.00", "0.200 (0.100)", "0.250")
+    assert row[7:] == ("2/3 (67 %)", "1.500", "5.0", "0.500", "1.00")
+    assert summary_rows(records[2:], 20)[0][3:8] == ("-", "-", "-", "-", "1/1 (100 %)")
 
 
 def test_best_of_by_psnr_and_by_misfit():
@@ -230,6 +231,14 @@ def test_best_of_by_psnr_and_by_misfit():
         "m, best of 2 by misfit": "22.50 (2.50)",
     }
     assert len({len(text) for text in summary(records, 20).splitlines()[:5]}) == 1
+    assert "No LPIPS" not in summary(records, 20)
+
+
+def test_a_table_without_lpips_says_why(monkeypatch):
+    monkeypatch.setattr(report, "installed_weights", lambda: (None, "install the package"))
+    assert "No LPIPS: install the package." in summary(
+        [line("a", 0, 30, 3.0) | {"lpips": None}], 20
+    )
 
 
 def test_grid_shows_measurements_of_any_shape():

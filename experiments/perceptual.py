@@ -1,0 +1,32 @@
+"""LPIPS for the tables, where its weights are installed."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dsg_jax.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
+
+_NET = "vgg"
+_distance = jax.jit(lpips)
+
+
+@cache
+def installed_weights() -> tuple[LPIPSWeights | None, str]:
+    """The weights and "", or None and why there are none."""
+    try:
+        return lpips_weights(_NET), ""
+    except FileNotFoundError as error:
+        return None, str(error)
+
+
+def lpips_or_none(x: np.ndarray, truth: np.ndarray | None) -> float | None:
+    """LPIPS (VGG16) of a restored image, clipped to [-1, 1]; None where it cannot be computed."""
+    weights, _ = installed_weights()
+    if truth is None:
+        return None
+    fits = min(truth.shape[:2]) >= TRUNKS[_NET].smallest and truth.shape[2] in (1, 3)
+    if weights is None or not fits:
+        return None
+    return float(_distance(weights, jnp.clip(jnp.asarray(x), -1, 1), jnp.asarray(truth)))
