@@ -12,13 +12,11 @@ from PIL import Image
 from dsg_jax.samples import SAMPLES, sample_images
 from dsg_jax.tasks import TASKS
 from experiments import plan as plan_module
-from experiments import report
 from experiments.__main__ import main
 from experiments.arguments import TASK_NAMES
 from experiments.images import crop_and_resize, image_files, png, read_image
 from experiments.pictures import Cell, error_map, grid, show_measurement
 from experiments.records import append_records, read_records
-from experiments.report import summary, summary_rows
 from gaussian_prior import gaussian_prior
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
@@ -205,40 +203,6 @@ def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
     assert [json.loads(line)["hash"] for line in log.read_text().splitlines()] == [1, 2, 4]
     with pytest.raises(ValueError, match="line 1 is of another program"):
         read_records(log, {"png"})
-
-
-def line(image, sample, psnr, misfit, finite=True):
-    values = {"psnr": psnr, "ssim": psnr and psnr / 100, "misfit": misfit, "seconds": 1.0}
-    values |= {"rank_mean": 5.0, "kept_mean": 0.5, "finite": finite, "lpips": psnr and 0.25}
-    return {"task": "t", "method": "m", "image": image, "sample": sample} | values
-
-
-def test_summary_counts_what_is_not_finite_as_failure():
-    records = [line("a", 0, 30, 1.0), line("b", 0, 10, 2.0), line("c", 0, None, None, finite=False)]
-    row = summary_rows(records, 20)[0]
-    assert row[:7] == ("t", "m", "3", "20.00 (10.00)", "10.00", "0.200 (0.100)", "0.250")
-    assert row[7:] == ("2/3 (67 %)", "1.500", "5.0", "0.500", "1.00")
-    assert summary_rows(records[2:], 20)[0][3:8] == ("-", "-", "-", "-", "1/1 (100 %)")
-
-
-def test_best_of_by_psnr_and_by_misfit():
-    first = [line("a", 0, 30, 3.0), line("a", 1, 20, 1.0)]
-    records = [*first, line("b", 0, None, None, finite=False), line("b", 1, 25, 2.0)]
-    rows = {row[1]: row[3] for row in summary_rows(records, 20)}
-    assert rows == {
-        "m": "25.00 (4.08)",
-        "m, best of 2 by PSNR": "27.50 (2.50)",
-        "m, best of 2 by misfit": "22.50 (2.50)",
-    }
-    assert len({len(text) for text in summary(records, 20).splitlines()[:5]}) == 1
-    assert "No LPIPS" not in summary(records, 20)
-
-
-def test_a_table_without_lpips_says_why(monkeypatch):
-    monkeypatch.setattr(report, "installed_weights", lambda: (None, "install the package"))
-    assert "No LPIPS: install the package." in summary(
-        [line("a", 0, 30, 3.0) | {"lpips": None}], 20
-    )
 
 
 def test_grid_shows_measurements_of_any_shape():
