@@ -127,6 +127,24 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--out", Path, "also write the table as JSON to this file")
 
 
+def plan_memory(arguments: argparse.Namespace) -> Work:
+    """Check `memory`."""
+    from experiments.memory import DTYPES, MODELS, memory
+
+    if arguments.model not in ("all", *MODELS):
+        raise ValueError(f"no model {arguments.model!r}: choose from all, {', '.join(MODELS)}")
+    if arguments.dtype not in DTYPES:
+        raise ValueError(f"no dtype {arguments.dtype!r}: choose from {', '.join(DTYPES)}")
+    return lambda: memory(arguments)
+
+
+def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `memory` takes."""
+    add(parser, "--model", str, "ldm-ffhq, sd-1.5 or all", "all")
+    add(parser, "--dtype", str, "compute type of the networks: float32 or bfloat16", "float32")
+    add(parser, "--out", Path, "also write the table as JSON to this file")
+
+
 COMMANDS = {
     "demo": (
         "restore bundled images over seven tasks, DAPS beside DiffStateGrad-DAPS",
@@ -157,6 +175,11 @@ COMMANDS = {
         "time operators, network, projection and a DAPS level, as ratios",
         add_bench_arguments,
         plan_bench,
+    ),
+    "memory": (
+        "peak memory of a latent solver's step at the published models' sizes, by compiling it",
+        add_memory_arguments,
+        plan_memory,
     ),
 }
 """Name -> what it does, what adds its arguments, and what checks them and returns the work."""

@@ -1,0 +1,123 @@
+"""How much memory one projected PSLD step takes at the published models' sizes.
+
+python -m experiments memory
+
+The step is compiled for shapes alone: no weight is ever allocated, and nothing runs. What counts is
+the compiler's own plan: the arguments, the results, and the largest need for intermediate values
+at one time. Convolution and LAPACK kernels may take workspace beside that.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dsg_jax.first_stage import kl_first_stage, vq_first_stage
+from dsg_jax.latent import LDMNetwork, latent_prior
+from dsg_jax.networks import autoencoder, ldm
+from dsg_jax.operators import super_resolution
+from dsg_jax.sample import normal_draws
+from dsg_jax.schedule import scaled_linear_betas
+from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
+from dsg_jax.solvers.psld import psld
+from dsg_jax.types import Prior, Problem, Projection
+from experiments.records import versions_and_hardware, write_atomically
+
+GB = 1e9
+DTYPES = ("float32", "bfloat16")
+
+
+class Model(NamedTuple):
+    """A published latent diffusion model, as far as memory is concerned."""
+
+    unet: ldm.LDMConfig
+    autoencoder: autoencoder.AutoencoderConfig
+    first_stage: Callable
+    size: int
+    """Side of its images, pixels."""
+    tokens: int | None
+    """Tokens of its context; one pass, as with the empty prompt that PSLD takes."""
+
+
+MODELS = {
+    "ldm-ffhq": Model(ldm.LDM_FFHQ, autoencoder.VQ_F4, vq_first_stage, 256, None),
+    "sd-1.5": Model(ldm.SD_1_5, autoencoder.KL_F8, kl_first_stage, 512, 77),
+}
+REMAT = {
+    "nothing": (False, False),
+    "U-Net": (True, False),
+    "first stage": (False, True),
+    "both": (True, True),
+}
+"""What recomputes its blocks in the backward pass -> (U-Net, first stage)."""
+
+
+def step_inputs(model: Model, dtype: str, remat: tuple[bool, bool], key: Array) -> tuple:
+    """The arguments of `psld_step` for a model with random weights; meant for `jax.eval_shape`."""
+    unet, stage = ldm.init_params(model.unet, key), autoencoder.init_params(model.autoencoder, key)
+    side, betas = model.size // model.autoencoder.factor, scaled_linear_betas()
+    context = None if model.tokens is None else jnp.zeros((model.tokens, model.unet.context_dim))
+    prior = latent_prior(
+        LDMNetwork(unet, model.unet, context, dtype=dtype, remat=remat[0]),
+        betas,
+        model.first_stage(stage, model.autoencoder, dtype=dtype, remat=remat[1]),
+    )
+    shape = (model.size, model.size, model.autoencoder.image_channels)
+    operator = super_resolution(shape, 4)
+    problem = Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
+    z = jnp.zeros((side, side, model.autoencoder.latent_channels))
+    at = jax.tree.map(lambda a: a[0], ddim_steps(betas, 1000))
+    return prior, problem, Projection(), key, z, at
+
+
+def psld_step(
+    prior: Prior, problem: Problem, projection: Projection, key: Array, z: Array, at: DDIMSteps
+):
+    """One step of DiffStateGrad-PSLD."""
+    solver = psld(prior, problem, projection, steps=ddim_steps(scaled_linear_betas(), 1000))
+    return solver.step(normal_draws(key), z, at)
+
+
+def planned_bytes(model: Model, dtype: str, remat: tuple[bool, bool]) -> dict[str, float]:
+    """Bytes of a step on one image of the model, super-resolution x4, as the compiler plans it.
+
+    Raises:
+      RuntimeError: a backend whose compiler does not tell.
+    """
+    given = jax.eval_shape(partial(step_inputs, model, dtype, remat), jax.random.key(0))
+    plan = jax.jit(psld_step).lower(*given).compile().memory_analysis()
+    if plan is None:
+        raise RuntimeError(f"the compiler for {jax.default_backend()} plans no memory in advance")
+    parts: dict[str, float] = {
+        "arguments": plan.argument_size_in_bytes,
+        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
+        "intermediate": plan.temp_size_in_bytes,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def memory(arguments: Namespace) -> None:
+    """Print the table row by row, and write it as JSON where asked."""
+    backend = jax.default_backend()
+    print(f"DiffStateGrad-PSLD, one step, one image, {arguments.dtype}, compiled for {backend}; GB")
+    print(f"{'model':10} {'recomputed':12} {'weights etc.':>12} {'intermediate':>13} {'total':>7}")
+    rows: list[dict[str, Any]] = []
+    for name in MODELS if arguments.model == "all" else (arguments.model,):
+        for label, remat in REMAT.items():
+            found = planned_bytes(MODELS[name], arguments.dtype, remat)
+            rows.append({"model": name, "recomputed": label, "bytes": found})
+            kept, total = found["arguments"] / GB, found["total"] / GB
+            print(
+                f"{name:10} {label:12} {kept:12.2f} {found['intermediate'] / GB:13.2f} "
+                f"{total:7.2f}",
+                flush=True,
+            )
+    if arguments.out:
+        what = {"what": "one step of DiffStateGrad-PSLD on one image", "dtype": arguments.dtype}
+        report = json.dumps(what | {"rows": rows} | versions_and_hardware(), indent=1)
+        write_atomically(arguments.out, (report + "\n").encode())
