@@ -76,7 +76,7 @@ def shared_subspace(
     """
     if projection is None or projection.source == "gradient":
         return None
-    return subspace(projection, decomposed(projection, draw, number, state, state))
+    return subspace(projection, decomposed(projection, draw, jnp.asarray(number), state, state))
 
 
 def should_stop(descent: Descent, loss: Array, earlier: Array) -> Array:
@@ -118,7 +118,10 @@ def fit(
       project_update: project what AdamW adds to w, decay included, in place of the gradient. An
         ablation: with period 1, w - w_0 then stays in the subspace.
     """
-    optimiser = optax.adamw(descent.lr, b1=0.9, b2=0.999, eps=1e-8, weight_decay=WEIGHT_DECAY)
+    # Given Python floats, optax rounds 1 - b after the subtraction in the moments and before it in
+    # their bias correction: 1e-5 of a step, which here adds up over the updates.
+    b1, b2 = jnp.float32(0.9), jnp.float32(0.999)
+    optimiser = optax.adamw(descent.lr, b1, b2, eps=1e-8, weight_decay=WEIGHT_DECAY)
     limit = descent.limit if frozen is None else frozen
 
     def loss(w: Array) -> Array:

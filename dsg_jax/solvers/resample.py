@@ -31,8 +31,14 @@ from dsg_jax.projection import state_projection
 from dsg_jax.solvers.consistency import Descent
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, step_info
-from dsg_jax.solvers.resample_stages import Method, estimate, final_fit, hard_consistency
-from dsg_jax.solvers.resample_steps import ReSampleSteps
+from dsg_jax.solvers.resample_stages import (
+    Method,
+    estimate,
+    final_fit,
+    hard_consistency,
+    time_travel,
+)
+from dsg_jax.solvers.resample_steps import NONE, ReSampleSteps
 from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 
 PIXEL = Descent(lr=1e-2, limit=2000, window=False)
@@ -133,20 +139,33 @@ def resample(
       ValueError: a pixel prior, or an unknown choice.
     """
     first_stage = first_stage_of(prior, "resample")
-    chosen = {"state": state, "dps_step": dps_step, "tweedie": tweedie}
-    for name, value in chosen.items():
+    for name, value in (("state", state), ("dps_step", dps_step), ("tweedie", tweedie)):
         if value not in _CHOICES[name]:
             raise ValueError(f"{name}={value!r}: choose from {', '.join(_CHOICES[name])}")
-    frozen = None if frozen is None else jnp.asarray(frozen, jnp.int32)
-    switches = (project_pixel, project_final, project_update, index_fix)
-    method = Method(prior, problem, projection, pixel, latent, frozen, *chosen.values(), *switches)
+    method = Method(
+        prior,
+        problem,
+        projection,
+        pixel,
+        latent,
+        None if frozen is None else jnp.asarray(frozen, jnp.int32),
+        state,
+        dps_step,
+        tweedie,
+        project_pixel,
+        project_final,
+        project_update,
+        index_fix,
+    )
 
     def step(draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Info]:
         z, norm = guided_ddim(method, draw, z, at)
+        travel, stay = lambda: time_travel(method, draw, z, at), lambda: (z, z)
+        travelled = jax.lax.cond(at.stage == NONE, stay, travel)
 
         def consistent(in_pixels: bool):
-            z_next, found = hard_consistency(method, draw, z, at, in_pixels=in_pixels)
-            rank = jnp.resize(found.rank, z.shape[-1])
+            z_next, found = hard_consistency(method, draw, z, travelled, at, in_pixels=in_pixels)
+            rank = jnp.resize(found.rank, z.shape[-1:])
             return z_next, found.iterations, rank, found.kept
 
         leave = lambda: (z, jnp.int32(0), full_rank(z.shape), jnp.float32(1))

@@ -60,12 +60,18 @@ def time_travel(method: Method, draw: Draw, z: Array, at: ReSampleSteps) -> tupl
 
 
 def hard_consistency(
-    method: Method, draw: Draw, x_t: Array, at: ReSampleSteps, *, in_pixels: bool
+    method: Method,
+    draw: Draw,
+    x_t: Array,
+    travelled: tuple[Array, Array],
+    at: ReSampleSteps,
+    *,
+    in_pixels: bool,
 ) -> tuple[Array, Fit]:
-    """Time travel, optimisation of the image or of the latent, resampling: (next z, the fit)."""
+    """Optimise the image or the latent after the time travel and resample: (next z, the fit)."""
     stage = first_stage_of(method.prior, "resample")
-    travelled, start = time_travel(method, draw, x_t, at)
-    state = travelled if method.state == "post_travel" else x_t
+    z_travelled, start = travelled
+    state = z_travelled if method.state == "post_travel" else x_t
     projection, descent, render = method.projection, method.latent, stage.decode
     if in_pixels:
         projection = projection if method.project_pixel else None
