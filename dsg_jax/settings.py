@@ -1,7 +1,7 @@
 """Per-task hyper-parameters of the reference code, as a reader would check them.
 
 DPS: `configs/*_config.yaml` of the DPS repository. DAPS: `config/task/*.yaml` of its two versions;
-the inner prior is Gaussian for all of them.
+the inner prior is Gaussian for all of them. Solvers on latent priors: `dsg_jax.latent_settings`.
 """
 
 from typing import NamedTuple

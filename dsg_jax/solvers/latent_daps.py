@@ -84,7 +84,7 @@ def latent_daps(
       prior: a latent prior.
       problem: measurement to explain; its ``sigma`` is not used, the likelihood has ``tau_y``.
       projection: None for plain LatentDAPS.
-      steps: `latent_daps_steps(...)`; `settings.latent_daps_settings` has those of every task.
+      steps: `latent_daps_steps(...)`; per task from `latent_settings.latent_daps_settings`.
       inner_steps: inner updates per level (static).
       inner: "hmc", the reference's for latents, or "langevin".
       momentum: HMC's momentum m.

@@ -36,8 +36,8 @@ def latent_dps(
       problem: measurement to explain; its ``sigma`` is not used.
       projection: None for plain Latent-DPS.
       steps: `ddim_steps(...)`; 1000 with eta = 0, as PSLD.
-      zeta: size of a guidance step (`settings.LATENT_DPS_ZETA`). The gradient of the un-squared
-        norm is used as it is.
+      zeta: size of a guidance step (`latent_settings.LATENT_DPS_ZETA`); nothing else scales the
+        gradient of the un-squared norm.
 
     Raises:
       ValueError: a pixel prior.

@@ -66,7 +66,7 @@ def psld(
       problem: a linear measurement; its ``sigma`` is the noise of ``renoise``.
       projection: None for plain PSLD.
       steps: `ddim_steps(...)`; the reference takes 1000 with eta = 0.
-      gamma: weight of the gluing loss (`settings.psld_settings`).
+      gamma: weight of the gluing loss (`latent_settings.psld_settings`).
       omega: weight of the measurement loss.
       renoise: add fresh noise of level ``problem.sigma`` to the prediction A(x0_hat) in L_m, as the
         reference does; the loss then has a floor near sigma sqrt(2 y.size).
@@ -86,8 +86,9 @@ def psld(
         raise ValueError(f"norm={norm!r}: choose from {', '.join(NORMS)}")
 
     def guided(z: Array, noise: PSLDNoise, at: DDIMSteps):
-        choices = {"gamma": gamma, "omega": omega, "glue": glue, "norm": norm}
-        return psld_loss(prior, problem, z, noise, at, **choices)
+        return psld_loss(
+            prior, problem, z, noise, at, gamma=gamma, omega=omega, glue=glue, norm=norm
+        )
 
     def step(draw: Draw, z: Array, at: DDIMSteps) -> tuple[Array, Info]:
         number = steps.index[0] - at.index
