@@ -73,10 +73,8 @@ def record(state, info):
 
 @partial(jax.jit, static_argnames="sample_encoding")
 def psld_run(prior, problem, projection, draw, start, steps, weights, sample_encoding):
-    choices = {"steps": steps, "sample_encoding": sample_encoding}
-    return run(draw, psld(prior, problem, projection, **choices, **weights), start, record=record)[
-        1
-    ]
+    choices = {"steps": steps, "sample_encoding": sample_encoding} | weights
+    return run(draw, psld(prior, problem, projection, **choices), start, record=record)[1]
 
 
 @jax.jit
