@@ -1,7 +1,8 @@
 """Per-task hyper-parameters of the solvers on latent priors, as a reader would check them.
 
 PSLD: `stable-diffusion/run/*.sh` of its repository. LatentDAPS: `config/task/*.yaml` of DAPS, whose
-inner prior is Gaussian for all of them. DiffStateGrad's and PLoRG's papers print no step size.
+inner prior is Gaussian for all of them. ReSample: the arguments of its `sample_condition.py`, the
+same in DiffStateGrad's. DiffStateGrad's and PLoRG's papers print no step size.
 """
 
 from typing import NamedTuple
@@ -12,6 +13,9 @@ from dsg_jax.settings import DAPS_TAU_Y, Inner
 from dsg_jax.solvers.daps import DAPSSteps
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
 from dsg_jax.solvers.latent_daps import latent_daps_steps
+from dsg_jax.solvers.resample import LATENT, PIXEL
+from dsg_jax.solvers.resample_steps import ReSampleSteps, resample_steps
+from dsg_jax.tasks import TASKS
 
 
 class PSLDWeights(NamedTuple):
@@ -139,6 +143,44 @@ def latent_daps_settings(
     )
     inner = {"inner": "hmc", "inner_steps": inner_steps or chosen.steps}
     return steps, inner | {"momentum": chosen.momentum, "tau_y": DAPS_TAU_Y}
+
+
+def resample_settings(
+    task: str,
+    betas: np.ndarray,
+    *,
+    count: int = 500,
+    every: int = 10,
+    pixel_limit: int = 2000,
+    latent_limit: int = 500,
+) -> tuple[ReSampleSteps, dict]:
+    """The reference's constants: ``(steps, keyword arguments of resample)``.
+
+    They are the same for all eight tasks: the guidance scales in its task files are read and then
+    ignored, and gamma, step sizes and limits are fixed. What code and papers do differently is in
+    `solvers.resample.resample_preset`.
+
+    Args:
+      task: a key of `tasks.TASKS`.
+      betas: (T,) of the prior.
+      count: DDIM steps, see `resample_steps`.
+      every: an optimisation follows every so many of them.
+      pixel_limit: most updates of an image.
+      latent_limit: most updates of a latent.
+
+    Raises:
+      ValueError: an unknown task, or steps too few for any optimisation.
+    """
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    steps = resample_steps(betas, count, every=every)
+    if not steps.stage.any():
+        raise ValueError(
+            f"{count} steps leave none to optimise at every {every}: give more steps, or a smaller "
+            "distance between the optimisations"
+        )
+    limits = {"pixel": (PIXEL, pixel_limit), "latent": (LATENT, latent_limit)}
+    return steps, {name: descent._replace(limit=most) for name, (descent, most) in limits.items()}
 
 
 def _group(groups: dict[str, dict], group: str) -> dict:

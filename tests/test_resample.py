@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from dsg_jax.latent_settings import resample_settings
 from dsg_jax.operators import blur, hdr, inpainting
 from dsg_jax.projection import Subspace
 from dsg_jax.sample import run
@@ -20,8 +21,9 @@ from dsg_jax.solvers.consistency import fit, shared_subspace
 from dsg_jax.solvers.resample import LATENT, PIXEL, resample, resample_preset
 from dsg_jax.solvers.resample_stages import Method, stochastic_resampling, time_travel
 from dsg_jax.solvers.resample_steps import even_counts, resample_steps
+from dsg_jax.tasks import TASKS
 from dsg_jax.types import Operator, Problem, Projection
-from golden_case import GOLDEN, assert_close, hwc, load, pattern_draw, tiny_latent_prior
+from golden_case import GOLDEN, assert_close, hwc, load, pattern_draws, tiny_latent_prior
 
 CASES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("resample*.json"))
 CASES.remove("resample_checkpoint_end_to_end")  # networks of its own: test_latent_end_to_end
@@ -29,6 +31,8 @@ SHAPE = (32, 32, 3)
 KINDS = ("blur", "inpainting", "high_dynamic_range")
 _, OFFICIAL = resample_preset("official")
 
+
+DRAW = pattern_draws(46, 8 * 8 * 3)  # all that a trajectory takes
 
 prior = lru_cache(tiny_latent_prior)
 
@@ -65,7 +69,7 @@ def trajectory(prior, problem, projection, steps, frozen, descents, x):
         prior, problem, projection, steps=steps, frozen=frozen, **descents, **OFFICIAL
     )
     record = lambda state, info: (state, info)
-    last, (states, info) = run(pattern_draw, solver, x, record=record)
+    last, (states, info) = run(DRAW, solver, x, record=record)
     return states, info, solver.image(last)
 
 
@@ -105,8 +109,8 @@ def surroundings(prior, golden, at):
     method = Method._make([prior, *[None] * (len(Method._fields) - 1)])
     method = method._replace(tweedie="code", index_fix=False)
     decode, encode, _ = prior.first_stage
-    state, start = time_travel(method, pattern_draw, golden["x_t"], at)
-    noise = pattern_draw(at.first_draw + 6, state.shape)
+    state, start = time_travel(method, DRAW, golden["x_t"], at)
+    noise = DRAW(at.first_draw + 6, state.shape)
     resampled = stochastic_resampling(golden["encoded"], golden["x_t"], noise, at)
     latents = {"resampled": resampled, "state": state, "start": start}
     images = {"state": decode(state), "start": decode(start)}
@@ -116,7 +120,7 @@ def surroundings(prior, golden, at):
 @partial(jax.jit, static_argnames="in_pixels")
 def optimised(prior, problem, projection, plain, state, start, descent, *, in_pixels):
     """A plain optimisation runs through the same program with I as both projectors."""
-    space = shared_subspace(projection, pattern_draw, 0, state)
+    space = shared_subspace(projection, DRAW, 0, state)
     full = space.left.shape[-1]
     whole = Subspace(jnp.eye(full), jnp.eye(full), full)
     space = jax.tree.map(lambda own, all_of: jnp.where(plain, all_of, own), space, whole)
@@ -217,3 +221,17 @@ def test_which_steps_are_optimised_and_with_what():
     np.testing.assert_allclose(weights, [0.2370673, 0.6107031, 0.4949058], rtol=1e-6)
     with pytest.raises(ValueError, match="every=4"):
         resample_steps(scaled_linear_betas(), 500, every=4)
+
+
+def test_settings_are_the_same_for_every_task():
+    for task in TASKS:
+        steps, keywords = resample_settings(task, scaled_linear_betas(), latent_limit=9)
+        assert (steps.stage > 0).sum() == 33
+        assert keywords["pixel"] == (1e-2, 2000, False, 1e-3)
+        assert keywords["latent"] == (5e-3, 9, True, 1e-3)
+    for choice, match in (
+        (("fog", {}), "unknown task 'fog'"),
+        (("hdr", {"count": 12}), "12 steps"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            resample_settings(choice[0], scaled_linear_betas(), **choice[1])

@@ -16,6 +16,7 @@ from dsg_jax.solvers.resample_stages import Method, hard_consistency, time_trave
 from dsg_jax.solvers.resample_steps import even_counts, resample_steps
 from dsg_jax.types import FirstStage, Prior, Problem, Projection
 
+KINDS = ("none", "no_jacobian", "full_jacobian")
 LATENT_SHAPE, SHAPE = (8, 8, 3), (16, 16, 3)
 BETAS = scaled_linear_betas()
 STEPS = resample_steps(BETAS, 20, every=5)  # the image at index 10, the latent at 5
@@ -76,13 +77,13 @@ EARLY = {
 
 
 @jax.jit
-def restore(problems, seeds, projection, descents):
+def restore(problems, seeds, projection, steps, arguments):
     def one(problem, seed):
-        solver = resample(toy_prior(), problem, projection, steps=STEPS, **descents)
+        solver = resample(toy_prior(), problem, projection, steps=steps, **arguments)
         last, info = run(normal_draws(jax.random.key(seed)), solver, start(seed))
         return last, info, solver.image(last)
 
-    return jax.device_get(jax.vmap(one)(problems, seeds))
+    return jax.vmap(one)(problems, seeds)
 
 
 def batch(*problems):
@@ -93,8 +94,8 @@ def test_early_stops_of_others_change_nothing():
     """The same program on other companions, one of which has nothing to fit, and on copies."""
     nothing, hard, other = toy_problem(0, 0.0), toy_problem(1), toy_problem(2)
     projection = resample_preset(period=2)[0]
-    mixed = restore(batch(nothing, hard, other), jnp.array([1, 2, 3]), projection, EARLY)
-    copies = restore(batch(hard, hard, hard), jnp.array([2, 2, 2]), projection, EARLY)
+    mixed = restore(batch(nothing, hard, other), jnp.array([1, 2, 3]), projection, STEPS, EARLY)
+    copies = restore(batch(hard, hard, hard), jnp.array([2, 2, 2]), projection, STEPS, EARLY)
     for together, alone in zip(jax.tree.leaves(mixed), jax.tree.leaves(copies), strict=True):
         np.testing.assert_array_equal(together[1], alone[0])
     info, pixel, latent = mixed[1], STEPS.stage == 1, STEPS.stage == 2
@@ -107,13 +108,20 @@ def test_early_stops_of_others_change_nothing():
     assert (info.rank[:, latent] < 8).all() and (info.kept[1:, latent] < 1).all()
 
 
+def test_a_batch_keeps_its_branches_and_even_counts_its_loops():
+    """Steps without an optimisation skip it; with frozen counts no sample waits or is masked."""
+    problems, seeds = batch(toy_problem(0), toy_problem(1)), jnp.array([1, 2])
+    for frozen in (None, even_counts(STEPS, 7, 3)):
+        arguments = EARLY | {"frozen": frozen}
+        program = str(jax.make_jaxpr(restore)(problems, seeds, None, STEPS, arguments))
+        assert program.count("branches=") == 2
+        assert program.count("while[") == 3
+        assert ("bool[2] = and" in program) == (frozen is None)  # a sample's own "go on"
+
+
 def test_frozen_counts():
     counts = even_counts(STEPS, 7, 3)
-    assert np.flatnonzero(counts).tolist() == [9, 14, 20] and counts[[9, 14, 20]].tolist() == [
-        7,
-        3,
-        3,
-    ]
+    assert {int(i): int(counts[i]) for i in np.flatnonzero(counts)} == {9: 7, 14: 3, 20: 3}
     for index, in_pixels in ((10, True), (5, False)):
         this = method(frozen=jnp.asarray(counts), **EARLY)
         z = start()
@@ -124,7 +132,7 @@ def test_frozen_counts():
 def test_gradient_of_the_norm():
     z, here = start(), at(12)
     a = here.ddim.a
-    after = {kind: guided_ddim(method(dps_step=kind), DRAW, z, here)[0] for kind in CORRECTIONS}
+    after = {kind: guided_ddim(method(dps_step=kind), DRAW, z, here)[0] for kind in KINDS}
     eps = toy_prior().network(z, here.ddim.time)
     np.testing.assert_allclose(after["none"], ddim_step(z, eps, 0, here.ddim)[0], rtol=1e-6)
     held = after["no_jacobian"] - after["none"]
@@ -139,9 +147,6 @@ def test_gradient_of_the_norm():
         return jnp.linalg.norm(problem.y - problem.operator.forward(decode(z_hat)))
 
     np.testing.assert_allclose(held, -np.sqrt(a) / 2 * jax.grad(norm)(z_hat), atol=1e-6)
-
-
-CORRECTIONS = ("none", "no_jacobian", "full_jacobian")
 
 
 @pytest.mark.parametrize("tweedie", ["code", "exact"])

@@ -137,18 +137,10 @@ def fit(
         else:
             g, rank, kept = guide(projection, space, i, g)
             update, moments = optimiser.update(g, at.moments, so_far.w)
-        slot = i % WINDOW
-        stop = should_stop(descent, value, so_far.losses[slot])
-        done = Fit(
-            w=so_far.w + update,
-            iterations=i + 1,
-            first_loss=jnp.where(i == 0, value, so_far.first_loss),
-            last_loss=value,
-            losses=so_far.losses.at[slot].set(value),
-            rank=rank,
-            kept=so_far.kept + (kept - so_far.kept) / (i + 1),
-        )
-        return _Loop(done, moments, at.stopped if frozen is not None else stop)
+        stopped = at.stopped
+        if frozen is None:
+            stopped = should_stop(descent, value, so_far.losses[i % WINDOW])
+        return _Loop(_updated(so_far, update, value, rank, kept), moments, stopped)
 
     nothing = _no_updates(start, space)
     first = _Loop(nothing, optimiser.init(start), jnp.bool_(False))
@@ -161,3 +153,16 @@ def _no_updates(start: Array, space: Subspace | None) -> Fit:
     nan = jnp.float32(jnp.nan)
     losses = jnp.full(WINDOW, nan)
     return Fit(start, jnp.int32(0), nan, nan, losses, rank.astype(jnp.int32), jnp.float32(1))
+
+
+def _updated(so_far: Fit, update: Array, loss: Array, rank: Array, kept: Array) -> Fit:
+    i = so_far.iterations
+    return Fit(
+        w=so_far.w + update,
+        iterations=i + 1,
+        first_loss=jnp.where(i == 0, loss, so_far.first_loss),
+        last_loss=loss,
+        losses=so_far.losses.at[i % WINDOW].set(loss),
+        rank=rank,
+        kept=so_far.kept + (kept - so_far.kept) / (i + 1),
+    )
