@@ -3,6 +3,10 @@
 Start with `types` (the vocabulary), then `projection` (the paper), then one file of `solvers`.
 """
 
+from dsg_jax.first_stage import kl_first_stage, vq_first_stage
+from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
+from dsg_jax.latent_settings import latent_daps_settings, latent_dps_settings, psld_settings
+from dsg_jax.lpips import lpips, lpips_weights
 from dsg_jax.measurement import measure
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.operators import (
@@ -19,14 +23,18 @@ from dsg_jax.projection import project, state_projection, subspace
 from dsg_jax.sample import sample
 from dsg_jax.samples import sample_images
 from dsg_jax.settings import daps_settings
-from dsg_jax.solvers import SOLVERS, daps, dps
+from dsg_jax.solvers import SOLVERS, daps, dps, latent_daps, latent_dps, psld, resample
+from dsg_jax.solvers.resample import resample_preset
+from dsg_jax.solvers.resample_steps import resample_steps
 from dsg_jax.tasks import TASKS, operator_for
-from dsg_jax.types import Info, Operator, Prior, Problem, Projection, Solver
+from dsg_jax.types import FirstStage, Info, Operator, Prior, Problem, Projection, Solver
 
 __all__ = [
     "SOLVERS",
     "TASKS",
+    "FirstStage",
     "Info",
+    "LDMNetwork",
     "Operator",
     "Prior",
     "Problem",
@@ -40,16 +48,31 @@ __all__ = [
     "hdr",
     "identity",
     "inpainting",
+    "kl_first_stage",
+    "latent_daps",
+    "latent_daps_settings",
+    "latent_dps",
+    "latent_dps_settings",
+    "latent_prior",
     "load_prior",
+    "lpips",
+    "lpips_weights",
     "measure",
     "operator_for",
     "phase_retrieval",
     "project",
+    "psld",
+    "psld_settings",
     "psnr",
+    "resample",
+    "resample_preset",
+    "resample_steps",
     "sample",
     "sample_images",
     "ssim",
     "state_projection",
     "subspace",
     "super_resolution",
+    "vq_first_stage",
+    "with_guidance",
 ]
