@@ -5,7 +5,12 @@ Start with `types` (the vocabulary), then `projection` (the paper), then one fil
 
 from dsg_jax.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
-from dsg_jax.latent_settings import latent_daps_settings, latent_dps_settings, psld_settings
+from dsg_jax.latent_settings import (
+    latent_daps_settings,
+    latent_dps_settings,
+    psld_settings,
+    resample_settings,
+)
 from dsg_jax.lpips import lpips, lpips_weights
 from dsg_jax.measurement import measure
 from dsg_jax.metrics import psnr, ssim
@@ -25,7 +30,6 @@ from dsg_jax.samples import sample_images
 from dsg_jax.settings import daps_settings
 from dsg_jax.solvers import SOLVERS, daps, dps, latent_daps, latent_dps, psld, resample
 from dsg_jax.solvers.resample import resample_preset
-from dsg_jax.solvers.resample_steps import resample_steps
 from dsg_jax.tasks import TASKS, operator_for
 from dsg_jax.types import FirstStage, Info, Operator, Prior, Problem, Projection, Solver
 
@@ -66,7 +70,7 @@ __all__ = [
     "psnr",
     "resample",
     "resample_preset",
-    "resample_steps",
+    "resample_settings",
     "sample",
     "sample_images",
     "ssim",

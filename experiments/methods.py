@@ -12,11 +12,15 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from dsg_jax.latent_settings import latent_daps_settings, latent_dps_settings, psld_settings
+from dsg_jax.latent_settings import (
+    latent_daps_settings,
+    latent_dps_settings,
+    psld_settings,
+    resample_settings,
+)
 from dsg_jax.settings import DAPS_TAU_Y, DPS_SCALE, daps_settings
 from dsg_jax.solvers.dps import dps_steps
-from dsg_jax.solvers.resample import LATENT, PIXEL, PRESETS, resample_preset
-from dsg_jax.solvers.resample_steps import resample_steps
+from dsg_jax.solvers.resample import PRESETS, resample_preset
 from dsg_jax.types import Prior
 from experiments.runner import Method
 
@@ -97,21 +101,12 @@ def latent_daps_method(
 
 
 def resample_method(
-    task: str,
-    betas: np.ndarray,
-    *,
-    steps=500,
-    preset="paper",
-    pixel_limit=PIXEL.limit,
-    latent_limit=LATENT.limit,
+    task: str, betas: np.ndarray, *, steps=500, preset="paper", **given
 ) -> Settings:
-    """ReSample; its constants are the same for all tasks."""
-    _, keywords = resample_preset(preset)
-    descents = {
-        "pixel": PIXEL._replace(limit=pixel_limit),
-        "latent": LATENT._replace(limit=latent_limit),
-    }
-    return {"steps": resample_steps(betas, steps)}, keywords | descents
+    """ReSample with the options of a preset; its constants are the same for all tasks."""
+    _, options = resample_preset(preset)
+    times, descents = resample_settings(task, betas, count=steps, **given)
+    return {"steps": times}, options | descents
 
 
 METHODS: dict[str, Callable[..., Settings]] = {
