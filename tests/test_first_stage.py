@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from checkpoints_convert.rename import to_flax, torch_key
+from checkpoints_convert.rename import to_flax
 from checkpoints_convert.torch_zip import read_torch_zip
 from dsg_jax.first_stage import (
     CHUNK,
@@ -22,7 +22,7 @@ from dsg_jax.first_stage import (
 )
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4, Autoencoder, init_params
 from golden_case import GOLDEN, assert_close, load, relative
-from test_networks import nchw, nhwc, pattern, published_keys
+from test_networks import nchw, nhwc, pattern, published_keys, recipe_weights, torch_shapes
 
 SMALL_VQ = VQ_F4._replace(channels=32, channel_mult=(1, 1, 1), num_res_blocks=1, codes=64)
 SMALL_KL = KL_F8._replace(channels=32, channel_mult=(1, 1), num_res_blocks=1)
@@ -204,12 +204,7 @@ def test_published_names_and_shapes(name):
     config, count, tensors = PUBLISHED[name]
     leaves = jax.tree_util.tree_leaves_with_path(shapes(config))
     assert sum(math.prod(leaf.shape) for _, leaf in leaves) == count
-    ours = {
-        torch_key(path): tuple(leaf.shape[axis] for axis in {4: (3, 2, 0, 1), 2: (1, 0)}[leaf.ndim])
-        if leaf.ndim > 1
-        else leaf.shape
-        for path, leaf in leaves
-    }
+    ours = torch_shapes(leaves)
     assert len(ours) == tensors
     assert ours == published_keys(name)
 
@@ -217,17 +212,7 @@ def test_published_names_and_shapes(name):
 @pytest.mark.slow
 def test_golden_full_size_vq():
     manifest = load("networks/full_vq_f4")[0]
-    state_dict = {}
-    for j, (key, shape) in enumerate(published_keys("vq_f4").items()):
-        value = np.random.RandomState(manifest["seed"] + j).standard_normal(shape)
-        if len(shape) == 1:
-            value = 1 + 0.2 * value if key.endswith("weight") else 0.1 * value
-        elif key == f"{CODES}.weight":
-            value *= 0.8
-        else:
-            value *= manifest["gain"] / math.sqrt(math.prod(shape[1:]))
-        state_dict[key] = value.astype(np.float32)
-    params = to_flax(state_dict, shapes(VQ_F4))["params"]
+    params = to_flax(recipe_weights(manifest, "vq_f4"), shapes(VQ_F4))["params"]
     x = np.clip(0.6 * np.random.RandomState(3250001).standard_normal((1, 3, 32, 32)), -1, 1)
     z = np.random.RandomState(3250004).standard_normal((1, 3, 8, 8))
     x, z = (nhwc(a.astype(np.float32)) for a in (x, z))
