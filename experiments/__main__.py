@@ -113,7 +113,7 @@ def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--prior", str, "emoji, photo, or the folder of a prior", "emoji")
     add(parser, "--size", int, "side of the images in pixels", 64)
     add(parser, "--count", int, "held-out images", 6)
-    add(parser, "--levels", int, "annealing levels of DAPS", 24)
+    add(parser, "--levels", int, "annealing levels of DAPS", 20)
     add(parser, "--samples", int, "posterior samples of every image", 4)
     add(parser, "--batch-size", int, "samples computed at once", 8)
     add(parser, "--seed", int, "decides masks, kernels, noise and samples", 0)

@@ -74,6 +74,7 @@ def training_facts(run: Path, step: int) -> dict:
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return {
         "steps": step,
+        "hours": round(sum(line["seconds"] for line in log) / 3600, 2),
         "last_loss": log[-1]["loss"],
         "images_per_second": log[-1]["images_per_second"],
         "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}",

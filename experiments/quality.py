@@ -22,6 +22,7 @@ import numpy as np
 
 from experiments.classical import best_balance, bicubic, biharmonic, tikhonov, wiener
 from experiments.images import read_image
+from experiments.perceptual import lpips_or_none
 from experiments.plan import Item, Plan, plan
 from experiments.records import versions_and_hardware, write_atomically
 from experiments.restore import run
@@ -119,6 +120,18 @@ def compare(bar: Bar, items: list[Item], samples: dict[str, list[np.ndarray]]) -
     return row
 
 
+def perceptual(bar: Bar, items: list[Item], samples: dict[str, list[np.ndarray]]) -> dict:
+    """Mean LPIPS of whole images, of the opponent and of one sample by each method; {} without."""
+    truths = [_truth(item) for item in items]
+    shown = {bar.opponent: [x[None] for x in bar.restore(items)]} | samples
+    means: dict[str, float] = {}
+    for name, drawn in shown.items():
+        pairs = [(x, truth) for xs, truth in zip(drawn, truths, strict=True) for x in xs]
+        known = [d for d in (lpips_or_none(*pair) for pair in pairs) if d is not None]
+        means |= {name: float(np.mean(known))} if known else {}
+    return means
+
+
 def phase_rows(records: list[dict], threshold: float) -> list[dict]:
     """Best of the samples of each image, and how often it succeeds."""
     rows = []
@@ -153,6 +166,10 @@ def markdown(title: str, rows: list[dict], phase: list[dict], facts: str) -> str
             cells += [f"{row[f'{method} {name}']:.2f}" for method in methods]
             cells += [f"{row[f'gain {name}']:+.2f}", "yes" if row[f"met {name}"] else "**no**"]
         lines.append("| " + " | ".join(cells) + " |")
+    for row in rows:
+        if row["lpips"]:
+            values = ", ".join(f"{name} {value:.3f}" for name, value in row["lpips"].items())
+            lines += ["", f"LPIPS of one sample, {row['task']}: {values}"]
     head = ["phase retrieval", "best of", "PSNR best", "PSNR each", "success best", "success each"]
     lines += ["", "| " + " | ".join(head) + " |"]
     lines.append("|---" * 6 + "|")
@@ -199,7 +216,7 @@ def quality(arguments: Namespace, linear: Plan, phase: Plan) -> None:
         methods = dict.fromkeys(r["method"] for r in mine)
         of = lambda method, mine=mine: [r for r in mine if r["method"] == method]
         samples = {method: drawn(linear.out, items, of(method)) for method in methods}
-        rows.append(compare(bar, items, samples))
+        rows.append(compare(bar, items, samples) | {"lpips": perceptual(bar, items, samples)})
     found = phase_rows(phase_records, arguments.failure_psnr)
     facts = (
         f"{arguments.count} held-out images at {arguments.size} px, sigma 0.05, seed"

@@ -72,10 +72,12 @@ def test_a_mean_of_samples_gains_on_each_sample():
 def test_a_missed_bar_is_shown_as_missed():
     row = {"task": "t", "opponent": "o", "opponent_psnr": 20.0, "bar": 1.5}
     row |= {"daps one": 21.0, "gain one": 1.0, "daps mean": 23.0, "gain mean": 3.0}
+    row["lpips"] = {"o": 0.5, "daps": 0.25}
     phase = {"method": "daps", "best_of": 4, "psnr_best": 1.0, "psnr_single": 1.0}
     phase |= {"success_best": 0.0, "success_single": 0.0}
     missed = markdown("emoji", [row | {"met one": False, "met mean": True}], [phase], "")
     assert "| 21.00 | +1.00 | **no** | 23.00 | +3.00 | yes |" in missed
+    assert "LPIPS of one sample, t: o 0.500, daps 0.250" in missed
 
 
 def test_jnp_problem_is_a_pytree():
