@@ -11,7 +11,6 @@ from dsg_jax.latent_settings import (
     psld_settings,
     resample_settings,
 )
-from dsg_jax.lpips import lpips, lpips_weights
 from dsg_jax.measurement import measure
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.operators import (
@@ -59,8 +58,6 @@ __all__ = [
     "latent_dps_settings",
     "latent_prior",
     "load_prior",
-    "lpips",
-    "lpips_weights",
     "measure",
     "operator_for",
     "phase_retrieval",

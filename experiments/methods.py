@@ -38,9 +38,6 @@ OPTIONS = {
 
 LATENT_SOLVERS = ("psld", "resample", "latent-dps", "latent-daps")
 
-DEFAULT_PRIOR = {"dps": "emoji", "daps": "emoji"} | dict.fromkeys(LATENT_SOLVERS, "emoji-64-ldm")
-"""Solver -> the bundled prior that fits it."""
-
 
 def dps_method(
     task: str, betas: np.ndarray, *, steps=None, scale=None, step_factor=1.0
@@ -129,6 +126,16 @@ def chosen_method(arguments: Namespace, task: str, prior: Prior) -> tuple[Method
     shapes = [list(np.shape(leaf)) for leaf in jax.tree.leaves(traced["steps"])]
     described = json.dumps(numbers | static | {"steps": max(shapes, key=len)})
     return Method(solver, traced, tuple(static.items())), json.loads(described)
+
+
+def default_prior(solver: str) -> str:
+    """The bundled prior that fits a solver; ValueError where there is none."""
+    if solver in LATENT_SOLVERS:
+        raise ValueError(
+            f"{solver} needs a latent prior and none is bundled: make one of a checkpoint and pass "
+            "it to experiments.restore.restore (README, Latent priors)"
+        )
+    return "emoji"
 
 
 def check_prior(solver: str, prior: Prior) -> None:

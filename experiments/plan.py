@@ -20,7 +20,7 @@ from experiments.choices import (
 )
 from experiments.images import Picture, image_files, load_pictures, sample_pictures
 from experiments.measured import Posed, check_camera, measured_problem
-from experiments.methods import DEFAULT_PRIOR, chosen_method
+from experiments.methods import chosen_method, default_prior
 from experiments.records import array_hash, content_hash, installed, read_records
 from experiments.runner import Method, item_key
 
@@ -78,8 +78,7 @@ def plan(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> Plan:
     check_camera(arguments, tasks)
     projections = chosen_projections(arguments)
     log = read_records(arguments.out / "metrics.jsonl", {"hash", "png", "png_sha256"})
-    name = arguments.prior or DEFAULT_PRIOR[arguments.solver]
-    network, card = load_prior(name) if prior is None else prior
+    network, card = prior or load_prior(arguments.prior or default_prior(arguments.solver))
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     shown = [] if arguments.measured else pictures(arguments, card)
     jobs = []
