@@ -168,6 +168,7 @@ def test_search_of_8192_codes_never_holds_all_distances():
     assert 0.5 < chunks < 3 < 64 * 64 / CHUNK
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_gradients_with_less_memory():
     config = SMALL_VQ._replace(channels=8, channel_mult=(1, 2), norm_groups=4)
     rng = np.random.RandomState(1)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from checkpoints_convert.ldm import first_stage_params, unet_params
 from checkpoints_convert.torch_zip import read_torch_zip
@@ -77,6 +78,7 @@ def resample_run(prior, problem, draw, z, steps, descents):
     return trajectory(solver._replace(step=step), draw, z)
 
 
+@pytest.mark.slow
 def test_resample_with_raw_weights():
     manifest, arrays = load("trajectories/resample_checkpoint_end_to_end")
     config = manifest["config"]

@@ -39,6 +39,7 @@ def last_state(run):
         return manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):  # noqa: F811
     constant = train_first_stage.optax.constant_schedule(1e-3)
     monkeypatch.setattr(
