@@ -97,15 +97,19 @@ def decibels(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) 
     return float(-10 * np.log10(np.mean(square)))
 
 
-def compare(bar: Bar, items: list[Item], samples: dict[str, list[np.ndarray]]) -> dict:
+Samples = dict[str, list[np.ndarray]]
+"""Method -> (n, h, w, c) posterior samples of every item."""
+
+
+def compare(bar: Bar, items: list[Item], rival: list[np.ndarray], samples: Samples) -> dict:
     """One row of the table: means over the images, inside the hole for box inpainting.
 
-    ``samples`` holds (n, h, w, c) posterior samples of every item, for each method.
+    ``rival`` is what the opponent made of every item.
     """
     holes = [_mask(i) == 0 if bar.task == "box_inpainting" else None for i in items]
     truths = [_truth(item) for item in items]
     score = lambda xs: np.array([decibels(*a) for a in zip(xs, truths, holes, strict=True)])
-    opponent = score(bar.restore(items))
+    opponent = score(rival)
     row: dict = {"task": bar.task, "opponent": bar.opponent, "images": len(items), "bar": bar.gain}
     row["opponent_psnr"] = float(opponent.mean())
     gains: dict[str, list[float]] = {"one": [], "mean": []}
@@ -120,10 +124,10 @@ def compare(bar: Bar, items: list[Item], samples: dict[str, list[np.ndarray]]) -
     return row
 
 
-def perceptual(bar: Bar, items: list[Item], samples: dict[str, list[np.ndarray]]) -> dict:
+def perceptual(bar: Bar, items: list[Item], rival: list[np.ndarray], samples: Samples) -> dict:
     """Mean LPIPS of whole images, of the opponent and of one sample by each method; {} without."""
     truths = [_truth(item) for item in items]
-    shown = {bar.opponent: [x[None] for x in bar.restore(items)]} | samples
+    shown = {bar.opponent: [x[None] for x in rival]} | samples
     means: dict[str, float] = {}
     for name, drawn in shown.items():
         pairs = [(x, truth) for xs, truth in zip(drawn, truths, strict=True) for x in xs]
@@ -216,7 +220,8 @@ def quality(arguments: Namespace, linear: Plan, phase: Plan) -> None:
         methods = dict.fromkeys(r["method"] for r in mine)
         of = lambda method, mine=mine: [r for r in mine if r["method"] == method]
         samples = {method: drawn(linear.out, items, of(method)) for method in methods}
-        rows.append(compare(bar, items, samples) | {"lpips": perceptual(bar, items, samples)})
+        shown = bar, items, bar.restore(items), samples
+        rows.append(compare(*shown) | {"lpips": perceptual(*shown)})
     found = phase_rows(phase_records, arguments.failure_psnr)
     facts = (
         f"{arguments.count} held-out images at {arguments.size} px, sigma 0.05, seed"

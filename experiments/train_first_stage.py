@@ -19,11 +19,11 @@ from dsg_jax.first_stage import CODES, nearest_code
 from dsg_jax.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
 from dsg_jax.metrics import psnr
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig, init_params
-from experiments.training_images import SOURCES
+from experiments.training_images import SOURCES, training_and_validation
 from experiments.training_loop import make_optimizer, train_until, updated_ema
 
 _SMALL = AutoencoderConfig(
-    channels=16, channel_mult=(1, 2, 8), num_res_blocks=1, codes=2048, norm_groups=8
+    channels=16, channel_mult=(1, 2, 4), num_res_blocks=1, codes=2048, norm_groups=8
 )
 CONFIGS = {"emoji": _SMALL, "photo": _SMALL}
 COMMITMENT = 0.25
@@ -194,10 +194,7 @@ def train(
     seed: int = 0,
 ) -> None:
     """Train the first stage of the named images until ``steps``, continuing from ``out``."""
-    split, batches = SOURCES[name]
-    training, held_out = split(source)
-    draw = batches(training, size, seed)
-    validation = batches(held_out, size, seed + 1)(0, 64)
+    draw, validation = training_and_validation(name, source, size, seed)
     network, optimizer = Autoencoder(CONFIGS[name]), make_optimizer(learning_rate, steps)
     perception = Perception(lpips_weights("alex") if lpips_weight else None, lpips_weight)
     key = jax.random.key(seed)

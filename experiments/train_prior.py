@@ -15,7 +15,7 @@ import optax
 from dsg_jax.diffusion import time_of_sigma
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import ADMNetwork, load_prior
-from experiments.training_images import SOURCES
+from experiments.training_images import training_and_validation
 from experiments.training_loop import make_optimizer, train_until, updated_ema
 
 _SMALL = ADMConfig(
@@ -133,10 +133,7 @@ def train(
 
     Without a checkpoint it begins at random weights, or at those of the prior ``start``.
     """
-    split, batches = SOURCES[name]
-    training, held_out = split(source)
-    draw = batches(training, size, seed)
-    validation = batches(held_out, size, seed + 1)(0, 64)
+    draw, validation = training_and_validation(name, source, size, seed)
     network, optimizer = ADMUNet(CONFIGS[name]), make_optimizer(learning_rate, steps)
     state = initial_state(network, optimizer, size, seed)
     state = state if start is None else with_weights_of(state, start)

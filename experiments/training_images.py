@@ -106,3 +106,12 @@ def to_unit(images: np.ndarray) -> np.ndarray:
 
 
 SOURCES = {"emoji": (emoji_split, emoji_batches), "photo": (photo_split, photo_batches)}
+
+
+def training_and_validation(
+    name: str, folder: Path, size: int, seed: int
+) -> tuple[Batches, np.ndarray]:
+    """Batches of a source's training images, and 64 images (64, size, size, 3) held out of it."""
+    split, batches = SOURCES[name]
+    training, held_out = split(folder)
+    return batches(training, size, seed), batches(held_out, size, seed + 1)(0, 64)

@@ -8,7 +8,8 @@ from jax.tree_util import Partial
 
 from dsg_jax.operators import identity
 from dsg_jax.projection import project
-from dsg_jax.solvers.consistency import WINDOW, Descent, fit, shared_subspace
+from dsg_jax.solvers.consistency import WINDOW, Descent, fit
+from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.types import Problem, Projection
 
 SHAPE = (4, 8, 2)
@@ -127,7 +128,7 @@ def test_first_updates_are_those_of_adamw_with_decoupled_decay(case):
 def test_gradients_are_projected_before_the_moments_every_period(case):
     problem, start, state = case
     projection = Projection(jnp.float32(1), jnp.int32(3), rule="rank")
-    space = shared_subspace(projection, None, 0, state)
+    space = shared_subspace(projection, None, jnp.int32(0), state)
 
     def direction(i, g):
         return np.float64(project(space, jnp.float32(g))) if i % 3 == 0 else g
@@ -145,7 +146,7 @@ def test_gradients_are_projected_before_the_moments_every_period(case):
 def test_projected_updates_stay_in_the_subspace(case):
     problem, start, state = case
     projection = Projection(2, rule="rank")
-    space = shared_subspace(projection, None, 0, state)
+    space = shared_subspace(projection, None, jnp.int32(0), state)
     move = {}
     for project_update in (True, False):
         found = fit(

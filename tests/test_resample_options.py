@@ -9,8 +9,9 @@ from jax.tree_util import Partial
 from dsg_jax.operators import inpainting
 from dsg_jax.sample import normal_draws, run
 from dsg_jax.schedule import scaled_linear_betas
-from dsg_jax.solvers.consistency import fit, shared_subspace
+from dsg_jax.solvers.consistency import fit
 from dsg_jax.solvers.ddim import ddim_step
+from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample import LATENT, PIXEL, PRESETS, guided_ddim, resample, resample_preset
 from dsg_jax.solvers.resample_stages import Method, hard_consistency, time_travel
 from dsg_jax.solvers.resample_steps import even_counts, resample_steps
@@ -178,7 +179,7 @@ def test_which_state_is_decomposed_and_where():
         )
         moved[state] = found.w
     for state, matrix in (("post_travel", z_travelled), ("pre_travel", x_t)):
-        space = shared_subspace(projection, DRAW, 0, matrix)
+        space = shared_subspace(projection, DRAW, jnp.int32(0), matrix)
         own = fit(
             toy_problem(),
             decode,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.priors import load_prior
-from experiments import train_prior
+from experiments import train_prior, training_images
 from experiments.export_prior import export_prior, restored_ema
 from experiments.training_images import emoji_split, held_out
 
@@ -73,9 +73,9 @@ def dying(batches, at):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):
     train(source, tmp_path / "whole", 4)
-    split, batches = train_prior.SOURCES["emoji"]
+    split, batches = training_images.SOURCES["emoji"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setitem(train_prior.SOURCES, "emoji", (split, dying(batches, 3)))
+        patch.setitem(training_images.SOURCES, "emoji", (split, dying(batches, 3)))
         train(source, tmp_path / "parts", 4)
     assert restored_ema(tmp_path / "parts", TINY)[0] == 2
     train(source, tmp_path / "parts", 4)

@@ -15,11 +15,12 @@ from dsg_jax.networks.layers import (
     Conv,
     GroupNorm,
     average_pool,
+    check_size,
     pixel_shuffle,
     pixel_unshuffle,
     upsample_nearest,
 )
-from dsg_jax.networks.unet import Blocks, check_size, down_path, embed_time, up_path
+from dsg_jax.networks.unet import Blocks, down_path, embed_time, up_path
 
 _ZEROS = nn.initializers.zeros  # the last layer of every residual branch starts at zero
 

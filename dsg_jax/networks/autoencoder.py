@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.networks.layers import Conv, GroupNorm, upsample_nearest
+from dsg_jax.networks.layers import Conv, GroupNorm, check_size, upsample_nearest
 
 _EPS = 1e-6  # of every norm here; the diffusion networks have 1e-5
 
@@ -189,11 +189,7 @@ class Autoencoder(nn.Module):
         Raises:
           ValueError: an image whose sides are not multiples of ``config.factor``.
         """
-        if x.shape[1] % self.config.factor or x.shape[2] % self.config.factor:
-            raise ValueError(
-                f"image of {x.shape[1]}x{x.shape[2]} pixels; this encoder needs multiples of "
-                f"{self.config.factor}, so pad or crop it"
-            )
+        check_size(x, self.config.factor)
         return self.quant_conv(self.encoder(x)).astype(jnp.float32)
 
     def decode(self, z: Array) -> Array:

@@ -142,3 +142,12 @@ def pixel_shuffle(x: Array, factor: int) -> Array:
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, factor, factor, c // factor**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c // factor**2)
+
+
+def check_size(x: Array, multiple: int) -> None:
+    """Raise ValueError unless height and width of (b, h, w, c) are multiples of ``multiple``."""
+    if x.shape[1] % multiple or x.shape[2] % multiple:
+        raise ValueError(
+            f"image of {x.shape[1]}x{x.shape[2]} pixels; this network needs multiples of "
+            f"{multiple}, so pad or crop it"
+        )

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from dsg_jax.networks.adm import ADMConfig, AttentionBlock, Resample
-from dsg_jax.networks.layers import Conv, GroupNorm
+from dsg_jax.networks.layers import Conv, GroupNorm, check_size
 from dsg_jax.networks.transformer import SpatialTransformer
-from dsg_jax.networks.unet import Blocks, check_size, down_path, embed_time, up_path
+from dsg_jax.networks.unet import Blocks, down_path, embed_time, up_path
 
 _ZEROS = nn.initializers.zeros  # the last layer of every residual branch starts at zero
 

@@ -38,15 +38,6 @@ class Blocks(NamedTuple):
     """(map, "down" or "up", name); halves or doubles the size."""
 
 
-def check_size(x: Array, multiple: int) -> None:
-    """Raise ValueError unless height and width of (b, h, w, c) are multiples of ``multiple``."""
-    if x.shape[1] % multiple or x.shape[2] % multiple:
-        raise ValueError(
-            f"image of {x.shape[1]}x{x.shape[2]} pixels; this network needs multiples of "
-            f"{multiple}, so pad or crop it"
-        )
-
-
 def embed_time(t: Array, width: int, dtype: jnp.dtype) -> Array:
     """(b,) times -> (b, 4 width): sinusoids through two dense layers, no final activation."""
     emb = timestep_embedding(t, width).astype(dtype)

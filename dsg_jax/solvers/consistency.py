@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from dsg_jax.projection import Subspace, decomposed, subspace
+from dsg_jax.projection import Subspace
 from dsg_jax.solvers.guidance import full_rank
 from dsg_jax.solvers.inner import guide
-from dsg_jax.types import Draw, Problem, Projection
+from dsg_jax.types import Problem, Projection
 
 WINDOW = 200
 """Iterations over which the loss has to fall."""
@@ -67,18 +67,6 @@ class _Loop(NamedTuple):
     stopped: Array
 
 
-def shared_subspace(
-    projection: Projection | None, draw: Draw, number: Array | int, state: Array
-) -> Subspace | None:
-    """The subspace of one optimisation; None where there is none or each gradient brings its own.
-
-    ``number`` tells the draws of the ablation's random matrices apart.
-    """
-    if projection is None or projection.source == "gradient":
-        return None
-    return subspace(projection, decomposed(projection, draw, jnp.asarray(number), state, state))
-
-
 def should_stop(descent: Descent, loss: Array, earlier: Array) -> Array:
     """The reference's two rules, applied after the update that ``loss`` preceded.
 
@@ -111,7 +99,7 @@ def fit(
       start: w_0.
       descent: learning rate and stopping rules.
       projection: None for the plain method.
-      space: `shared_subspace(...)` of the same projection.
+      space: `inner.shared_subspace(...)` of the same projection.
       frozen: this many updates, in place of the limit and both rules. The window rule is chaotic
         (noise of 1e-7 on y changes the counts by a hundred), so that runs are compared with frozen
         counts; batches also run evenly with them.

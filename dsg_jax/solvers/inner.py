@@ -54,7 +54,7 @@ def guided_chain(
     The subspace is computed once from x0_hat, its projectors are formed once. ``momentum`` None is
     Langevin; HMC draws its first velocity before the step noises.
     """
-    space = shared_subspace(projection, draw, level)
+    space = shared_subspace(projection, draw, level.first_draw, level.x0_hat)
     shape = level.x0_hat.shape
     if momentum is None:
         move, first, v = langevin(level.lr), level.first_draw, jnp.zeros(shape)
@@ -70,12 +70,16 @@ def guided_chain(
     return x, ranks[-1], jnp.mean(kept)
 
 
-def shared_subspace(projection: Projection | None, draw: Draw, level: Level) -> Subspace | None:
-    """The level's subspace; None where there is none, or where each gradient brings its own."""
+def shared_subspace(
+    projection: Projection | None, draw: Draw, number: Array, state: Array
+) -> Subspace | None:
+    """The subspace of one inner loop; None where there is none or each gradient brings its own.
+
+    ``number`` tells the draws of the ablation's random matrices apart.
+    """
     if projection is None or projection.source == "gradient":
         return None
-    x0_hat = level.x0_hat
-    return subspace(projection, decomposed(projection, draw, level.first_draw, x0_hat, x0_hat))
+    return subspace(projection, decomposed(projection, draw, number, state, state))
 
 
 def guide(

@@ -8,9 +8,10 @@ from jax import Array
 
 from dsg_jax.diffusion import predict
 from dsg_jax.sample import normal_draws
-from dsg_jax.solvers.consistency import Descent, Fit, fit, shared_subspace
+from dsg_jax.solvers.consistency import Descent, Fit, fit
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of
+from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample_steps import TRAVEL, ReSampleSteps
 from dsg_jax.types import Draw, Prior, Problem, Projection
 
@@ -115,7 +116,7 @@ def final_fit(method: Method, z: Array) -> Fit:
         z,
         method.latent,
         projection=projection,
-        space=shared_subspace(projection, draw, 0, z),
+        space=shared_subspace(projection, draw, jnp.int32(0), z),
         frozen=None if method.frozen is None else method.frozen[-1],
         project_update=method.project_update,
     )
