@@ -1,215 +1,142 @@
-"""Read PyTorch's zip-format checkpoints into numpy, executing nothing that is in them.
+"""PyTorch's zip-format checkpoints (``.pt``, ``.pth``, ``.ckpt``, ``.bin``), without PyTorch.
 
 `torch.save` writes a zip archive: ``<root>/data.pkl`` pickles the nested containers, and each
-``<root>/data/<key>`` holds the raw bytes of one storage that tensors view by offset and stride. A
-pickle is a program that calls whatever it names. Here a name becomes a tensor, an ordered dict, a
-storage type or else an `Opaque` stand-in: nothing is imported, so nothing foreign can be called.
+``<root>/data/<key>`` holds the raw bytes of one storage that tensors view by offset and stride.
+Members are stored as they are, so that a tensor can be read from where it lies in the file.
 """
 
-import io
-import math
-import pickle
-import pickletools
+import re
+import struct
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-import ml_dtypes
-import numpy as np
+from checkpoints_convert.inert_pickle import unpickle
+from checkpoints_convert.stored import (
+    HOSTILE,
+    RESAVE,
+    CheckpointError,
+    Extent,
+    MappedFile,
+    naming,
+)
+from checkpoints_convert.torch_tree import TorchFile, flatten, nested_arrays
 
-_ZIP_MAGIC = b"PK\x03\x04"
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-
-_STORAGE_TYPES = {
-    "FloatStorage": np.float32,
-    "DoubleStorage": np.float64,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
-
-
-class Opaque:
-    """Stand-in for an object of a class that is not read: accepts any use, and does nothing."""
-
-    __slots__ = ()
-
-    def __new__(cls, *args, **kwargs):
-        """Ignore the arguments."""
-        return object.__new__(cls)
-
-    def __init__(self, *args, **kwargs):
-        """Ignore the arguments."""
-
-    def _ignore(self, *args):
-        return None
-
-    __setstate__ = __setitem__ = append = extend = add = _ignore
+MAGIC = b"PK\x03\x04"
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+    OSError,
+    EOFError,
+    struct.error,
+)
 
 
-class _OrderedDict(dict):
-    """A dict that drops attributes (modules pickle their ``_metadata`` as one)."""
+def open_torch_zip(path: str | Path) -> TorchFile:
+    """Read the table of contents and the pickle of a zip-format file; no storages.
 
-    __slots__ = ()
-
-    def __setstate__(self, state):
-        pass
-
-
-# What the pickle can reach are tuples: unlike functions or numpy dtypes they cannot be altered by
-# its instruction to set an object's state.
-class _StorageType(NamedTuple):
-    dtype: np.dtype
-
-
-class _Storage(NamedTuple):
-    values: np.ndarray
-
-
-class _Rebuild(NamedTuple):
-    function: Callable
-
-    def __call__(self, *args):
-        return self.function(*args)
-
-
-def _is_count(value) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _rebuild_tensor(storage, offset, size, stride, *_autograd) -> np.ndarray:
-    """View a storage as a tensor, after checking that the view stays inside it."""
-    if not isinstance(storage, _Storage):
-        raise ValueError(f"a tensor is built on {type(storage).__name__}, not on a storage")
-    if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)):
-        raise ValueError(f"tensor size {size!r} and stride {stride!r} are not tuples of one length")
-    if not all(map(_is_count, (offset, *size, *stride))):
-        raise ValueError(f"offset {offset!r}, size {size!r}, stride {stride!r}: not all ints >= 0")
-    values, elements = storage.values, math.prod(size)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # An expanded tensor (stride 0) may stay inside and still ask for any amount of memory.
-    if elements > values.size or offset > values.size or (elements and last >= values.size):
-        raise ValueError(
-            f"tensor of size {size}, stride {stride}, offset {offset} leaves its storage of "
-            f"{values.size} elements"
-        )
-    strides = tuple(values.itemsize * step for step in stride)
-    return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False)
-
-
-def _rebuild_parameter(tensor, *_autograd) -> np.ndarray:
-    if not isinstance(tensor, np.ndarray):
-        raise ValueError(f"a parameter is built on {type(tensor).__name__}, not on a tensor")
-    return tensor
-
-
-class _Unpickler(pickle.Unpickler):
-    """Names that are not in the table below become classes of their own under `Opaque`."""
-
-    def __init__(self, archive: zipfile.ZipFile, root: str):
-        content = archive.read(f"{root}/data.pkl")
-        for opcode, argument, _position in pickletools.genops(content):
-            # The memo is an array as long as its largest index, whatever the file's size.
-            if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
-                raise ValueError(f"memo index {argument} in a pickle of {len(content)} bytes")
-        super().__init__(io.BytesIO(content))
-        self.archive, self.root = archive, root
-        self.members = set(archive.namelist())
-        self.storages: dict[str, bytes] = {}
-        self.names = {
-            ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(_rebuild_tensor),
-            ("torch._utils", "_rebuild_parameter"): _Rebuild(_rebuild_parameter),
-            ("collections", "OrderedDict"): _OrderedDict,
-        } | {("torch", n): _StorageType(np.dtype(d)) for n, d in _STORAGE_TYPES.items()}
-
-    def find_class(self, module: str, name: str):
-        """Look the name up in the allow-list; never import."""
-        if (module, name) not in self.names:
-            namespace = {"__slots__": (), "__module__": module}
-            self.names[module, name] = type(name, (Opaque,), namespace)
-        return self.names[module, name]
-
-    def persistent_load(self, pid) -> _Storage:
-        """("storage", type, key, device, element count) -> the storage, its bytes read once."""
-        kind, storage_type, key, _device, count = pid
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
-            raise ValueError(f"reference {kind!r} of type {storage_type!r} is not a known storage")
-        member = f"{self.root}/data/{key}"
-        if member not in self.members:
-            raise ValueError(f"storage {member!r} is not in the archive")
-        if key not in self.storages:
-            self.storages[key] = self.archive.read(member)
-        content, dtype = self.storages[key], storage_type.dtype
-        if not _is_count(count) or count * dtype.itemsize != len(content):
-            raise ValueError(
-                f"storage {member!r} holds {len(content)} bytes, but {count!r} {dtype} values "
-                "are claimed"
-            )
-        return _Storage(np.frombuffer(content, dtype))
-
-
-def _check_magic(path: Path) -> None:
-    with open(path, "rb") as file:
-        start = file.read(len(_LEGACY_MAGIC))
-    if start.startswith(_LEGACY_MAGIC):
-        raise ValueError(
-            f"{path} is in PyTorch's legacy format (before 1.6), which is not read yet: load it "
-            "once with PyTorch and torch.save it again, which writes the zip format"
-        )
-    if not start.startswith(_ZIP_MAGIC):
-        raise ValueError(f"{path} is not a PyTorch checkpoint: it starts with {start[:4]!r}")
-
-
-def _find_root(archive: zipfile.ZipFile, file_size: int) -> str:
-    """Name of the archive's one folder, once its table of contents is found plausible."""
-    members = archive.infolist()
-    if len({member.filename for member in members}) != len(members):
-        raise ValueError("two members of the archive have one name")
-    # PyTorch stores members as they are, so together they cannot exceed the file.
-    stored = all(m.compress_type == zipfile.ZIP_STORED for m in members)
-    if not stored or sum(m.file_size for m in members) > file_size:
-        raise ValueError("members are compressed or larger than the file; torch.save does neither")
-    roots = [m.filename[: -len("/data.pkl")] for m in members if m.filename.endswith("/data.pkl")]
-    if len(roots) != 1:
-        raise ValueError(f"{len(roots)} members are named */data.pkl; a checkpoint has one")
-    order = f"{roots[0]}/byteorder"
-    if order in archive.namelist() and archive.read(order) != b"little":
-        raise ValueError(f"byte order {archive.read(order)!r}; only little-endian files are read")
-    return roots[0]
+    Raises:
+      CheckpointError: the archive is cut off, damaged or not `torch.save`'s: members compressed,
+        overlapping, of one name or with names that climb out of a folder, or not exactly one
+        ``data.pkl``; or as `inert_pickle.unpickle`.
+      OSError: the file cannot be opened.
+    """
+    with naming(Path(path)):
+        file = MappedFile(path)
+        if file.content[: len(MAGIC)] != MAGIC:
+            raise CheckpointError(f"it is not a zip archive: it starts with {file.content[:4]!r}")
+        members = _locate(file)
+        root = _find_root(members)
+        order = members.get(f"{root}/byteorder")
+        if order and (found := read_bytes(file, order)) != b"little":
+            raise CheckpointError(f"byte order {found[:20]!r}; only little-endian is read", RESAVE)
+        start, length, _ = pickled = members[f"{root}/data.pkl"]
+        file.check(pickled)
+        folder = f"{root}/data/"
+        extents = {k.removeprefix(folder): e for k, e in members.items() if k.startswith(folder)}
+        return TorchFile(file, unpickle(file.content, start, start + length), extents)
 
 
 def read_torch_zip(path: str | Path) -> dict:
-    """Read a zip-format ``.pt``, ``.pth`` or ``.ckpt`` file.
+    """Read a whole zip-format file, with its nesting.
 
     Args:
       path: a file written by `torch.save` (PyTorch 1.6 or later).
 
     Returns:
-      The pickled dict with its nesting. Tensors and parameters are read-only numpy arrays (bfloat16
-      through `ml_dtypes`) that view their storages, so that shared weights share memory; objects of
-      other classes are `Opaque`. The storages are held in memory together, about the file's size.
+      The pickled dict; keys that are not text are given as text. Tensors and parameters are
+      read-only numpy arrays (bfloat16 through `ml_dtypes`) that view the mapped file; objects of
+      other classes are `pickle_records.Foreign`, with nothing inside.
 
     Raises:
-      ValueError: the file is not such an archive, is truncated or damaged, is in the legacy format,
-        does not hold a dict, or describes a tensor that reaches outside its storage.
+      CheckpointError: as `open_torch_zip`; it is not a dict that holds tensors; a tensor reaches
+        outside its storage or differs from its checksum.
     """
-    path = Path(path)
-    _check_magic(path)
+    with naming(Path(path)):
+        stored = open_torch_zip(path)
+        flatten(stored)
+        return nested_arrays(stored.pickled.tree, stored)
+
+
+def read_bytes(file: MappedFile, extent: Extent) -> bytes:
+    """Bytes of a file, compared with their checksum."""
+    file.check(extent)
+    return file.content[extent.start : extent.start + extent.length]
+
+
+def _locate(file: MappedFile) -> dict[str, Extent]:
+    """Where the archive's members lie, once its table of contents is found plausible."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            content = _Unpickler(archive, _find_root(archive, path.stat().st_size)).load()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is refused: {error}") from error
-    except Exception as error:  # a malformed pickle can raise any type
-        raise ValueError(f"{path} is damaged: {error!r}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds {type(content).__name__}, not a dict of tensors")
-    return content
+        with zipfile.ZipFile(file.path) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+    except _ZIP_ERRORS as error:
+        raise CheckpointError(f"its table of contents is cut off or damaged ({error})") from error
+    extents: dict[str, Extent] = {}
+    for member in members:
+        name = member.filename
+        if name.startswith("/") or ".." in re.split(r"[/\\]", name):
+            raise CheckpointError(f"member {name[:80]!a} climbs out of its folder", HOSTILE)
+        if name in extents:
+            raise CheckpointError(f"two members are named {name[:80]!a}", HOSTILE)
+        extents[name] = _extent(file, member)
+    ends = 0
+    for member in members:
+        extent = extents[member.filename]
+        if member.header_offset < ends:
+            raise CheckpointError(f"member {member.filename[:80]!a} overlaps another", HOSTILE)
+        ends = extent.start + extent.length
+    return extents
+
+
+def _extent(file: MappedFile, member: zipfile.ZipInfo) -> Extent:
+    name = ascii(member.filename[:80])
+    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+        raise CheckpointError(f"member {name} is compressed, which torch.save never does", RESAVE)
+    if member.flag_bits & 1:
+        raise CheckpointError(f"member {name} is encrypted", RESAVE)
+    if member.header_offset < 0:
+        raise CheckpointError(f"member {name} starts before the file")
+    header = file.content[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(MAGIC):
+        raise CheckpointError(f"member {name} has no header where it should be")
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    at = member.header_offset + _LOCAL_HEADER.size
+    encoded = member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
+    if file.content[at : at + name_length] != encoded:
+        raise CheckpointError(f"member {name} has another name in its header")
+    start = at + name_length + extra_length
+    if start + member.file_size > file.size:
+        raise CheckpointError(f"member {name} of {member.file_size} bytes leaves the file")
+    return Extent(start, member.file_size, member.CRC)
+
+
+def _find_root(members: dict[str, Extent]) -> str:
+    """Name of the archive's one folder."""
+    roots = [name[: -len("/data.pkl")] for name in members if name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise CheckpointError(
+            f"{len(roots)} members are named */data.pkl; a checkpoint has one", RESAVE
+        )
+    return roots[0]
