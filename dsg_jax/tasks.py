@@ -11,11 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from dsg_jax import kernels, operators
+from dsg_jax.blur_network import MISSING, BlurNetwork, blur_code, nonlinear_blur
 from dsg_jax.operators import Shape
 from dsg_jax.types import Operator
 
 REFERENCE_SEED = 42
 """DiffStateGrad, DAPS and PSLD seed numpy with it, so all their images share one mask or kernel."""
+REFERENCE_CODE_SEED = 0
+"""The same for the code of the nonlinear blur."""
 _PAPER_SIDE = 256
 _SMALLEST_KERNEL = 15
 
@@ -111,17 +114,21 @@ def hdr(rng: np.random.RandomState, shape: Shape, *, scale: float = 2.0) -> Oper
     return operators.hdr(scale)
 
 
-def nonlinear_deblur(rng: np.random.RandomState, shape: Shape) -> Operator:
-    """Undo the blur of a trained network (Tran et al. 2021), which this package does not carry.
+def nonlinear_deblur(
+    rng: np.random.RandomState, shape: Shape, *, network: BlurNetwork | None = None
+) -> Operator:
+    """Undo the blur of a trained network (Tran et al. 2021) at a random code, drawn from ``rng``.
+
+    The sides of the image must be multiples of 128; ``network`` is not bundled: `load_blur_network`
+    reads a converted one.
 
     Raises:
-      NotImplementedError: always.
+      ValueError: no ``network``, or an image that it does not take.
     """
-    del rng, shape
-    raise NotImplementedError(
-        "nonlinear_deblur blurs with the network of the checkpoint GOPRO_wVAE.pth, "
-        "which checkpoints_convert does not convert yet"
-    )
+    if network is None:
+        raise ValueError(MISSING)
+    code = blur_code(rng, shape, network.config.code_channels)
+    return nonlinear_blur(network, code)
 
 
 TASKS: dict[str, Task] = {
@@ -151,7 +158,10 @@ TASKS: dict[str, Task] = {
     ),
     "hdr": Task("High dynamic range", hdr, False, "factor 2"),
     "nonlinear_deblur": Task(
-        "Nonlinear deblurring", nonlinear_deblur, False, "network of Tran et al., kernel of seed 0"
+        "Nonlinear deblurring",
+        nonlinear_deblur,
+        False,
+        "network of Tran et al., code of seed 0 for all images",
     ),
 }
 
@@ -184,11 +194,12 @@ def operator_for(task: str, shape: Shape, seed: int | Sequence[int], **options) 
 def reference_operator(task: str, shape: Shape, **options) -> Operator:
     """The operator that DiffStateGrad and DAPS use for every image: seed 42, second motion kernel.
 
-    For DAPS's box, give ``margin`` = side / 8.
+    The code of the nonlinear blur has seed 0. For DAPS's box, give ``margin`` = side / 8.
     """
     if task == "motion_deblur":
         options = {"second_draw": True, **options}
-    return operator_for(task, shape, REFERENCE_SEED, **options)
+    seed = REFERENCE_CODE_SEED if task == "nonlinear_deblur" else REFERENCE_SEED
+    return operator_for(task, shape, seed, **options)
 
 
 def _kernel_size(shape: Shape) -> int:

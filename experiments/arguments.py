@@ -56,6 +56,7 @@ def add_measurement(parser: argparse.ArgumentParser) -> None:
     add(group, "--factor", int, "super_resolution: ratio of the sides")
     add(group, "--oversample", float, "phase_retrieval: oversampling of the transform")
     add(group, "--exposure", float, "hdr: overexposure")
+    add(group, "--blur-network", Path, "nonlinear_deblur: folder of the converted GOPRO_wVAE.pth")
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:

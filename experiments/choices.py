@@ -3,11 +3,16 @@
 import itertools
 import math
 from argparse import Namespace
+from functools import cache
 
+import jax
+
+from dsg_jax.blur_network import MISSING, load_blur_network
 from dsg_jax.projection import state_projection
 from dsg_jax.tasks import TASKS
 from dsg_jax.types import Projection
 from experiments.methods import OPTIONS, projection_defaults
+from experiments.records import array_hash
 
 TASK_OPTIONS = {
     "box": "box",
@@ -20,11 +25,14 @@ TASK_OPTIONS = {
     "factor": "factor",
     "oversample": "oversample",
     "exposure": "scale",
+    "blur_network": "network",
 }
 """Argument -> the option of `dsg_jax.tasks` that it sets, for the tasks that know it."""
 
 NEEDS_CHECKPOINT = ("nonlinear_deblur",)
-"""Tasks that "all" leaves out."""
+"""Tasks that "all" leaves out unless ``--blur-network`` is given."""
+
+_network = cache(load_blur_network)
 
 
 def check_numbers(arguments: Namespace) -> None:
@@ -59,12 +67,15 @@ def check_numbers(arguments: Namespace) -> None:
 
 def chosen_tasks(arguments: Namespace) -> list[str]:
     """The tasks named, in their order; "all" stands for every one."""
-    every = [name for name in TASKS if name not in NEEDS_CHECKPOINT]
+    left_out = () if arguments.blur_network else NEEDS_CHECKPOINT
+    every = [name for name in TASKS if name not in left_out]
     given = [every if name == "all" else [name] for name in arguments.task]
     names = list(dict.fromkeys(itertools.chain(*given)))
     for name in names:
         if name not in TASKS:
             raise ValueError(f"unknown task {name!r}: choose from all, {', '.join(TASKS)}")
+        if name in left_out:
+            raise ValueError(MISSING)
     taken = {argument for name in names for argument in given_options(arguments, name)}
     for argument in TASK_OPTIONS:
         if getattr(arguments, argument) is not None and argument not in taken:
@@ -81,9 +92,18 @@ def given_options(arguments: Namespace, task: str) -> list[str]:
 
 
 def task_options(arguments: Namespace, task: str) -> dict:
-    """The options given for a task, as `operator_for` takes them."""
+    """The options given for a task, as `operator_for` takes them; a network is loaded once."""
     names = given_options(arguments, task)
-    return {TASK_OPTIONS[name]: getattr(arguments, name) for name in names}
+    options = {TASK_OPTIONS[name]: getattr(arguments, name) for name in names}
+    if "network" in options:
+        options["network"] = _network(options["network"])
+    return options
+
+
+def described_options(options: dict) -> dict:
+    """The same as JSON values: a network is what its weights hash to."""
+    arrays = {n: array_hash(*jax.tree.leaves(v)) for n, v in options.items() if n == "network"}
+    return options | arrays
 
 
 def chosen_projections(arguments: Namespace) -> list[tuple[str, Projection | None, dict | None]]:

@@ -11,7 +11,7 @@ import numpy as np
 from dsg_jax.operators import blur, inpainting
 from dsg_jax.tasks import operator_for
 from dsg_jax.types import Operator, Problem
-from experiments.choices import given_options, task_options
+from experiments.choices import described_options, given_options, task_options
 from experiments.images import Picture, check_sides, name_index, read_image
 from experiments.records import array_hash
 
@@ -142,7 +142,7 @@ def measured_problem(arguments: Namespace, task: str, path: Path, card: dict) ->
     inputs = {
         "measured": array_hash(y),
         "camera": None if described is None else array_hash(described),
-        "options": task_options(arguments, task),
+        "options": described_options(task_options(arguments, task)),
     }
     picture = Picture(path.stem, name_index(path.name), None)
     return Posed(picture, Problem(operator, jnp.asarray(y), arguments.sigma), shape, inputs)

@@ -16,6 +16,7 @@ from experiments.choices import (
     check_numbers,
     chosen_projections,
     chosen_tasks,
+    described_options,
     task_options,
 )
 from experiments.images import Picture, image_files, load_pictures, sample_pictures
@@ -122,6 +123,7 @@ def posed_problems(
         files = image_files(arguments.measured, also=(".npy",))[: arguments.count]
         return [measured_problem(arguments, task, file, card) for file in files]
     options = task_options(arguments, task)
+    described = described_options(options)
     posed = []
     for picture in shown:
         x = jnp.asarray(picture.pixels)
@@ -129,7 +131,7 @@ def posed_problems(
         operator = operator_for(task, (h, w, c), (arguments.seed, picture.image_index), **options)
         key = item_key(arguments.seed, picture.image_index, _MEASUREMENT)
         problem = Problem(operator, measure(key, operator, x, arguments.sigma), arguments.sigma)
-        inputs = {"pixels": array_hash(x), "options": options}
+        inputs = {"pixels": array_hash(x), "options": described}
         posed.append(Posed(picture, problem, (h, w, c), inputs))
     return posed
 

@@ -39,6 +39,7 @@ PROBED = [
     "sr_x2_big",
     "sr_x4_big",
 ]
+_PARTS = ("rows", "cols", "stat")
 
 
 def golden_operator(config, arrays, shape):
@@ -116,6 +117,25 @@ def assert_statistics(name, value, expected, tolerance):
     assert np.all(error[4:] <= atol), f"{name}: {error}"
 
 
+def assert_probes(values, arrays, manifest, prefix, places):
+    """Rows, columns and statistics of large arrays.
+
+    ``places`` names the lists of indices for the values that have to be there; all others have
+    "grad_probe".
+    """
+    probes = [name for name in arrays if "__" in name]
+    assert {f"{prefix}{kind}__{part}" for kind in places for part in _PARTS} <= set(probes)
+    for name in probes:
+        kind, part = name.removeprefix(prefix).split("__")
+        value = np.asarray(values[kind])
+        if part == "stat":
+            assert_statistics(name, value, arrays[name], manifest["tolerance"]["atol"][name])
+            continue
+        where = manifest["config"][f"{places.get(kind, 'grad_probe')}_{part}"]
+        value = value[where] if part == "rows" else value[:, where]
+        assert_close(name, value, hwc(arrays[name]), manifest)
+
+
 @pytest.mark.parametrize("case", PROBED)
 def test_golden_probed(case):
     manifest, arrays = load(f"operators/{case}")
@@ -126,17 +146,7 @@ def test_golden_probed(case):
     y = 0.5 * pattern_draw(4, (h, w, c))
     values = golden_values(operator, x, jnp.abs(y) if "phase" in case else y)
     assert_close(f"{prefix}_loss", values["loss"], arrays[f"{prefix}_loss"], manifest)
-    probes = [name for name in arrays if "__" in name]
-    assert {f"{prefix}_{kind}__stat" for kind in ("Ax", "grad")} <= set(probes)
-    for name in probes:
-        kind, part = name.removeprefix(f"{prefix}_").split("__")
-        value, where = np.asarray(values[kind]), "probe" if kind == "Ax" else "grad_probe"
-        if part == "stat":
-            assert_statistics(name, value, arrays[name], manifest["tolerance"]["atol"][name])
-            continue
-        places = config[f"{where}_{part}"]
-        value = value[places] if part == "rows" else value[:, places]
-        assert_close(name, value, hwc(arrays[name]), manifest)
+    assert_probes(values, arrays, manifest, f"{prefix}_", {"Ax": "probe", "grad": "grad_probe"})
 
 
 def test_golden_slope_at_the_ties_of_hdr():

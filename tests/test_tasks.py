@@ -122,6 +122,7 @@ def test_documented_options_are_the_ones_accepted():
         "super_resolution": {"factor"},
         "phase_retrieval": {"oversample", "unit_range", "pad"},
         "hdr": {"scale"},
+        "nonlinear_deblur": {"network"},
     }
     for name, task in TASKS.items():
         parameters = list(inspect.signature(task.build).parameters)
@@ -147,5 +148,6 @@ def test_bad_settings_are_named(call, words):
 
 
 def test_nonlinear_deblur_says_what_is_missing():
-    with pytest.raises(NotImplementedError, match="GOPRO_wVAE.pth.*checkpoints_convert"):
+    words = "GOPRO_wVAE.pth.*checkpoints_convert.*--blur-network DIR"
+    with pytest.raises(ValueError, match=words):
         operator_for("nonlinear_deblur", (256, 256, 3), 0)
