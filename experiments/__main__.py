@@ -9,7 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.arguments import add, add_restore_arguments
+from experiments.arguments import (
+    add,
+    add_quality_arguments,
+    add_restore_arguments,
+    add_robustness_arguments,
+)
 from experiments.cpu_flags import set_cpu_flags
 
 set_cpu_flags()
@@ -108,17 +113,11 @@ def plan_quality(arguments: argparse.Namespace) -> Work:
     return plan_quality(arguments, parser().parse_args)
 
 
-def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `quality` takes."""
-    add(parser, "--prior", str, "emoji, photo, or the folder of a prior", "emoji")
-    add(parser, "--size", int, "side of the images in pixels", 64)
-    add(parser, "--count", int, "held-out images", 6)
-    add(parser, "--levels", int, "annealing levels of DAPS", 20)
-    add(parser, "--samples", int, "posterior samples of every image", 4)
-    add(parser, "--batch-size", int, "samples computed at once", 8)
-    add(parser, "--seed", int, "decides masks, kernels, noise and samples", 0)
-    add(parser, "--failure-psnr", float, "phase retrieval succeeds from here on, dB", 20.0)
-    add(parser, "--out", Path, "output folder", Path("results/quality"))
+def plan_robustness(arguments: argparse.Namespace) -> Work:
+    """Check `robustness`."""
+    from experiments.robustness import plan_robustness
+
+    return plan_robustness(arguments)
 
 
 def plan_demo(arguments: argparse.Namespace) -> Work:
@@ -196,6 +195,11 @@ COMMANDS = {
         "compare a prior's restorations with classical methods on held-out images",
         add_quality_arguments,
         plan_quality,
+    ),
+    "robustness": (
+        "quality against the step size, plain and projected by several rank rules",
+        add_robustness_arguments,
+        plan_robustness,
     ),
     "bench": (
         "time operators, network, projection and a DAPS level, as ratios",

@@ -1,4 +1,4 @@
-"""The arguments of `restore`. Kept apart from what they need, so that ``--help`` is instant."""
+"""The arguments of the commands. Kept apart from what they need, so that ``--help`` is instant."""
 
 import argparse
 from pathlib import Path
@@ -81,7 +81,7 @@ def add_steps(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("solver settings (default: the reference's for the task)")
     text = "dps, psld, resample, latent-dps: reverse steps, evenly spaced"
     add(group, "--steps", int, text)
-    text = "dps, psld, latent-dps: multiply the guidance step by this"
+    text = "multiply the step by this: guidance (dps, psld, latent-dps), learning rates (resample)"
     add(group, "--step-factor", float, text)
     add(group, "--scale", float, "dps: size of a guidance step")
     add(group, "--gamma", float, "psld: weight of the gluing loss")
@@ -125,3 +125,31 @@ def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `restore` takes."""
     for group in (add_images, add_measurement, add_method, add_steps, add_run):
         group(parser)
+
+
+def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `quality` takes."""
+    add(parser, "--prior", str, "emoji, photo, or the folder of a prior", "emoji")
+    add(parser, "--size", int, "side of the images in pixels", 64)
+    add(parser, "--count", int, "held-out images", 6)
+    add(parser, "--levels", int, "annealing levels of DAPS", 20)
+    add(parser, "--samples", int, "posterior samples of every image", 4)
+    add(parser, "--batch-size", int, "samples computed at once", 8)
+    add(parser, "--seed", int, "decides masks, kernels, noise and samples", 0)
+    add(parser, "--failure-psnr", float, "phase retrieval succeeds from here on, dB", 20.0)
+    add(parser, "--out", Path, "output folder", Path("results/quality"))
+
+
+def add_robustness_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `robustness` takes: the arguments of `restore`, some of them in lists."""
+    group = parser.add_argument_group("grid")
+    text = "multiples of the solver's default step"
+    default = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    add(group, "--step-factors", float, text, default, nargs="+", metavar="X")
+    text = "none (the plain solver) and rank rules of the projection"
+    add(group, "--rules", str, text, ["none", "official", "per_channel"], nargs="+")
+    text = "posterior samples for phase retrieval, of which the lowest misfit counts"
+    add(group, "--phase-samples", int, text, 4, metavar="N")
+    add(group, "--report", Path, "folder of the tables and figures (default: --out)")
+    add_restore_arguments(parser)
+    parser.set_defaults(out=Path("results/robustness"))

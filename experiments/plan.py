@@ -64,12 +64,18 @@ class Plan(NamedTuple):
     arguments: Namespace
 
 
-def plan(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> Plan:
+def plan(
+    arguments: Namespace,
+    prior: tuple[Prior, dict] | None = None,
+    posed: dict[str, list[Posed]] | None = None,
+) -> Plan:
     """Check the arguments of ``restore`` and lay out its work; reads files and writes none.
 
     Args:
       arguments: as parsed by ``experiments.__main__``.
       prior: a prior and its card, in place of ``arguments.prior``.
+      posed: problems by task, taken from here and put here: for plans that differ in the method
+        only, which then degrade every image once.
 
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
@@ -82,12 +88,14 @@ def plan(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> Plan:
     network, card = prior or load_prior(arguments.prior or default_prior(arguments.solver))
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     shown = [] if arguments.measured else pictures(arguments, card)
+    posed = {} if posed is None else posed
     jobs = []
     for task in tasks:
         method, constants = chosen_method(arguments, task, network)
-        posed = posed_problems(arguments, task, card, shown)
-        for shape in dict.fromkeys(entry.shape for entry in posed):
-            members = [entry for entry in posed if entry.shape == shape]
+        if task not in posed:
+            posed[task] = posed_problems(arguments, task, card, shown)
+        for shape in dict.fromkeys(entry.shape for entry in posed[task]):
+            members = [entry for entry in posed[task] if entry.shape == shape]
             for label, projection, described in projections:
                 settings = {
                     "task": task,

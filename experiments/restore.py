@@ -47,22 +47,43 @@ def restore(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> li
 
 def run(planned: Plan) -> list[dict]:
     """Compute what is missing, then write tables, grids and ``run.json`` for the whole plan."""
-    done = finished(planned)
-    cuts = [batches(job.items, planned.arguments.batch_size) for job in planned.jobs]
-    open_ = lambda batch: any(item.identity not in done for item in batch)
-    pending = [[batch for batch in cut if open_(batch)] for cut in cuts]
-    steps = [len(jax.tree.leaves(job.method.traced["steps"])[0]) for job in planned.jobs]
-    total = sum(n * len(todo) for n, todo in zip(steps, pending, strict=True))
-    compile_seconds = {}
-    with tqdm(total=total, unit="step", disable=not total) as bar, showing(bar):
-        for job, cut, todo in zip(planned.jobs, cuts, pending, strict=True):
-            if todo:
-                name = f"{job.task}, {job.label}, {'x'.join(map(str, job.shape))}"
-                bar.set_description(name)
-                compile_seconds[name] = run_job(planned, job, todo, len(cut[0]), done)
-    records = [done[item.identity] for job in planned.jobs for item in job.items]
+    (records,), compile_seconds = compute([planned])
     write_results(planned, records, compile_seconds)
     return records
+
+
+def compute(plans: list[Plan]) -> tuple[list[list[dict]], dict[str, float]]:
+    """Compute what is missing of several plans under one progress bar.
+
+    Jobs of any plans that differ in arrays only (images, tau, step sizes) share a program.
+
+    Returns:
+      the lines of every plan's samples, and the seconds that compiling took by job.
+    """
+    done = [finished(planned) for planned in plans]
+    work = [
+        (planned, job, cut, known)
+        for planned, known in zip(plans, done, strict=True)
+        for job in planned.jobs
+        for cut in [batches(job.items, planned.arguments.batch_size)]
+    ]
+    open_ = lambda batch, known: any(item.identity not in known for item in batch)
+    pending = [[batch for batch in cut if open_(batch, known)] for _, _, cut, known in work]
+    steps = [len(jax.tree.leaves(job.method.traced["steps"])[0]) for _, job, _, _ in work]
+    total = sum(n * len(todo) for n, todo in zip(steps, pending, strict=True))
+    compile_seconds: dict[str, float] = {}
+    with tqdm(total=total, unit="step", disable=not total) as bar, showing(bar):
+        for (planned, job, cut, known), todo in zip(work, pending, strict=True):
+            if todo:
+                name = f"{job.task}, {job.label}, {'x'.join(map(str, job.shape))}"
+                name = name if len(plans) == 1 else f"{planned.out.name}, {name}"
+                bar.set_description(name)
+                compile_seconds[name] = run_job(planned, job, todo, len(cut[0]), known)
+    lines = [
+        [known[item.identity] for job in planned.jobs for item in job.items]
+        for planned, known in zip(plans, done, strict=True)
+    ]
+    return lines, compile_seconds
 
 
 def finished(planned: Plan) -> dict[str, dict]:

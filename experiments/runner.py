@@ -107,6 +107,11 @@ def stack(problems: Sequence[Problem], axes: Axes) -> Problem:
 _programs: dict = {}  # signature -> compiled program; tasks that differ in arrays only share one
 
 
+def program_count() -> int:
+    """How many programs this process has compiled so far."""
+    return len(_programs)
+
+
 def compile_batch(keys, problems, projection, prior: Prior, method: Method, axes: Axes, shape):
     """Compile for one batch shape: (function of keys and problems, seconds it took)."""
     started = time.perf_counter()
