@@ -112,6 +112,8 @@ def below(stored: Stored, prefix: str) -> dict[str, StoredTensor]:
 
 
 def _recognise(start: bytes) -> str:
+    if not start:
+        raise CheckpointError("the file is empty")
     if start.startswith(zip_magic):
         return "torch zip"
     if start.startswith(legacy_magic):

@@ -90,8 +90,9 @@ def _header(file: MappedFile) -> tuple[dict[str, Any], int]:
             f"its header claims {length} bytes; the file has {file.size}, and {MAX_HEADER} are "
             "allowed"
         )
-    text = file.content[8 : 8 + length]
     try:
+        # from bytes, json would guess an encoding; the format says which
+        text = file.content[8 : 8 + length].decode("utf-8")
         header = json.loads(text, object_pairs_hook=_unique)
     except CheckpointError:
         raise

@@ -20,7 +20,8 @@ from checkpoints_convert.stored import (
 
 Scalar = str | int | float | bool | None
 
-_MAX_DEPTH, _MAX_VISITS, _MAX_VALUES, _MAX_TEXT = 24, 1_000_000, 10_000, 200
+MAX_VISITS = 1_000_000
+_MAX_DEPTH, _MAX_VALUES, _MAX_TEXT = 24, 10_000, 200
 
 
 class TorchFile(NamedTuple):
@@ -118,8 +119,8 @@ def _walk(node: Any, name: str, depth: int, visits: Iterator[int]) -> Iterator[t
     else:
         return
     for key, value in parts:
-        if next(visits) > _MAX_VISITS:
-            raise CheckpointError(f"it has over {_MAX_VISITS} values", HOSTILE)
+        if next(visits) > MAX_VISITS:
+            raise CheckpointError(f"it has over {MAX_VISITS} values", HOSTILE)
         if type(node) is Pairs or type(value) in (TensorRecord, Pairs, list, tuple):
             yield from _walk(value, f"{name}.{key}" if depth else key, depth + 1, visits)
 
