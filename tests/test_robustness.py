@@ -21,10 +21,10 @@ from experiments.robustness_scores import (
     table_rows,
     worst_tenth,
 )
+from gaussian_prior import gaussian_prior
 from golden_case import tiny_latent_prior
 
 CARD = {"name": "tiny", "samples": "emoji", "size": 32, "size_multiple": 4, "channels": 3}
-GRID = "robustness --solver psld --task random_inpainting box_inpainting --steps 2 --count 2"
 
 
 def score(image, psnr, rule="none", factor=1.0, finite=True, lpips=0.25, below=5.0):
@@ -129,25 +129,48 @@ def test_the_typical_image_is_the_median_of_the_plain_ones():
     assert typical_image([*scores, score("d", 1.0, "official")]) == "c"
 
 
-def test_the_grid_shares_programs_and_resumes(tmp_path):
-    """Factors and tasks that differ in arrays only: one program for each rule."""
-    text = f"{GRID} --step-factors 1 16 --rules none per_channel --out {tmp_path / 'out'}"
-    arguments = parser().parse_args([*text.split(), "--report", str(tmp_path / "report")])
-    prior = tiny_latent_prior(), CARD
+def run(grid: str, out, prior):
+    """The scores of a grid and its report as JSON and Markdown."""
+    arguments = parser().parse_args(["robustness", *grid.split(), "--out", str(out / "out")])
+    arguments.report = out / "report"
     scores = plan_robustness(arguments, prior)()
+    path = out / "report" / f"{prior[1]['name']}-{arguments.solver}"
+    return scores, json.loads(path.with_suffix(".json").read_text()), path.with_suffix(".md")
+
+
+def test_the_grid_shares_programs_and_resumes(tmp_path):
+    """Factors, and tasks that differ in arrays only, have one program for each rule."""
+    grid = "--solver dps --task random_inpainting box_inpainting --steps 5 --count 2 --box 5"
+    grid += " --step-factors 32 1 --rules none per_channel"
+    prior = gaussian_prior(), CARD | {"size": 16}
+    scores, found, text = run(grid, tmp_path, prior)
     assert len(scores) == 2 * 2 * 2 * 2 and all(s["finite"] for s in scores)
-    found = json.loads((tmp_path / "report" / "tiny-psld.json").read_text())
-    assert [run["programs"] for run in found["runs"]] == [2]
-    plain = [r for r in found["rows"] if r["rule"] == "none" and r["task"] == "random_inpainting"]
-    assert plain[0]["psnr"] != plain[1]["psnr"] and math.isfinite(plain[1]["psnr"])
-    assert [r["images"] for r in found["rows"]] == [2] * 8
-    text = (tmp_path / "report" / "tiny-psld.md").read_text()
-    assert "2 compiled programs served 8 settings" in text
-    assert "![box_inpainting](tiny-psld-box_inpainting.png)" in text
-    again = plan_robustness(arguments, prior)()
-    assert again == scores
-    found = json.loads((tmp_path / "report" / "tiny-psld.json").read_text())
-    assert [run["programs"] for run in found["runs"]] == [2, 0]
+    assert [r["programs"] for r in found["runs"]] == [2]
+    assert "2 compiled programs served 8 settings" in text.read_text()
+    rows = [(r["task"], r["factor"], r["rule"], r["images"]) for r in found["rows"][:4]]
+    cells = [(1.0, "none"), (1.0, "per_channel"), (32.0, "none"), (32.0, "per_channel")]
+    assert rows == [("random_inpainting", *cell, 2) for cell in cells]
+    plain = [r["psnr"] for r in found["rows"] if r["rule"] == "none"]
+    assert plain[0] != plain[1] and all(map(math.isfinite, plain))
+    assert {"settings at factor 1", "versions", "hardware"} < found.keys()
+    for task in ("random_inpainting", "box_inpainting"):
+        name = f"tiny-dps-{task}.png"
+        assert f"![{task}]({name})" in text.read_text() and (text.parent / name).is_file()
+    again, found, _ = run(grid, tmp_path, prior)
+    assert again == scores and [r["programs"] for r in found["runs"]] == [2, 0]
+
+
+@pytest.mark.slow
+def test_phase_retrieval_by_resample_takes_the_best_of_two(tmp_path):
+    grid = "--solver resample --task box_inpainting phase_retrieval --steps 40 --count 2"
+    grid += " --pixel-limit 3 --latent-limit 3 --step-factors 1 4 --phase-samples 2"
+    prior = tiny_latent_prior(), CARD
+    scores, found, text = run(grid, tmp_path, prior)
+    assert len(scores) == 2 * 2 * 3 * 2 and all(s["finite"] for s in scores)
+    assert {s["task"]: s["samples"] for s in scores} == {"box_inpainting": 1, "phase_retrieval": 2}
+    assert found["runs"][0]["programs"] == 2 * 3
+    assert "phase_retrieval: the best of 2 samples by measurement misfit" in text.read_text()
+    assert all(r["below_input"] is None for r in found["rows"] if r["task"] == "phase_retrieval")
 
 
 def test_the_factor_multiplies_both_learning_rates_of_resample():
