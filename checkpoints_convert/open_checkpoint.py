@@ -8,7 +8,6 @@ below(stored, "state_dict.model.diffusion_model.")     # {"time_embed.0.weight":
 stored.values["global_step"]                      # 42
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from checkpoints_convert.safetensors_file import (
 from checkpoints_convert.stored import RESAVE, CheckpointError, StoredTensor, naming
 from checkpoints_convert.torch_legacy import MAGIC as legacy_magic
 from checkpoints_convert.torch_legacy import open_torch_legacy
-from checkpoints_convert.torch_tree import Scalar, flatten
+from checkpoints_convert.torch_tree import Scalar, flatten, summary
 from checkpoints_convert.torch_zip import MAGIC as zip_magic
 from checkpoints_convert.torch_zip import open_torch_zip
 
@@ -95,14 +94,14 @@ def open_checkpoint(path: str | Path) -> Stored:
         return _open_folder(path)
     with naming(path), open(path, "rb") as file:
         container = _recognise(file.read(512))
-    values: Mapping[str, Scalar]
     if container == "safetensors":
-        tensors, values = open_safetensors(path)
+        tensors, metadata = open_safetensors(path)
+        values = {str(summary(name)): summary(text) for name, text in metadata.items()}
     else:
         opener = open_torch_zip if container == "torch zip" else open_torch_legacy
         with naming(path):
             tensors, values = flatten(opener(path))
-    return Stored(path, container, tensors, dict(values))
+    return Stored(path, container, tensors, values)
 
 
 def below(stored: Stored, prefix: str) -> dict[str, StoredTensor]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from checkpoints_convert.stored import (
     HOSTILE,
+    MAX_AXES,
     MAX_TENSORS,
     CheckpointError,
     Extent,
@@ -121,7 +122,7 @@ def _tensor(file: MappedFile, start: int, name: str, entry: Any) -> StoredTensor
             f"tensor {named} has type {str(kind)[:20]!a}; {list(_DTYPES)} are read"
         )
     counts = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if not all(map(is_count, counts)) or len(offsets) != 2 or offsets[0] > offsets[1]:
+    if not all(map(is_count, counts)) or len(shape) > MAX_AXES or len(offsets) != 2:
         raise CheckpointError(f"tensor {named} has a malformed shape or range", HOSTILE)
     begin, end = offsets
     if math.prod(shape) * dtype.itemsize != end - begin:

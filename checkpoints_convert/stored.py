@@ -22,7 +22,7 @@ RESAVE = "load it with PyTorch where you trust it, and torch.save its state_dict
 # What published checkpoints reach is far below: some 1,200 tensors, five axes, names of 100.
 MAX_TENSORS, MAX_AXES, MAX_NAME = 100_000, 32, 512
 _MAX_BYTES = 2**62
-_KEEP_RESIDENT = 128 * 2**20
+_KEEP_RESIDENT = 32 * 2**20
 
 
 class CheckpointError(ValueError):
@@ -63,8 +63,9 @@ class Extent(NamedTuple):
 class MappedFile:
     """A file in read-only memory, of which little stays resident.
 
-    Pages that were read count as memory of the process. Once 128 MiB have been read they are given
-    back; views of them stay valid, for the system reads the pages again when they are needed.
+    Pages that were read count as memory of the process. Once 32 MiB have been read they are given
+    back; views of them stay valid, for the system reads the pages again when they are needed. The
+    file must not be cut short meanwhile.
 
     Raises:
       OSError: the file cannot be opened.

@@ -59,7 +59,7 @@ def flatten(stored: TorchFile) -> tuple[dict[str, StoredTensor], dict[str, Scala
                 raise CheckpointError(f"two tensors are named {name!a}", HOSTILE)
             tensors[check_name(name)] = place(value, stored)
         elif len(values) < _MAX_VALUES and len(name) < _MAX_TEXT:
-            values[_printable(name)] = _summary(value)
+            values[_printable(name)] = summary(value)
     if not tensors:
         lost = stored.pickled.tensors
         raise CheckpointError(f"it has no tensors but {lost} in objects of foreign classes", RESAVE)
@@ -103,6 +103,15 @@ def nested_arrays(tree: Any, stored: TorchFile) -> Any:
     return tree
 
 
+def summary(value: Any) -> Scalar:
+    """A value as `open_checkpoint.Stored` shows it."""
+    if type(value) is str:
+        return _printable(value[:_MAX_TEXT])
+    if value is None or type(value) in (int, float, bool):
+        return value
+    return _describe(value)
+
+
 def _walk(node: Any, name: str, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, Any]]:
     """Every tensor, list and plain value of the nested dicts, in the file's order.
 
@@ -131,14 +140,6 @@ def _key(key: Any) -> str:
     if type(key) is Global:
         return f"{key.module}.{key.name}"
     return str(key) if type(key) in (int, float, bool, type(None)) else _describe(key)
-
-
-def _summary(value: Any) -> Scalar:
-    if type(value) is str:
-        return _printable(value[:_MAX_TEXT])
-    if value is None or type(value) in (int, float, bool):
-        return value
-    return _describe(value)
 
 
 def _printable(text: str) -> str:
