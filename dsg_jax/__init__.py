@@ -3,6 +3,7 @@
 Start with `types` (the vocabulary), then `projection` (the paper), then one file of `solvers`.
 """
 
+from dsg_jax.blur_network import load_blur_network, nonlinear_blur
 from dsg_jax.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
 from dsg_jax.latent_settings import (
@@ -57,8 +58,10 @@ __all__ = [
     "latent_dps",
     "latent_dps_settings",
     "latent_prior",
+    "load_blur_network",
     "load_prior",
     "measure",
+    "nonlinear_blur",
     "operator_for",
     "phase_retrieval",
     "project",

