@@ -148,14 +148,22 @@ def problems_of(cells: list[Cell]) -> dict[tuple[str, str], Item]:
 def facts_of(cells: list[Cell], runs: list[dict]) -> dict:
     """What the numbers of a report depend on, as JSON values."""
     first = cells[0].plan
-    settings = {cell.task: cell.plan.jobs[0].settings for cell in cells if cell.factor == 1}
+    steps = {cell.task: cell.factor for cell in reversed(cells)}
+    constants = {cell.task: constants_of(cell) for cell in reversed(cells)}
     unset = ("plan", "task", "rank_rule", "step_factor", "projection", "out", "report")
     given = {name: value for name, value in vars(first.arguments).items() if name not in unset}
     return {
         "arguments": {name: jsonable(v) for name, v in given.items() if v is not None},
-        "settings at factor 1": settings,
+        "first_step": {task: {"factor": steps[task]} | constants[task] for task in steps},
         "runs": runs,
     } | versions_and_hardware()
+
+
+def constants_of(cell: Cell) -> dict:
+    """The solver's own settings: what a plan's hash covers beside the problem and the method."""
+    common = ("task", "solver", "projection", "shape", "sigma", "seed", "prior", "version")
+    settings = cell.plan.jobs[0].settings
+    return {name: value for name, value in settings.items() if name not in common}
 
 
 def scores_of(cell: Cell, lines: list[dict], inputs: dict) -> list[dict]:

@@ -145,6 +145,26 @@ def as_csv(rows: list[dict]) -> str:
     return stream.getvalue()
 
 
+def image_values(scores: list[dict]) -> dict:
+    """The values of every image, in lists that have the order of ``images``."""
+    names = ("psnr", "ssim", "lpips", "misfit", "input_psnr")
+    short = lambda value: None if value is None else round(value, 4)
+    cells = [
+        dict(zip(("task", "rule", "factor"), place, strict=True))
+        | {name: [short(s[name]) for s in members] for name in names}
+        for place, members in grouped(scores, "task", "rule", "factor").items()
+    ]
+    return {"images": [image for (image,) in grouped(scores, "image")], "values": cells}
+
+
+def first_step(constants: dict) -> str:
+    """What the smallest step is, in the solver's own terms."""
+    values = ", ".join(
+        f"{name} {json.dumps(value)}" for name, value in constants.items() if name != "factor"
+    )
+    return f"Step x{constants['factor']:g}: {values}."
+
+
 def write_report(
     path: Path, scores: list[dict], problems: dict[tuple[str, str], Item], facts: dict
 ) -> None:
@@ -160,10 +180,16 @@ def write_report(
     for (task,), members in grouped(rows, "task").items():
         known = [s["input_psnr"] for s in scores if s["task"] == task]
         shown = "" if None in known else f"Mean PSNR of the input: {np.mean(known):.2f} dB."
-        parts += [f"### {task}", shown, task_table(members), f"![{task}]({pictures[task].name})"]
+        parts += [
+            f"### {task}",
+            first_step(facts["first_step"][task]),
+            shown,
+            task_table(members),
+            f"![{task}]({pictures[task].name})",
+        ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_atomically(beside(".md"), text.encode())
     write_atomically(beside(".csv"), as_csv(rows).encode())
-    whole = {"rows": rows, "best": best, "scores": scores} | facts
+    whole = {"rows": rows, "best": best} | image_values(scores) | facts
     write_atomically(beside(".json"), (json.dumps(whole, allow_nan=False) + "\n").encode())
     print(text)

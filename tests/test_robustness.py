@@ -152,7 +152,11 @@ def test_the_grid_shares_programs_and_resumes(tmp_path):
     assert rows == [("random_inpainting", *cell, 2) for cell in cells]
     plain = [r["psnr"] for r in found["rows"] if r["rule"] == "none"]
     assert plain[0] != plain[1] and all(map(math.isfinite, plain))
-    assert {"settings at factor 1", "versions", "hardware"} < found.keys()
+    assert found["images"] == ["airplane", "balloon"] and len(found["values"]) == 8
+    first = [s["psnr"] for s in scores if s["rule"] == "none" and s["factor"] == 1][:2]
+    assert found["values"][0]["psnr"] == pytest.approx(first, abs=1e-4)
+    assert "Step x1: scale 0.5, steps [5]." in text.read_text()
+    assert str(tmp_path) not in json.dumps(found)
     for task in ("random_inpainting", "box_inpainting"):
         name = f"tiny-dps-{task}.png"
         assert f"![{task}]({name})" in text.read_text() and (text.parent / name).is_file()
