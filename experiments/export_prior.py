@@ -3,24 +3,22 @@
 python -m experiments export-prior emoji --run runs/emoji --source FOLDER --out FOLDER
 """
 
-import json
-import platform
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
-from dsg_jax.diffusion import denoise
-from dsg_jax.networks.adm import ADMUNet
+from dsg_jax.diffusion import denoise, table_time
+from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import adm_prior, init_params, load_prior, save_prior
 from dsg_jax.schedule import poly7
 from dsg_jax.types import Prior
 from experiments.images import save_png
 from experiments.train_prior import CONFIGS, held_out_errors
 from experiments.training_images import SOURCES
+from experiments.training_loop import newest_ema, training_facts
 
 ORIGIN = {
     "emoji": {
@@ -37,49 +35,44 @@ ORIGIN = {
     },
 }
 
+LOSS = "velocity, log-normal noise levels, EMA 0.999, Adam, cosine decay"
 
-def generate(key: jax.Array, prior: Prior, size: int, steps: int = 40) -> jax.Array:
-    """An unconditional sample (size, size, 3): Heun's method on the probability-flow ODE."""
-    sigmas = np.append(poly7(np.float64(80.0), 0.02, np.linspace(0, 1, steps)), 0.0)
+
+def generate(key: jax.Array, prior: Prior, shape: tuple[int, ...], steps: int = 40) -> jax.Array:
+    """An unconditional sample: Heun's method on the probability-flow ODE, decoded if a latent."""
+    sigma_max, sigma_min = (80.0, 0.02) if prior.first_stage is None else (69.0, 0.04)
+    sigmas = np.append(poly7(np.float64(sigma_max), sigma_min, np.linspace(0, 1, steps)), 0.0)
     pairs = jnp.asarray(np.stack([sigmas[:-1], sigmas[1:]], axis=1), jnp.float32)
+
+    def slope(x, sigma):
+        t = None if prior.first_stage is None else table_time(prior.betas, sigma)
+        return (x - denoise(prior, x, sigma, t)) / sigma
 
     def heun(x, pair):
         sigma, after = pair
-        slope = (x - denoise(prior, x, sigma)) / sigma
-        euler = x + (after - sigma) * slope
-        safe = jnp.maximum(after, 1e-3)
-        slope_after = (euler - denoise(prior, euler, safe)) / safe
-        return jnp.where(after > 0, x + (after - sigma) * (slope + slope_after) / 2, euler), None
+        first = slope(x, sigma)
+        euler = x + (after - sigma) * first
+        second = slope(euler, jnp.maximum(after, 1e-3))
+        return jnp.where(after > 0, x + (after - sigma) * (first + second) / 2, euler), None
 
-    x = sigmas[0] * jax.random.normal(key, (size, size, 3))
-    return jax.lax.scan(heun, x, pairs)[0]
-
-
-def restored_ema(run: Path, config) -> tuple[int, dict]:
-    """Step and EMA parameters of the newest checkpoint of a training run."""
-    wanted = jax.eval_shape(partial(init_params, ADMUNet(config)))
-    with ocp.CheckpointManager(run.absolute()) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"{run} holds no checkpoint of train-prior")
-        stored = manager.restore(step, args=ocp.args.StandardRestore())
-    ema = stored["ema"]["params"]
-    if jax.tree.map(jnp.shape, ema) != jax.tree.map(lambda leaf: leaf.shape, wanted):
-        raise ValueError(f"the checkpoint in {run} is not of this prior's architecture")
-    return step, ema
+    x = jax.lax.scan(heun, sigma_max * jax.random.normal(key, shape), pairs)[0]
+    return x if prior.first_stage is None else prior.first_stage.decode(x)
 
 
-def training_facts(run: Path, step: int) -> dict:
-    """What the log says about a run."""
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return {
-        "steps": step,
-        "hours": round(sum(line["seconds"] for line in log) / 3600, 2),
-        "last_loss": log[-1]["loss"],
-        "images_per_second": log[-1]["images_per_second"],
-        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}",
-        "loss": "velocity, log-normal noise levels, EMA 0.999, Adam, cosine decay",
-    }
+def save_samples(file: Path, prior: Prior, shape: tuple[int, ...]) -> None:
+    """Write two rows of eight unconditional samples; ``shape`` is that of the prior's states."""
+    keys = jax.random.split(jax.random.key(0), 16)
+    samples = np.asarray(jax.jit(jax.vmap(lambda key: generate(key, prior, shape)))(keys))
+    size = samples.shape[1]
+    rows = samples.reshape(2, 8, size, size, 3).transpose(0, 2, 1, 3, 4)
+    save_png(file, rows.reshape(2 * size, 8 * size, 3))
+
+
+def restored_ema(run: Path, config: ADMConfig) -> tuple[int, dict]:
+    """Step and EMA parameters of the newest checkpoint of `train-prior`."""
+    wanted = {"params": jax.eval_shape(partial(init_params, ADMUNet(config)))}
+    step, ema = newest_ema(run, wanted, "train-prior")
+    return step, ema["params"]
 
 
 def export_prior(name: str, run: Path, source: Path, out: Path, *, size: int = 64) -> dict:
@@ -100,13 +93,10 @@ def export_prior(name: str, run: Path, source: Path, out: Path, *, size: int = 6
         "size": size,
         "weights": "EMA, float16",
         "origin": ORIGIN[name] | {"trained_on": len(training), "held_out": len(held_out)},
-        "training": training_facts(run, step),
+        "training": training_facts(run, step) | {"loss": LOSS},
         "held_out_denoising_mse": held_out_errors({"params": full}, ADMUNet(config), images),
     }
     card = save_prior(out, half, config, card)
-    keys = jax.random.split(jax.random.key(0), 16)
-    samples = np.asarray(jax.jit(jax.vmap(lambda key: generate(key, prior, size)))(keys))
-    rows = samples.reshape(2, 8, size, size, 3).transpose(0, 2, 1, 3, 4)
-    save_png(out / "samples.png", rows.reshape(2 * size, 8 * size, 3))
+    save_samples(out / "samples.png", prior, (size, size, 3))
     load_prior(out)
     return card

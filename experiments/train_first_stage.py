@@ -189,7 +189,7 @@ def train(
     steps: int = 5000,
     batch_size: int = 16,
     learning_rate: float = 1e-3,
-    lpips_weight: float = 0.5,
+    lpips_weight: float = 0.25,
     save_every: int = 100,
     seed: int = 0,
 ) -> None:

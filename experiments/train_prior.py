@@ -3,17 +3,21 @@
 python -m experiments train-prior emoji --source FOLDER --out runs/emoji
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 from dsg_jax.diffusion import time_of_sigma
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
+from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import ADMNetwork, load_prior
 from experiments.training_images import training_and_validation
 from experiments.training_loop import make_optimizer, train_until, updated_ema
@@ -44,6 +48,25 @@ class TrainState(NamedTuple):
     moments: optax.OptState
 
 
+class Levels(NamedTuple):
+    """The noise levels to train at, log-normal (Karras et al. 2022) within bounds."""
+
+    time: Callable[[jax.Array], jax.Array]
+    """sigma -> the network's time."""
+    log_mean: float = -0.7
+    log_std: float = 1.6
+    low: float = 0.005
+    high: float = 120.0
+
+    def draw(self, key: jax.Array, count: int) -> jax.Array:
+        """``count`` random levels."""
+        log_sigma = self.log_mean + self.log_std * jax.random.normal(key, (count,))
+        return jnp.exp(jnp.clip(log_sigma, jnp.log(self.low), jnp.log(self.high)))
+
+
+ADM_LEVELS = Levels(Partial(time_of_sigma))
+
+
 def noised(x0: jax.Array, sigma: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The variance-preserving state at noise level sigma, and the velocity to predict there.
 
@@ -56,20 +79,19 @@ def noised(x0: jax.Array, sigma: jax.Array, noise: jax.Array) -> tuple[jax.Array
     return c * x0 + s * noise, c * noise - s * x0
 
 
-def velocity_loss(params, network, x0, key) -> jax.Array:
-    """Mean squared error of the velocity at log-normal noise levels (Karras et al. 2022)."""
+def velocity_loss(params, network, levels: Levels, x0, key) -> jax.Array:
+    """Mean squared error of the velocity at random noise levels."""
     key_sigma, key_noise = jax.random.split(key)
-    log_sigma = -0.7 + 1.6 * jax.random.normal(key_sigma, x0.shape[:1])
-    sigma = jnp.exp(jnp.clip(log_sigma, jnp.log(0.005), jnp.log(120.0)))
+    sigma = levels.draw(key_sigma, len(x0))
     x, v = noised(x0, sigma, jax.random.normal(key_noise, x0.shape))
-    return jnp.mean((network.apply(params, x, time_of_sigma(sigma)) - v) ** 2)
+    return jnp.mean((network.apply(params, x, levels.time(sigma)) - v) ** 2)
 
 
 @partial(jax.jit, static_argnames=("network", "optimizer"), donate_argnums=0)
-def train_step(state: TrainState, x0, key, *, network, optimizer):
+def train_step(state: TrainState, x0, key, levels, *, network, optimizer):
     """One optimiser step on a batch; returns the new state and its named loss."""
     key = jax.random.fold_in(key, state.step)
-    loss, grads = jax.value_and_grad(velocity_loss)(state.params, network, x0, key)
+    loss, grads = jax.value_and_grad(velocity_loss)(state.params, network, levels, x0, key)
     updates, moments = optimizer.update(grads, state.moments)
     params = optax.apply_updates(state.params, updates)
     ema = updated_ema(state.ema, params, state.step)
@@ -77,29 +99,36 @@ def train_step(state: TrainState, x0, key, *, network, optimizer):
 
 
 @partial(jax.jit, static_argnames="network")
-def _denoising_error(params, x0, sigma, *, network) -> jax.Array:
+def _denoising_error(params, x0, sigma, time, *, network) -> jax.Array:
     noise = jax.random.normal(jax.random.key(1), x0.shape)
     sigma = jnp.full(len(x0), sigma)
     x, _ = noised(x0, sigma, noise)
     c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
     s = sigma[:, None, None, None] * c
-    x0_hat = c * x - s * network.apply(params, x, time_of_sigma(sigma))
+    x0_hat = c * x - s * network.apply(params, x, time(sigma))
     return jnp.mean((x0_hat - x0) ** 2)
 
 
-def held_out_errors(params, network, images: np.ndarray) -> dict[float, float]:
-    """Mean squared error of x0_hat on held-out images, one number per noise level."""
-    error = partial(_denoising_error, params, images, network=network)
-    return {sigma: float(error(jnp.float32(sigma))) for sigma in HELD_OUT_SIGMAS}
+def held_out_errors(
+    params, network, x0: np.ndarray, levels: Levels = ADM_LEVELS
+) -> dict[float, float]:
+    """Mean squared error of x0_hat on held-out images or latents, one number per noise level."""
+    error = partial(_denoising_error, params, x0, time=levels.time, network=network)
+    return {
+        sigma: float(error(jnp.float32(sigma)))
+        for sigma in HELD_OUT_SIGMAS
+        if levels.low <= sigma <= levels.high
+    }
 
 
 @partial(jax.jit, static_argnames=("network", "size"))
-def _fresh_params(key, *, network: ADMUNet, size: int) -> dict:
-    example = jnp.zeros((1, size, size, network.config.in_channels)), jnp.zeros((1,))
+def _fresh_params(key, *, network: nn.Module, size: int) -> dict:
+    config: ADMConfig | LDMConfig = network.config
+    example = jnp.zeros((1, size, size, config.in_channels)), jnp.zeros((1,))
     return dict(network.init(key, *example))
 
 
-def initial_state(network: ADMUNet, optimizer, size: int, seed: int) -> TrainState:
+def initial_state(network: nn.Module, optimizer, size: int, seed: int) -> TrainState:
     """Fresh parameters, their copy as EMA, and empty moments."""
     key = jax.random.key(seed, impl="rbg")  # compiles in a fraction of the default's time
     params = _fresh_params(key, network=network, size=size)
@@ -141,7 +170,9 @@ def train(
     train_until(
         steps,
         state,
-        lambda state, x0: train_step(state, x0, key, network=network, optimizer=optimizer),
+        lambda state, x0: train_step(
+            state, x0, key, ADM_LEVELS, network=network, optimizer=optimizer
+        ),
         draw,
         lambda state: {"held_out": held_out_errors(state.ema, network, validation)},
         out,

@@ -69,9 +69,14 @@ def load_photo(path: Path, short_side: int) -> np.ndarray:
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
+def load_emojis(paths: list[Path], size: int) -> np.ndarray:
+    """Many of them: uint8 (n, size, size, 3)."""
+    return np.stack([load_emoji(path, size) for path in tqdm(paths, desc="reading emoji")])
+
+
 def emoji_batches(paths: list[Path], size: int, seed: int) -> Batches:
     """Random emoji with random mirroring; batch n depends on the seed and n only."""
-    images = np.stack([load_emoji(p, size) for p in tqdm(paths, desc="reading emoji")])
+    images = load_emojis(paths, size)
 
     def batch(step: int, count: int) -> np.ndarray:
         rng = np.random.default_rng((seed, step))

@@ -5,6 +5,7 @@ n and its noise are functions of the seed and n, so a resumed run continues as i
 """
 
 import json
+import platform
 import time
 from collections.abc import Callable
 from functools import cache
@@ -92,3 +93,44 @@ def train_until(
             progress.set_postfix(shown)
             losses, started = [], time.perf_counter()
     return state
+
+
+def newest_ema(run: Path, wanted, trainer: str) -> tuple[int, dict]:
+    """Step and EMA parameters of the newest checkpoint of a training run.
+
+    Args:
+      run: the folder that `train_until` wrote.
+      wanted: tree of what has the parameters' shapes.
+      trainer: the command that wrote it, for the messages.
+
+    Raises:
+      FileNotFoundError: no folder, or one without a checkpoint.
+      ValueError: a checkpoint of another architecture.
+    """
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run} is no folder; give what {trainer} wrote")
+    with ocp.CheckpointManager(run.absolute()) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise FileNotFoundError(f"{run} holds no checkpoint of {trainer}")
+        ema = manager.restore(step, args=ocp.args.StandardRestore())["ema"]
+    if jax.tree.map(np.shape, ema) != jax.tree.map(lambda leaf: leaf.shape, wanted):
+        raise ValueError(f"the checkpoint in {run} is not of this prior's architecture")
+    return step, ema
+
+
+def log_lines(run: Path) -> list[dict]:
+    """The log of a training run."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def training_facts(run: Path, step: int) -> dict:
+    """What a card says about a run of ``step`` steps."""
+    log = log_lines(run)
+    return {
+        "steps": step,
+        "hours": round(sum(line["seconds"] for line in log) / 3600, 2),
+        "last_loss": log[-1]["loss"],
+        "images_per_second": log[-1]["images_per_second"],
+        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}",
+    }

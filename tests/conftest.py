@@ -3,8 +3,26 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from experiments.cpu_flags import set_cpu_flags
 
 set_cpu_flags()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """A folder like the unpacked emoji package, with plain coloured discs."""
+    folder = tmp_path_factory.mktemp("package") / "assets"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for code in range(0x1F400, 0x1F440):
+        pixels = np.zeros((24, 24, 4), np.uint8)
+        pixels[4:20, 4:20] = [*rng.integers(0, 255, 3), 255]
+        for skin in ("", "-1f3fb"):
+            Image.fromarray(pixels).save(folder / f"{code:x}{skin}.webp", lossless=True)
+    return folder.parent

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.priors import load_prior
@@ -22,20 +21,6 @@ TINY = ADMConfig(
     norm_groups=4,
     middle_attention=False,
 )
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A folder like the unpacked emoji package, with plain coloured discs."""
-    folder = tmp_path_factory.mktemp("package") / "assets"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for code in range(0x1F400, 0x1F440):
-        pixels = np.zeros((24, 24, 4), np.uint8)
-        pixels[4:20, 4:20] = [*rng.integers(0, 255, 3), 255]
-        for skin in ("", "-1f3fb"):
-            Image.fromarray(pixels).save(folder / f"{code:x}{skin}.webp", lossless=True)
-    return folder.parent
 
 
 @pytest.fixture(autouse=True)

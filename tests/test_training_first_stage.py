@@ -23,7 +23,6 @@ from experiments.train_first_stage import (
     revived,
 )
 from test_lpips import small_weights
-from test_training import source  # noqa: F401  (a fixture)
 
 TINY = AutoencoderConfig(channels=4, channel_mult=(1, 1), num_res_blocks=0, codes=16, norm_groups=2)
 
@@ -40,7 +39,7 @@ def last_state(run):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):  # noqa: F811
+def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):
     constant = train_first_stage.optax.constant_schedule(1e-3)
     monkeypatch.setattr(
         train_first_stage.optax, "warmup_cosine_decay_schedule", lambda *_: constant
@@ -114,7 +113,7 @@ def test_idle_codes_move_to_latents_of_the_batch():
         (["emoji", "--source", "nowhere"], "no .*webp below nowhere"),
     ],
 )
-def test_bad_arguments_end_in_one_line(arguments, message, source, tmp_path, capsys):  # noqa: F811
+def test_bad_arguments_end_in_one_line(arguments, message, source, tmp_path, capsys):
     name, *rest = arguments
     given = ["--source", str(source), "--out", str(tmp_path / "out"), *rest]
     assert main(["train-first-stage", name, *given]) == 2
