@@ -65,3 +65,8 @@ def write_safetensors(folder: Path, header, values=SIX) -> Path:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + values)
     return path
+
+
+def entry(dtype="F32", shape=(2, 3), begin=0, end=24) -> dict:
+    """A tensor's description in a safetensors header."""
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
