@@ -109,11 +109,17 @@ def newest_ema(run: Path, wanted, trainer: str) -> tuple[int, dict]:
     """
     if not run.is_dir():
         raise FileNotFoundError(f"{run} is no folder; give what {trainer} wrote")
-    with ocp.CheckpointManager(run.absolute()) as manager:
+    handler = ocp.StandardCheckpointHandler()
+    with ocp.CheckpointManager(run.absolute(), item_handlers=handler) as manager:
         step = manager.latest_step()
         if step is None:
             raise FileNotFoundError(f"{run} holds no checkpoint of {trainer}")
-        ema = manager.restore(step, args=ocp.args.StandardRestore())["ema"]
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # wherever it was trained
+        state = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            manager.item_metadata(step),
+        )
+        ema = manager.restore(step, args=ocp.args.StandardRestore(state))["ema"]
     if jax.tree.map(np.shape, ema) != jax.tree.map(lambda leaf: leaf.shape, wanted):
         raise ValueError(f"the checkpoint in {run} is not of this prior's architecture")
     return step, ema
