@@ -143,7 +143,7 @@ def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
 def add_robustness_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `robustness` takes: the arguments of `restore`, some of them in lists."""
     group = parser.add_argument_group("grid")
-    text = "multiples of the solver's default step"
+    text = "multiples of the default step (psld: made for 1000 steps, fewer want larger ones)"
     default = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
     add(group, "--step-factors", float, text, default, nargs="+", metavar="X")
     text = "none (the plain solver) and rank rules of the projection"
