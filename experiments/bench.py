@@ -7,6 +7,7 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from dsg_jax.projection import project, subspace
 from dsg_jax.sample import sample
 from dsg_jax.solvers.daps import daps, daps_steps
 from dsg_jax.types import Operator, Problem, Projection
+from experiments.bench_latent import EXCERPTS, step_milliseconds
 from experiments.records import versions_and_hardware, write_atomically
 
 Row = tuple[str, str, float, float]  # group, what, milliseconds, ratio to the group's first row
@@ -151,10 +153,29 @@ def bench_daps(name: str, batch: int = 8, levels: int = 4) -> list[Row]:
     return rows(f"DAPS level on {name}, batch {batch}", cases)
 
 
+def bench_solvers(name: str) -> list[Row]:
+    """One outer step of every latent solver at the prior's own size and with 64 x 64 latents."""
+    prior, card = load_prior(name)
+    if prior.first_stage is None:
+        raise ValueError(f"{name} is a prior over pixels")
+    factor = prior.first_stage.factor
+    found = []
+    for solver in EXCERPTS:
+        for size in dict.fromkeys((card["size"], 64 * factor)):
+            side = size // factor
+            group = f"{solver} step on {name}, latents of {side} x {side}"
+            measure = partial(milliseconds, repeat=3)
+            found += rows(group, step_milliseconds(solver, prior, size, measure))
+    return found
+
+
 def bench(arguments: Namespace) -> None:
-    """Print the table, and write it as JSON where asked."""
-    found = bench_operators() + bench_projection()
-    found += bench_network(arguments.prior) + bench_daps(arguments.prior)
+    """Print the table, and write it as JSON where asked; a latent prior is timed in its solvers."""
+    if load_prior(arguments.prior)[0].first_stage is None:
+        found = bench_operators() + bench_projection()
+        found += bench_network(arguments.prior) + bench_daps(arguments.prior)
+    else:
+        found = bench_projection() + bench_solvers(arguments.prior)
     width = max(len(row[0]) for row in found)
     for group, name, ms, ratio in found:
         print(f"{group:{width}}  {name:26} {ms:10.2f} ms {ratio:8.2f}x")

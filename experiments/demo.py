@@ -1,4 +1,4 @@
-"""Seven tasks on held-out images with the bundled prior: a table, and one picture of them all.
+"""Held-out images restored over seven tasks on pixels and one on latents: tables, and one picture.
 
 python -m experiments demo
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.gallery import columns_of, row_of
+from experiments.gallery import TITLES, row_of
 from experiments.images import from_bytes, save_png
 from experiments.pictures import Cell, grid, show_measurement
 from experiments.plan import Plan, plan
@@ -24,25 +24,31 @@ TASKS = (
     "hdr",
     "phase_retrieval",
 )
+COLUMNS = ["truth", "measurement", "plain solver", "with DiffStateGrad", "error of the latter"]
 
 
 def plan_demo(arguments: Namespace, parse: Callable[[list[str]], Namespace]) -> Callable:
-    """Plan the run; ``parse`` reads the arguments of `restore`."""
-    given = ["restore", "--prior", "emoji", "--task", *TASKS, "--count", str(arguments.count)]
-    given += ["--levels", str(arguments.levels), "--out", str(arguments.out)]
-    planned = plan(parse(given))
-    return lambda: demo(planned)
+    """Plan both runs; ``parse`` reads the arguments of `restore`."""
+    count, out = ["--count", str(arguments.count)], arguments.out
+    pixels = ["--prior", "emoji", "--task", *TASKS, "--levels", str(arguments.levels)]
+    # fifty of the reference's thousand steps, hence longer ones
+    latents = ["--solver", "psld", "--task", "super_resolution", "--steps", "50"]
+    latents += ["--step-factor", "8"]
+    runs = {out: pixels, out / "latent": latents}
+    plans = [plan(parse(["restore", *run, *count, "--out", str(to)])) for to, run in runs.items()]
+    return lambda: demo(plans)
 
 
-def demo(planned: Plan) -> None:
+def demo(plans: list[Plan]) -> None:
     """Run, and say where the picture is."""
-    picture = planned.out / "demo.png"
-    save_png(picture, overview(planned, run(planned)))
-    print(f"Compare the pictures: {picture}, and {planned.out}/TASK/grid.png for all images.")
+    rows = [row for planned in plans for row in overview(planned, run(planned))]
+    out = plans[0].out
+    save_png(out / "demo.png", from_bytes(grid(COLUMNS, rows)))
+    print(f"Compare the pictures: {out}/demo.png, and {out}/TASK/grid.png for all images.")
 
 
-def overview(planned: Plan, records: list[dict]) -> np.ndarray:
-    """One row per task, each on another image, in [-1, 1]."""
+def overview(planned: Plan, records: list[dict]) -> list[list[Cell]]:
+    """One row per task, each on another image, in the order of `COLUMNS`."""
     rows = []
     for number, task in enumerate(dict.fromkeys(job.task for job in planned.jobs)):
         jobs = [job for job in planned.jobs if job.task == task]
@@ -52,7 +58,6 @@ def overview(planned: Plan, records: list[dict]) -> np.ndarray:
         chosen = [lowest_misfit([r for r in mine if r["method"] == job.label]) for job in jobs]
         measured = show_measurement(task, np.asarray(item.problem.y))
         row = row_of(name, item.picture, measured, chosen, planned.out, None)
-        title = task.replace("_", " ")
+        title = f"{task.replace('_', ' ')}, {TITLES[jobs[0].label]}"
         rows.append([row[0], Cell(row[1].pixels, title), *row[2:]])
-    methods = list(dict.fromkeys(job.label for job in planned.jobs))
-    return from_bytes(grid(columns_of(methods, with_truth=True, several=False), rows))
+    return rows

@@ -31,6 +31,7 @@ from experiments.train_prior import held_out_errors
 from experiments.training_images import emoji_batches, emoji_split, load_emojis
 from experiments.training_loop import newest_ema, training_facts
 
+SIZED_FOR = "training on two CPU cores: 64 px images where the published models have 256"
 STAGE_LOSS = "absolute error, LPIPS (AlexNet), codebook and commitment; no discriminator"
 
 
@@ -79,6 +80,7 @@ def export_latent_prior(
         "latent_scale": trained.facts["held_out"]["latent_scale"],
         "image_range": [-1, 1],
         "size": size,
+        "sized_for": SIZED_FOR,
         "weights": "EMA, float16",
         "origin": ORIGIN[name] | {"trained_on": len(training), "held_out": len(held_out)},
         "training": {

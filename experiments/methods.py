@@ -133,13 +133,8 @@ def chosen_method(arguments: Namespace, task: str, prior: Prior) -> tuple[Method
 
 
 def default_prior(solver: str) -> str:
-    """The bundled prior that fits a solver; ValueError where there is none."""
-    if solver in LATENT_SOLVERS:
-        raise ValueError(
-            f"{solver} needs a latent prior and none is bundled: make one of a checkpoint and pass "
-            "it to experiments.restore.restore (README, Latent priors)"
-        )
-    return "emoji"
+    """The bundled prior that fits a solver."""
+    return "emoji-64-ldm" if solver in LATENT_SOLVERS else "emoji"
 
 
 def check_prior(solver: str, prior: Prior) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from dsg_jax.diffusion import continuous_alpha_bar, denoise, time_of_sigma
+from dsg_jax.metrics import psnr
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import BUNDLED, adm_prior, init_params, load_prior, save_prior
+from dsg_jax.samples import sample_images
 
 SMALL = ADMConfig(
     model_channels=8,
@@ -115,3 +117,20 @@ def test_importing_the_library_is_light():
     program = "import sys, dsg_jax; print({'torch', 'matplotlib', 'skimage'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_the_bundled_latent_prior_keeps_held_out_images():
+    """Through its autoencoder, and back as well as the card says; small enough to ship."""
+    prior, card = load_prior("emoji-64-ldm")
+    folder = BUNDLED["emoji-64-ldm"]
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 14e6
+    assert set(card["held_out_reconstruction"]) >= {"psnr", "lpips", "perplexity"}
+    errors = card["held_out_denoising_mse"]
+    assert all(errors[str(s)] < 0.6 * s**2 for s in (0.2, 0.5, 1.0))
+    _, images = sample_images(card["samples"], 4)
+    stage = prior.first_stage
+    through = jax.jit(
+        lambda images: jax.lax.map(lambda x: stage.decode(stage.encode(x, None)), images)
+    )
+    quality = jax.vmap(psnr)(through(images), images)
+    assert float(jnp.mean(quality)) > card["held_out_reconstruction"]["psnr"] - 2
