@@ -31,11 +31,12 @@ def _to_flax_layout(weight: np.ndarray) -> np.ndarray:
     return weight.T if weight.ndim == 2 else weight
 
 
-def _excerpt(problem: str, keys: list[str]) -> str:
+def excerpt(problem: str, keys: list[str]) -> str:
+    """("missing", [...]) -> "7 missing: a, b, c, d, e, ..."."""
     return f"{len(keys)} {problem}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
 
 
-def _with_nearest(missing: list[str], left_over: Iterable[str]) -> list[str]:
+def with_nearest(missing: list[str], left_over: Iterable[str]) -> list[str]:
     """Add the most similar left-over name to those missing names that an excerpt shows."""
     shown, rest, candidates = missing[:5], missing[5:], list(left_over)
     nearest = [get_close_matches(key, candidates, n=1) for key in shown]
@@ -71,12 +72,12 @@ def to_flax(state_dict: Mapping[str, np.ndarray], wanted: Any) -> Any:
             misshapen.append(f"{key} ({shape}, wanted as {shapes[key]})")
     left_over = sorted(map(str, state_dict.keys() - shapes.keys()))
     problems = {
-        "missing": _with_nearest(sorted(shapes.keys() - state_dict.keys()), left_over),
+        "missing": with_nearest(sorted(shapes.keys() - state_dict.keys()), left_over),
         "not part of the network": left_over,
         "of another shape or type": sorted(misshapen),
     }
     if any(problems.values()):
-        lines = [_excerpt(problem, keys) for problem, keys in problems.items() if keys]
+        lines = [excerpt(problem, keys) for problem, keys in problems.items() if keys]
         raise ValueError("the state dict does not fit the network; " + "; ".join(lines))
     return jax.tree.unflatten(structure, [found[key] for key in shapes])
 

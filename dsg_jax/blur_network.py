@@ -114,7 +114,12 @@ def load_blur_network(folder: str | Path) -> BlurNetwork:
 
 
 def save_blur_network(
-    folder: str | Path, params: dict, config: BlurConfig, card: Mapping | None = None
+    folder: str | Path,
+    params: dict,
+    config: BlurConfig,
+    card: Mapping | None = None,
+    *,
+    compress: bool = True,
 ) -> dict:
     """Write parameters and card as `load_blur_network` reads them; returns the completed card.
 
@@ -123,6 +128,7 @@ def save_blur_network(
       params: of `KernelWizard`, without an outer "params", of any floating type.
       config: its architecture.
       card: further facts, such as the source's name and SHA-256.
+      compress: as for `streaming.write_tree`.
     """
     facts = {
         "kind": KIND,
@@ -130,7 +136,7 @@ def save_blur_network(
         "image_range": [0, 1],
         "size_multiple": CODE_CELL,
     }
-    return write_weights(folder, params, dict(card or {}) | facts)
+    return write_weights(folder, params, dict(card or {}) | facts, compress=compress)
 
 
 @jax.jit

@@ -2,20 +2,29 @@
 
     folder/card.json    what the weights are: kind, architecture, origin
     folder/weights/     the parameters
+    folder/tensors.txt  of each parameter the SHA-256, type, shape, name, and the name of its source
 
 `dsg_jax.priors` describes the same form for diffusion priors.
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import Sharding
+
+from dsg_jax.streaming import write_tree
 
 CARD_VERSION = 1
+
+Placement = Sharding | Callable[[jax.ShapeDtypeStruct], Sharding] | None
+"""Where arrays go: all to one sharding, each to that of its shape, or to the default device."""
 
 
 def read_card(folder: str | Path, *kinds: str) -> dict:
@@ -41,13 +50,21 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
     return card
 
 
-def read_weights(folder: str | Path, wanted: Any) -> Any:
+def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -> Any:
     """The parameters of a folder as the shapes and types ``wanted``, a tree of structs.
+
+    They are read straight into the wanted types and onto the wanted devices.
 
     Raises:
       ValueError: weights of another structure or shape, or missing ones.
     """
     path = (Path(folder) / "weights").absolute()
+    if placement is not None:
+        place = (lambda leaf: placement) if isinstance(placement, Sharding) else placement
+        struct = jax.ShapeDtypeStruct
+        wanted = jax.tree.map(
+            lambda leaf: struct(leaf.shape, leaf.dtype, sharding=place(leaf)), wanted
+        )
     with ocp.StandardCheckpointer() as checkpointer:
         try:
             params = checkpointer.restore(path, wanted)
@@ -61,11 +78,26 @@ def read_weights(folder: str | Path, wanted: Any) -> Any:
     return jax.tree.map(jnp.asarray, params)
 
 
-def write_weights(folder: str | Path, params: Any, card: dict, *needed: str) -> dict:
-    """Write parameters and the card, completed by version and parameter count; returns the card.
+def check_free(folder: str | Path) -> None:
+    """Refuse a folder that holds something other than weights, before work is put into it.
+
+    Raises:
+      ValueError: it does.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give a new folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").is_file():
+        raise ValueError(f"{folder} holds other files: give a new folder, or one of weights")
+
+
+def write_weights(
+    folder: str | Path, params: Any, card: dict, *needed: str, compress: bool = True
+) -> dict:
+    """Write parameters and the card, completed by version, count and hash; returns the card.
 
     Everything is written beside ``folder`` and renamed at the end: what is killed leaves an earlier
-    ``folder`` as it was. One with a card is replaced.
+    ``folder`` as it was. One with a card is replaced. Leaves may be `streaming.LazyArray`s.
 
     Raises:
       ValueError: a card without ``kind`` or one of the entries ``needed``, or a folder that holds
@@ -74,19 +106,20 @@ def write_weights(folder: str | Path, params: Any, card: dict, *needed: str) -> 
     missing = {"kind", *needed} - set(card)
     if missing:
         raise ValueError(f"the card lacks {', '.join(sorted(missing))}")
+    check_free(folder)
     folder = Path(folder).absolute()
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").is_file():
-        raise ValueError(f"{folder} holds other files: give a new folder, or one of weights")
     growing = folder.with_name(folder.name + ".partial")
     shutil.rmtree(growing, ignore_errors=True)
     growing.mkdir(parents=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(growing / "weights", params)
+    written = write_tree(growing / "weights", params, compress=compress)
     marker = growing / "weights" / "commit_success.txt"
     if marker.is_file():  # it names the folder on the machine that wrote it
         marker.write_text("committed\n")
+    table = "".join(" ".join(line) + "\n" for line in written).encode()
+    (growing / "tensors.txt").write_bytes(table)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    card = {"version": CARD_VERSION, "parameters": count} | card
+    facts = {"parameters": count, "tensors_sha256": hashlib.sha256(table).hexdigest()}
+    card = {"version": CARD_VERSION} | facts | card
     (growing / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     growing.rename(folder)

@@ -8,22 +8,20 @@ a network over pixels on ADM's schedule, and "ldm", a network over latents with 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from dsg_jax.cards import read_card, read_weights, write_weights
-from dsg_jax.diffusion import continuous_alpha_bar
+from dsg_jax.cards import Placement, read_card, read_weights, write_weights
 from dsg_jax.first_stage import kl_first_stage, vq_first_stage
-from dsg_jax.latent import LDMNetwork, latent_prior
+from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
 from dsg_jax.networks import autoencoder, ldm
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
-from dsg_jax.schedule import linear_betas, scaled_linear_betas
+from dsg_jax.pixel import adm_prior
+from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import Prior
 
 BUNDLED = {path.name: path for path in (Path(__file__).parent / "bundled" / "priors").glob("*/")}
@@ -31,73 +29,92 @@ BUNDLED = {path.name: path for path in (Path(__file__).parent / "bundled" / "pri
 Config = TypeVar("Config", ADMConfig, ldm.LDMConfig, autoencoder.AutoencoderConfig)
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class ADMNetwork:
-    """An ADM U-Net as the noise predictor of a `Prior`: unbatched, whatever it was trained for."""
-
-    params: dict
-    config: ADMConfig = field(metadata={"static": True})
-    parametrisation: str = field(default="eps", metadata={"static": True})
-    """"eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022) and the noise is
-    c v + s x, where c^2 = alpha_bar and s^2 = 1 - alpha_bar at the continuous time."""
-    dtype: str = field(default="float32", metadata={"static": True})
-
-    def __call__(self, x: Array, t: Array) -> Array:
-        """(h, w, c) state and () time -> (h, w, out_channels), the noise first."""
-        network = ADMUNet(self.config, jnp.dtype(self.dtype))
-        t = jnp.asarray(t, jnp.float32)
-        out = network.apply({"params": self.params}, x[None], t[None])[0]
-        if self.parametrisation == "eps":
-            return out
-        alpha_bar = continuous_alpha_bar(t)
-        return jnp.sqrt(alpha_bar) * out + jnp.sqrt(1 - alpha_bar) * x
-
-
-def adm_prior(params: dict, config: ADMConfig, **choices) -> Prior:
-    """A prior on ADM's linear schedule; ``choices`` are further fields of `ADMNetwork`."""
-    return Prior(ADMNetwork(params, config, **choices), jnp.asarray(linear_betas(), jnp.float32))
-
-
-def load_prior(name: str | Path, dtype: str = "float32") -> tuple[Prior, dict]:
+def load_prior(
+    name: str | Path,
+    dtype: str = "float32",
+    *,
+    params_dtype: str = "float32",
+    placement: Placement = None,
+    condition: str | int | None = None,
+    guidance_scale: float = 1.0,
+) -> tuple[Prior, dict]:
     """The prior of a bundled name or of a folder, and its card.
 
     Args:
       name: "emoji", "photo", "emoji-64-ldm", or a folder with ``card.json`` and ``weights``.
-      dtype: compute type of the networks, "float32" or "bfloat16"; parameters are float32.
+      dtype: compute type of the networks, "float32" or "bfloat16".
+      params_dtype: type of the parameters; they are read straight into it.
+      placement: a `jax.sharding.Sharding`, or a function from each parameter's struct to one.
+      condition: one of the conditions that a conditional prior stores, a prompt or its number (a
+        class's, for cin256-v2); None is the one its card calls default (no class, empty prompt).
+      guidance_scale: with a condition, how far to guide towards it from the default one (Ho &
+        Salimans 2022); 1 is the condition alone, in one pass.
 
     Raises:
       FileNotFoundError: no such prior.
-      ValueError: a card that this version does not understand.
+      ValueError: a card that this version does not understand, or no such condition.
     """
     folder = BUNDLED.get(str(name), Path(name))
     if not (folder / "card.json").is_file():
         known = ", ".join(sorted(BUNDLED))
         raise FileNotFoundError(f"no prior {str(name)!r}: give a folder with card.json, or {known}")
     card = read_card(folder, *LOADERS)
-    return LOADERS[card["kind"]](folder, card, dtype), card
+    wanted, build = LOADERS[card["kind"]]
+    try:
+        structs = as_type(wanted(card), params_dtype)
+    except KeyError as error:
+        raise ValueError(f"{folder}/card.json lacks {error}") from error
+    params = read_weights(folder, structs, placement)
+    prior = build(card, params, dtype)
+    if condition is not None:
+        table, facts = params.get("conditions", ()), card.get("conditions", {"names": []})
+        prior = prior._replace(
+            network=_conditioned(prior.network, table, facts, condition, guidance_scale)
+        )
+    return prior, card
 
 
-def _load_adm(folder: Path, card: dict, dtype: str) -> Prior:
+def as_type(structs: Any, dtype: str) -> Any:
+    """The same structs of another type."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)), structs)
+
+
+def _adm_wanted(card: dict) -> Any:
     config = config_of(card["architecture"], ADMConfig)
-    wanted = jax.eval_shape(partial(init_params, ADMUNet(config)))
-    choices = {"parametrisation": card["parametrisation"], "dtype": dtype}
-    return adm_prior(read_weights(folder, wanted), config, **choices)
+    return jax.eval_shape(partial(init_params, ADMUNet(config)))
 
 
-def _load_ldm(folder: Path, card: dict, dtype: str) -> Prior:
-    unet = config_of(card["architecture"]["unet"], ldm.LDMConfig)
-    stage = config_of(card["architecture"]["first_stage"], autoencoder.AutoencoderConfig)
-    contexts = {
-        name: jax.ShapeDtypeStruct((tokens, unet.context_dim), jnp.float32)
-        for name, tokens in card["contexts"].items()
-    }
-    wanted = jax.eval_shape(partial(init_latent_params, unet, stage)) | contexts
-    params = read_weights(folder, wanted)
+def _adm_of(card: dict, params: dict, dtype: str) -> Prior:
+    config = config_of(card["architecture"], ADMConfig)
+    return adm_prior(params, config, parametrisation=card["parametrisation"], dtype=dtype)
+
+
+def _ldm_configs(card: dict) -> tuple[ldm.LDMConfig, autoencoder.AutoencoderConfig]:
+    architecture = card["architecture"]
+    return (
+        config_of(architecture["unet"], ldm.LDMConfig),
+        config_of(architecture["first_stage"], autoencoder.AutoencoderConfig),
+    )
+
+
+def _ldm_wanted(card: dict) -> Any:
+    unet, stage = _ldm_configs(card)
+    shapes = {name: (tokens, unet.context_dim) for name, tokens in card["contexts"].items()}
+    if "conditions" in card:
+        shapes["conditions"] = tuple(card["conditions"]["shape"])
+    extra = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    return jax.eval_shape(partial(init_latent_params, unet, stage)) | extra
+
+
+def _ldm_of(card: dict, params: dict, dtype: str) -> Prior:
+    unet, stage = _ldm_configs(card)
+    contexts = {name: params[name] for name in card["contexts"]}
+    if "conditions" in card:
+        contexts["context"] = params["conditions"][card["conditions"]["default"]]
     network = LDMNetwork(
         params["unet"],
         unet,
-        **{name: params[name] for name in contexts},
+        **contexts,
         scale=card["guidance_scale"],
         parametrisation=card["parametrisation"],
         dtype=dtype,
@@ -107,11 +124,28 @@ def _load_ldm(folder: Path, card: dict, dtype: str) -> Prior:
     return latent_prior(network, scaled_linear_betas(**card["betas"]), decoder)
 
 
-LOADERS: dict[str, Callable[[Path, dict, str], Prior]] = {"adm": _load_adm, "ldm": _load_ldm}
-"""Kind of a card -> what makes a prior of its weights."""
+LOADERS: dict[str, tuple[Callable[[dict], Any], Callable[[dict, Any, str], Prior]]] = {
+    "adm": (_adm_wanted, _adm_of),
+    "ldm": (_ldm_wanted, _ldm_of),
+}
+"""Kind of a card -> what says the parameters' shapes, and what makes a prior of them."""
 
 
-def save_prior(folder: Path, params: dict, config: ADMConfig, card: dict) -> dict:
+def _conditioned(
+    network: Any, table: Any, facts: dict, condition: str | int, scale: float
+) -> LDMNetwork:
+    names = facts["names"]
+    index = names.index(condition) if condition in names else condition
+    if not isinstance(index, int) or not 0 <= index < len(table):
+        known = f"it stores {', '.join(map(repr, names)) or f'0 to {len(table) - 1}'}"
+        known = known if len(table) else "it stores none"
+        raise ValueError(f"the prior has no condition {condition!r}; {known}")
+    return with_guidance(network, table[index], table[facts["default"]], scale)
+
+
+def save_prior(
+    folder: Path, params: dict, config: ADMConfig, card: dict, *, compress: bool = True
+) -> dict:
     """Write a pixel prior as `load_prior` reads it; returns the completed card.
 
     Raises:
@@ -123,7 +157,8 @@ def save_prior(folder: Path, params: dict, config: ADMConfig, card: dict) -> dic
         "channels": config.in_channels,
         "size_multiple": config.size_multiple,
     }
-    return write_weights(folder, params, facts | card, "parametrisation", "size")
+    needed = "parametrisation", "size"
+    return write_weights(folder, params, facts | card, *needed, compress=compress)
 
 
 def save_latent_prior(
@@ -132,17 +167,22 @@ def save_latent_prior(
     unet: ldm.LDMConfig,
     first_stage: autoencoder.AutoencoderConfig,
     card: dict,
+    *,
+    compress: bool = True,
 ) -> dict:
     """Write a latent prior as `load_prior` reads it; returns the completed card.
 
     Args:
       folder: its card and weights are replaced, if it has any.
       params: "unet" and "first_stage"; a conditional network's stored embeddings as "context" and,
-        for guidance by ``guidance_scale`` of the card, "unconditional", each (tokens, dim).
+        for guidance by ``guidance_scale`` of the card, "unconditional", each (tokens, dim); or all
+        embeddings that may be asked for as "conditions", (n, tokens, dim).
       unet: architecture of the network.
       first_stage: architecture of the autoencoder.
       card: with ``parametrisation``, ``size``, ``latent_scale`` (what makes latents of unit
-        variance) and ``betas`` (the arguments of `scaled_linear_betas`).
+        variance) and ``betas`` (the arguments of `scaled_linear_betas`); for "conditions" with
+        ``conditions``: their "names", a list, and the "default", a number.
+      compress: as for `streaming.write_tree`.
 
     Raises:
       ValueError: a card that lacks one of these.
@@ -156,7 +196,10 @@ def save_latent_prior(
         "guidance_scale": 1.0,
     }
     needed = "parametrisation", "size", "latent_scale", "betas"
-    return write_weights(folder, params, facts | card, *needed)
+    if "conditions" in params:
+        shape = {"shape": list(params["conditions"].shape)}
+        card = card | {"conditions": shape | card["conditions"]}
+    return write_weights(folder, params, facts | card, *needed, compress=compress)
 
 
 def config_of(architecture: dict, kind: type[Config]) -> Config:

@@ -18,7 +18,8 @@ from jax.tree_util import Partial
 from dsg_jax.diffusion import time_of_sigma
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.priors import ADMNetwork, load_prior
+from dsg_jax.pixel import ADMNetwork
+from dsg_jax.priors import load_prior
 from experiments.training_images import training_and_validation
 from experiments.training_loop import make_optimizer, train_until, updated_ema
 

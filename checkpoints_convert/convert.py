@@ -1,0 +1,215 @@
+"""Convert a checkpoint: check everything first, then stream one tensor after the other to disk."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_dtypes
+import numpy as np
+from tqdm import tqdm
+
+from checkpoints_convert.facts import card_facts, source_facts
+from checkpoints_convert.kinds import KINDS, Kind
+from checkpoints_convert.match import Fit, fits, recognise, to_layout
+from checkpoints_convert.open_checkpoint import Stored, open_checkpoint
+from checkpoints_convert.prompts import Embedded, prompt_embeddings
+from checkpoints_convert.stored import StoredTensor
+from dsg_jax.cards import check_free
+from dsg_jax.first_stage import CODES
+from dsg_jax.priors import config_of
+from dsg_jax.streaming import LazyArray
+
+DTYPES = {
+    "float32": np.dtype(np.float32),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float16": np.dtype(np.float16),
+}
+
+
+class Conversion(NamedTuple):
+    """What is to be written, all of it checked."""
+
+    sources: list[Stored]
+    kind: Kind
+    why: str
+    fits: list[tuple[Path, Fit]]
+    """Folder and what goes into it, one for each set of weights."""
+    dtype: str
+    embedded: Embedded | None
+    """Stored embeddings of prompts, for a kind that has them."""
+
+
+def plan_convert(arguments: Namespace) -> Callable[[], list[dict]]:
+    """Check the command's arguments and files; the work that is left is returned.
+
+    Raises:
+      ValueError, OSError: a file that is no checkpoint of the kind, or arguments that do not fit.
+    """
+    planned = plan(
+        [Path(path) for path in arguments.input],
+        arguments.out,
+        arguments.kind,
+        arguments.weights,
+        arguments.dtype,
+        architecture=arguments.architecture,
+        context=arguments.context,
+    )
+    return lambda: convert(planned)
+
+
+def plan(
+    inputs: list[Path],
+    out: Path,
+    kind: str = "auto",
+    weights: str | None = None,
+    dtype: str = "float32",
+    *,
+    architecture: Path | None = None,
+    context: Path | None = None,
+) -> Conversion:
+    """What a conversion would do; writes nothing and reads no tensor."""
+    if kind not in ("auto", *KINDS):
+        raise ValueError(f"no kind {kind!r}: choose from auto, {', '.join(KINDS)}")
+    if dtype not in DTYPES:
+        raise ValueError(f"no dtype {dtype!r}: choose from {', '.join(DTYPES)}")
+    sources = [open_checkpoint(path) for path in inputs]
+    tensors = merged(sources)
+    named = ", ".join(str(path) for path in inputs)
+    name, why = _recognised(tensors, named) if kind == "auto" else (kind, "as asked for")
+    chosen = KINDS[name]
+    if architecture is not None:
+        chosen = chosen._replace(architecture=_given_architecture(chosen, architecture))
+    found = fits(tensors, name, chosen, weights)
+    for fit in found:
+        if not fit.perfect:
+            good = len(fit.sources) - len(fit.missing) - len(fit.misshapen)
+            seems = "is most like" if kind == "auto" else "is no"
+            raise ValueError(
+                f"{named} {seems} {name}, as {fit.layout.about}: {good} of {len(fit.sources)} "
+                f"tensors fit; {fit.problems()}; nothing was converted"
+            )
+    folders = [out / fit.weights for fit in found] if weights == "both" else [out]
+    for folder in [out, *folders] if not _holds_sets(out) else folders:
+        check_free(folder)
+    embedded = None
+    if chosen.prompts:
+        embedded = prompt_embeddings(context, inputs[0], chosen.architecture["unet"].context_dim)
+    elif context is not None:
+        raise ValueError(f"{name} takes no --context: its network is not conditioned on prompts")
+    return Conversion(sources, chosen, why, list(zip(folders, found, strict=True)), dtype, embedded)
+
+
+def convert(planned: Conversion) -> list[dict]:
+    """Write the folders; returns their cards."""
+    tensors = merged(planned.sources)
+    sources = [source_facts(stored) for stored in planned.sources]
+    cards = []
+    for folder, fit in planned.fits:
+        print(f"{fit.kind}, {fit.layout.about}: {planned.why}; {len(fit.sources)} tensors fit")
+        for reason, names in fit.dropped.items():
+            print(f"  left out: {len(names)}, {reason}")
+        with _progress(sum(_planned_bytes(fit, planned.dtype))) as bar:
+            tree = lazy_tree(tensors, fit, planned.dtype, bar.update)
+            facts = card_facts(planned.kind, fit, planned.dtype, sources)
+            if planned.embedded is not None:
+                table = planned.embedded.table
+                read = lambda table=table: table
+                tree["conditions"] = {
+                    "embedding": {"kernel": LazyArray(table.shape, table.dtype, read, "prompts")}
+                }
+                facts["conditions"] = planned.embedded.facts
+            card = planned.kind.save(folder, tree, planned.kind.architecture, facts)
+        print(f"  {folder}: {card['parameters']:,} parameters")
+        cards.append(card)
+    return cards
+
+
+def merged(sources: list[Stored]) -> dict[str, StoredTensor]:
+    """The tensors of all files.
+
+    Raises:
+      ValueError: two files hold a tensor of one name.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    for stored in sources:
+        twice = tensors.keys() & stored.tensors.keys()
+        if twice:
+            raise ValueError(f"{stored.path} and another file both hold {min(twice)}")
+        tensors |= stored.tensors
+    return tensors
+
+
+def lazy_tree(
+    tensors: dict[str, StoredTensor], fit: Fit, dtype: str, progress: Callable[[int], Any]
+) -> dict:
+    """The parameters, each read, transposed and cast when it is its turn to be written."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(fit.wanted)
+    lazy = []
+    for (path, struct), source in zip(leaves, fit.sources, strict=True):
+        target = _stored_type(path, struct, dtype)
+
+        def read(source=source, struct=struct, target=target) -> np.ndarray:
+            value = tensors[source].read()
+            progress(value.size * target.itemsize)
+            return _cast(to_layout(value, struct.shape), target, source)
+
+        lazy.append(LazyArray(struct.shape, target, read, source))
+    return jax.tree.unflatten(structure, lazy)
+
+
+def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]:
+    try:
+        return recognise(tensors)
+    except ValueError as error:
+        raise ValueError(f"{named}: {error}") from error
+
+
+def _given_architecture(kind: Kind, path: Path) -> dict:
+    """The kind's architecture with the parts that a JSON file gives instead."""
+    given = json.loads(path.read_text())
+    unknown = sorted(set(given) - set(kind.architecture)) if isinstance(given, dict) else [given]
+    if unknown:
+        raise ValueError(
+            f"{path} has {unknown}; the parts of this kind are {', '.join(kind.architecture)}"
+        )
+    made = {
+        part: config_of(value, type(kind.architecture[part])) if isinstance(value, dict) else value
+        for part, value in given.items()
+    }
+    return kind.architecture | made
+
+
+def _stored_type(path: tuple, struct: Any, dtype: str) -> np.dtype:
+    """Vectors and codes stay float32: they are small, and the search for codes is exact."""
+    exact = len(struct.shape) < 2 or any(getattr(entry, "key", None) == CODES for entry in path)
+    return DTYPES["float32" if exact else dtype]
+
+
+def _cast(value: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        made = np.ascontiguousarray(value, dtype)
+    if not np.isfinite(made).all():
+        why = "its values leave the type's range" if np.isfinite(value).all() else "damaged weights"
+        raise ValueError(f"{source} would hold infinities or NaN as {dtype}: {why}")
+    return made
+
+
+def _planned_bytes(fit: Fit, dtype: str) -> Iterator[int]:
+    for path, struct in jax.tree_util.tree_leaves_with_path(fit.wanted):
+        yield struct.size * _stored_type(path, struct, dtype).itemsize
+
+
+def _holds_sets(out: Path) -> bool:
+    """Whether a folder is that of an earlier conversion of both sets."""
+    return out.is_dir() and {entry.name for entry in out.iterdir()} <= {"ema", "raw"}
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tqdm]:
+    with tqdm(total=total, unit="B", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        yield bar

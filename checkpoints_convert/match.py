@@ -1,0 +1,199 @@
+"""Whether the tensors of a file are those of a kind, and which kind's they are.
+
+Only names, shapes and types are looked at. A kind fits when every tensor of its networks is there
+with its shape and every other one is left out for a reason; otherwise nothing is converted.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from checkpoints_convert.kinds import KINDS, Kind
+from checkpoints_convert.layouts import Layout
+from checkpoints_convert.rename import excerpt, torch_key, with_nearest
+
+OUTSIDE = "of the training run, outside of the weights"
+OTHER_SET = {
+    "ema": "weights being trained; the averaged ones were chosen",
+    "raw": "averaged weights; those being trained were chosen",
+}
+ONLY_SET = "the file's only set"
+
+
+Tensors = Mapping[str, Any]
+"""Name in the file -> `stored.StoredTensor`, or anything with ``shape`` and ``dtype``."""
+
+
+class Fit(NamedTuple):
+    """A kind compared with a file."""
+
+    kind: str
+    layout: Layout
+    weights: str
+    """"ema", "raw" or `ONLY_SET`."""
+    wanted: dict
+    """The networks' parameters as structs."""
+    sources: list[str] = []
+    """Names in the file of the leaves of ``wanted``, in order."""
+    missing: list[str] = []
+    extra: list[str] = []
+    misshapen: list[str] = []
+    dropped: dict[str, list[str]] = {}
+    """Reason -> names that are left out."""
+
+    @property
+    def perfect(self) -> bool:
+        """Whether the file can be converted."""
+        return not (self.missing or self.extra or self.misshapen)
+
+    def problems(self) -> str:
+        """The counts, and five of each, with the nearest name for what is missing."""
+        found = {
+            "missing": with_nearest(self.missing, self.extra),
+            "not part of the model": self.extra,
+            "of another shape or type": self.misshapen,
+        }
+        return "; ".join(excerpt(problem, names) for problem, names in found.items() if names)
+
+
+def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of one of our parameters, as PyTorch stores it: HWIO -> OIHW, (i, o) -> (o, i)."""
+    if len(shape) == 4:
+        return (shape[3], shape[2], shape[0], shape[1])
+    if len(shape) == 3:  # a table of conditions (n, 1, dim)
+        return (shape[0], shape[2])
+    return shape[::-1]
+
+
+def same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether shapes agree but for trailing ones: a 1x1 convolution may be a linear layer."""
+    return _core(a) == _core(b)
+
+
+def to_layout(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """PyTorch's array as a view in the layout of our parameter of the given shape."""
+    value = value.reshape(torch_shape(shape))
+    if len(shape) == 4:
+        return value.transpose(2, 3, 1, 0)
+    return value.reshape(shape) if len(shape) == 3 else value.T
+
+
+def recognise(tensors: Tensors) -> tuple[str, str]:
+    """The kind that a file resembles most, and why, by the tensors that tell kinds apart.
+
+    Raises:
+      ValueError: no kind has a name in common with it.
+    """
+    scores = {
+        name: max(_score(tensors, kind, layout) for layout in kind.layouts)
+        for name, kind in KINDS.items()
+    }
+    best = max(scores, key=lambda name: scores[name][0])
+    points, reasons = scores[best]
+    if not points:
+        names = ", ".join(list(tensors)[:3])
+        raise ValueError(
+            f"it is no known kind: none of the tensors that tell kinds apart is among its "
+            f"{len(tensors)}, which start with {names} (see `list` and `inspect`)"
+        )
+    return best, reasons
+
+
+def fits(tensors: Tensors, name: str, kind: Kind, weights: str | None = None) -> list[Fit]:
+    """A kind compared with a file, for each of the wanted sets of weights.
+
+    Args:
+      tensors: what the file holds.
+      name: the kind's.
+      kind: what it should hold.
+      weights: "ema", "raw", "both", or None for "ema" where the file has it.
+
+    Raises:
+      ValueError: a set of weights that the file does not have.
+    """
+    layout = max(kind.layouts, key=lambda layout: _score(tensors, kind, layout)[0])
+    outer = next(o for o in layout.outer if o == "" or any(n.startswith(o) for n in tensors))
+    wanted = kind.wanted(kind.architecture)
+    leaves = jax.tree_util.tree_leaves_with_path(wanted)
+    places = [(path[0].key, torch_key(path)) for path, _ in leaves]
+    sets = {"raw": [outer + layout.name(*place) for place in places]}
+    if layout.averaged:
+        averaged = [outer + layout.averaged(*place) for place in places]
+        sets = {"ema": averaged} | sets
+    shared = set.intersection(*map(set, sets.values())) if len(sets) > 1 else set()
+    has = {s: any(n in tensors for n in names if n not in shared) for s, names in sets.items()}
+    found = [s for s in sets if has[s]] or ["raw"]
+    chosen = found if weights == "both" else [weights or found[0]]
+    if not set(chosen) <= set(found) or (weights == "both" and len(found) < 2):
+        raise ValueError(
+            f"the file has no weights {weights!r}: it has one set only, so leave --weights out"
+        )
+    structs = [leaf for _, leaf in leaves]
+    both = len(found) > 1
+    return [
+        _fit(tensors, Fit(name, layout, s if both else ONLY_SET, wanted), structs, sets, s, outer)
+        for s in chosen
+    ]
+
+
+def _fit(
+    tensors: Tensors, empty: Fit, structs: list, sets: dict[str, list[str]], chosen: str, outer: str
+) -> Fit:
+    sources = sets[chosen]
+    missing = [source for source in sources if source not in tensors]
+    misshapen = [
+        f"{source} ({tensors[source].shape} {tensors[source].dtype}, "
+        f"wanted as {torch_shape(struct.shape)})"
+        for source, struct in zip(sources, structs, strict=True)
+        if source in tensors and not _suits(tensors[source], struct)
+    ]
+    others = {n for s, names in sets.items() if s != chosen for n in names} - set(sources)
+    dropped: dict[str, list[str]] = {}
+    extra = []
+    for name in tensors.keys() - set(sources):
+        reason = OTHER_SET[chosen] if name in others else _reason(name, empty.layout, outer)
+        if reason is None:
+            extra.append(name)
+        else:
+            dropped.setdefault(reason, []).append(name)
+    dropped = {reason: sorted(dropped[reason]) for reason in sorted(dropped)}
+    return empty._replace(
+        sources=sources, missing=missing, extra=sorted(extra), misshapen=misshapen, dropped=dropped
+    )
+
+
+def _reason(name: str, layout: Layout, outer: str) -> str | None:
+    if not name.startswith(outer):
+        return OUTSIDE
+    inner = name.removeprefix(outer)
+    return next((why for pattern, why in layout.dropped if re.match(pattern, inner)), None)
+
+
+def _suits(tensor: Any, struct: jax.ShapeDtypeStruct) -> bool:
+    floating = jnp.issubdtype(tensor.dtype, jnp.floating)
+    return floating and same_shape(tensor.shape, torch_shape(struct.shape))
+
+
+def _score(tensors: Tensors, kind: Kind, layout: Layout) -> tuple[int, str]:
+    """Two points for each tensor of the signature with its shape, one for its name alone."""
+    points, reasons = 0, []
+    for part, signature in kind.signature.items():
+        for name, shape in signature.items():
+            namers = [layout.name, *([layout.averaged] if layout.averaged else [])]
+            names = (outer + namer(part, name) for outer in layout.outer for namer in namers)
+            found = next((n for n in names if n in tensors), None)
+            if found is not None:
+                points += 2 if same_shape(tensors[found].shape, shape) else 1
+                reasons.append(f"{found} {tensors[found].shape}")
+    return points, ", ".join(reasons)
+
+
+def _core(shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = tuple(shape)
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

@@ -1,0 +1,82 @@
+"""Embeddings of prompts for Stable Diffusion, which are stored in place of its text encoder.
+
+PSLD samples with the empty prompt. DAPS asks for "a natural looking image" and guides towards it
+from the empty one. Both are constants of 77 tokens, made once by the text encoder.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PROMPTS = ["", "a natural looking image"]
+TOKENS = 77
+_ENCODER = "openai/clip-vit-large-patch14"
+
+
+class Embedded(NamedTuple):
+    """What is stored."""
+
+    table: np.ndarray
+    """(prompts, 77, dim) float32."""
+    facts: dict
+    """For the card: "names" of the prompts, the "default" one, and who made them."""
+
+
+def prompt_embeddings(context: Path | None, source: Path, dim: int = 768) -> Embedded:
+    """The table of a ``.npy`` file, or one made by `transformers`, where that is installed.
+
+    Args:
+      context: a file of (77, dim), the empty prompt's embedding, or of (2, 77, dim), those of
+        `PROMPTS`: the text encoder's last hidden states after its final norm.
+      source: the checkpoint; a diffusers folder holds a text encoder and a tokeniser.
+      dim: width of the network's context.
+
+    Raises:
+      ValueError: a file of another form, or there is nothing to make embeddings with.
+    """
+    if context is not None:
+        return _from_file(context, dim)
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise ValueError(
+            f"Stable Diffusion needs the embeddings of its prompts, and {error.name} is not "
+            "installed: give them by --context FILE.npy (docs/convert.md says how to make it), or "
+            "pip install transformers torch"
+        ) from error
+    table = _encoded(transformers, torch, source)
+    return Embedded(table, {"names": PROMPTS, "default": 0, "about": f"by {_ENCODER}"})
+
+
+def _from_file(context: Path, dim: int) -> Embedded:
+    table = np.load(context, allow_pickle=False)
+    table = table[None] if table.ndim == 2 else table
+    fits = table.ndim == 3 and table.shape[1:] == (TOKENS, dim) and len(table) in (1, len(PROMPTS))
+    if not fits or not np.issubdtype(table.dtype, np.floating) or not np.isfinite(table).all():
+        raise ValueError(
+            f"{context} holds {table.dtype} of shape {table.shape}; wanted are finite floats of "
+            f"shape ({TOKENS}, {dim}) or ({len(PROMPTS)}, {TOKENS}, {dim})"
+        )
+    facts = {"names": PROMPTS[: len(table)], "default": 0, "about": f"from {context.name}"}
+    return Embedded(table.astype(np.float32), facts)
+
+
+def _encoded(transformers: Any, torch: Any, source: Path) -> np.ndarray:
+    """Last hidden states of the folder's own text encoder, or of the cached published one."""
+    own = source.is_dir() and (source / "text_encoder").is_dir()
+    places = [source / "tokenizer", source / "text_encoder"] if own else [_ENCODER, _ENCODER]
+    try:
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(places[0], local_files_only=True)
+        encoder = transformers.CLIPTextModel.from_pretrained(places[1], local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"transformers finds no text encoder at {places[1]} ({error}); nothing is downloaded "
+            f"here: fetch {_ENCODER} into its cache first, or give --context FILE.npy"
+        ) from error
+    options = {"padding": "max_length", "max_length": TOKENS, "truncation": True}
+    tokens = tokenizer(PROMPTS, return_tensors="pt", **options).input_ids
+    with torch.no_grad():
+        states = encoder.eval()(tokens).last_hidden_state
+    return np.asarray(states.float().numpy(), np.float32)

@@ -1,0 +1,66 @@
+"""Recorded inputs and outputs of a PyTorch network: a ``.npz``, in its layout (NCHW).
+
+Inputs that are not among its arrays may be described in a ``.json`` of the same name beside it: as
+"randn(seed, [shape])", the numbers of `numpy.random.RandomState`, or "clip(0.6*randn(...) ...", the
+same times 0.6 and clipped to [-1, 1]. That file may also bound errors, by
+{"tolerance": {"rel_l2": {name: bound}}}.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+_RANDN = re.compile(r"(?:clip\(([\d.]+)\*)?randn\((\d+), \[([\d, ]+)\]\)")
+INPUTS = "x", "z", "u"
+
+
+class Recorded(NamedTuple):
+    """What a network is compared with."""
+
+    arrays: dict[str, np.ndarray]
+    tolerance: dict[str, float]
+    """Relative bounds, of those arrays that have one."""
+    probes: dict[str, list[int]]
+    """Rows and columns that large arrays were sampled at."""
+
+
+def read_recorded(path: Path) -> Recorded:
+    """Read a ``.npz`` and, where there is one, the ``.json`` beside it.
+
+    Raises:
+      ValueError: it is no archive of arrays.
+      OSError: it cannot be opened.
+    """
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path} is one array; wanted is a .npz of named ones")
+    with loaded:
+        arrays = dict(loaded)
+    beside = path.with_suffix(".json")
+    manifest = json.loads(beside.read_text()) if beside.is_file() else {}
+    for name in INPUTS:
+        if name not in arrays and isinstance(manifest.get(name), str):
+            arrays[name] = _drawn(manifest[name])
+    config = manifest.get("config", {})
+    probes = {name: rows for name, rows in config.items() if "probe" in name}
+    return Recorded(arrays, manifest.get("tolerance", {}).get("rel_l2", {}), probes)
+
+
+def pattern(k: int, shape: tuple[int, ...]) -> np.ndarray:
+    """sqrt(2) sin(0.7 (i + 1) (1 + 0.37 k) + 1.3 k), i = 0, 1, ... in C order; float32."""
+    i = np.arange(1, math.prod(shape) + 1)
+    values = np.sqrt(2) * np.sin(0.7 * i * (1 + 0.37 * k) + 1.3 * k)
+    return values.reshape(shape).astype(np.float32)
+
+
+def _drawn(recipe: str) -> np.ndarray:
+    found = _RANDN.match(recipe)
+    if not found:
+        raise ValueError(f"no recipe for an input: {recipe[:80]!r}")
+    scale, seed, shape = found.groups()
+    values = np.random.RandomState(int(seed)).standard_normal([int(n) for n in shape.split(",")])
+    return (values if scale is None else np.clip(float(scale) * values, -1, 1)).astype(np.float32)

@@ -1,0 +1,40 @@
+"""ADM networks as noise predictors of a `Prior` over pixels."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dsg_jax.diffusion import continuous_alpha_bar
+from dsg_jax.networks.adm import ADMConfig, ADMUNet
+from dsg_jax.schedule import linear_betas
+from dsg_jax.types import Prior
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ADMNetwork:
+    """An ADM U-Net as the noise predictor of a `Prior`: unbatched, whatever it was trained for."""
+
+    params: dict
+    config: ADMConfig = field(metadata={"static": True})
+    parametrisation: str = field(default="eps", metadata={"static": True})
+    """"eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022) and the noise is
+    c v + s x, where c^2 = alpha_bar and s^2 = 1 - alpha_bar at the continuous time."""
+    dtype: str = field(default="float32", metadata={"static": True})
+
+    def __call__(self, x: Array, t: Array) -> Array:
+        """(h, w, c) state and () time -> (h, w, out_channels), the noise first."""
+        network = ADMUNet(self.config, jnp.dtype(self.dtype))
+        t = jnp.asarray(t, jnp.float32)
+        out = network.apply({"params": self.params}, x[None], t[None])[0]
+        if self.parametrisation == "eps":
+            return out
+        alpha_bar = continuous_alpha_bar(t)
+        return jnp.sqrt(alpha_bar) * out + jnp.sqrt(1 - alpha_bar) * x
+
+
+def adm_prior(params: dict, config: ADMConfig, **choices) -> Prior:
+    """A prior on ADM's linear schedule; ``choices`` are further fields of `ADMNetwork`."""
+    return Prior(ADMNetwork(params, config, **choices), jnp.asarray(linear_betas(), jnp.float32))
