@@ -216,7 +216,8 @@ def test_latent_daps_trajectory(case):
     level = Level(start, z0_hat[0], steps.sigma[0], steps.lr[0], 0)
     gradient = partial(descent, prior, problem, level, inner["tau"])
     first = gradient(level.x0_hat)
-    g, *_ = guide(projection, shared_subspace(projection, draw, level), 0, first)
+    space = shared_subspace(projection, draw, level.first_draw, level.x0_hat)
+    g, *_ = guide(projection, space, 0, first)
     if momentum is None:
         moved, _ = langevin(level.lr)(level.x0_hat, 0, g, draw(0, start.shape))
     else:

@@ -17,7 +17,8 @@ from dsg_jax.operators import blur, hdr, inpainting
 from dsg_jax.projection import Subspace
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
-from dsg_jax.solvers.consistency import fit, shared_subspace
+from dsg_jax.solvers.consistency import fit
+from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample import LATENT, PIXEL, resample, resample_preset
 from dsg_jax.solvers.resample_stages import Method, stochastic_resampling, time_travel
 from dsg_jax.solvers.resample_steps import even_counts, resample_steps
@@ -120,7 +121,7 @@ def surroundings(prior, golden, at):
 @partial(jax.jit, static_argnames="in_pixels")
 def optimised(prior, problem, projection, plain, state, start, descent, *, in_pixels):
     """A plain optimisation runs through the same program with I as both projectors."""
-    space = shared_subspace(projection, DRAW, 0, state)
+    space = shared_subspace(projection, DRAW, jnp.int32(0), state)
     full = space.left.shape[-1]
     whole = Subspace(jnp.eye(full), jnp.eye(full), full)
     space = jax.tree.map(lambda own, all_of: jnp.where(plain, all_of, own), space, whole)
