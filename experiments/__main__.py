@@ -12,6 +12,7 @@ from pathlib import Path
 from experiments.arguments import (
     add,
     add_quality_arguments,
+    add_reproduce_arguments,
     add_restore_arguments,
     add_robustness_arguments,
 )
@@ -52,6 +53,13 @@ def plan_robustness(arguments: argparse.Namespace) -> Work:
     from experiments.robustness import plan_robustness
 
     return plan_robustness(arguments)
+
+
+def plan_reproduce(arguments: argparse.Namespace) -> Work:
+    """Check `reproduce`."""
+    from experiments.reproduce import plan_reproduce
+
+    return plan_reproduce(arguments)
 
 
 def plan_demo(arguments: argparse.Namespace) -> Work:
@@ -119,6 +127,11 @@ COMMANDS = {
         "quality against the step size, plain and projected by several rank rules",
         add_robustness_arguments,
         plan_robustness,
+    ),
+    "reproduce": (
+        "the papers' tables and figures, our numbers beside the printed ones",
+        add_reproduce_arguments,
+        plan_reproduce,
     ),
     "bench": (
         "time operators, network, projection and a DAPS level, as ratios",

@@ -115,6 +115,10 @@ def chosen_projections(arguments: Namespace) -> list[tuple[str, Projection | Non
         "period": period if arguments.period is None else arguments.period,
         "sides": arguments.sides,
     }
-    with_state = (f"{arguments.solver}-dsg", state_projection(**described), described)
+    label = f"{arguments.solver}-dsg"
+    if arguments.source != "state":  # left out of the others, so that their hashes stay
+        described["source"] = arguments.source
+        label = f"{arguments.solver}-{arguments.source}"
+    with_state = (label, state_projection(**described), described)
     both = [(arguments.solver, None, None), with_state]
     return {"both": both, "none": both[:1], "state": both[1:]}[arguments.projection]

@@ -29,13 +29,19 @@ def bootstrap_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, 
 
 
 def paired(scores: list[dict], others: list[dict], name: str) -> dict:
-    """Mean difference of a score over the images that both have, and its interval."""
-    theirs = {s["image"]: s[name] for s in others if s["finite"] and s[name] is not None}
-    mine = [s for s in scores if s["finite"] and s[name] is not None and s["image"] in theirs]
-    differences = np.array([s[name] - theirs[s["image"]] for s in mine])
+    """Mean difference of a score over the images that both have, and its interval.
+
+    Of an image with several seeds the mean difference counts, for images are what is drawn.
+    """
+    place = lambda s: (s["image"], s.get("seed"))
+    known = lambda members: [s for s in members if s["finite"] and s[name] is not None]
+    theirs = {place(s): s[name] for s in known(others)}
+    mine = [s for s in known(scores) if place(s) in theirs]
+    gains = [[s[name] - theirs[place(s)] for s in m] for m in grouped(mine, "image").values()]
+    differences = np.array([np.mean(gain) for gain in gains])
     mean = float(differences.mean()) if differences.size else None
     interval = bootstrap_interval(differences)
-    return {"mean": mean, "interval": interval and list(interval), "pairs": len(mine)}
+    return {"mean": mean, "interval": interval and list(interval), "pairs": len(differences)}
 
 
 def decibels(score: dict) -> float:

@@ -112,19 +112,36 @@ def program_count() -> int:
     return len(_programs)
 
 
+def signature(keys, problems, rest, **static) -> tuple:
+    """What two runs share if they share a program: structure, shapes, types, static settings."""
+    leaves, structure = jax.tree.flatten((keys, problems, rest))
+    forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return structure, forms, tuple(static.items())
+
+
 def compile_batch(keys, problems, projection, prior: Prior, method: Method, axes: Axes, shape):
     """Compile for one batch shape: (function of keys and problems, seconds it took)."""
     started = time.perf_counter()
     rest = (projection, prior, method.traced)
     static = {"axes": axes, "solver": method.solver, "static": method.static, "shape": shape}
-    leaves, structure = jax.tree.flatten((keys, problems, rest))
-    forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    signature = (structure, forms, tuple(static.items()))
-    if signature not in _programs:
+    place = signature(keys, problems, rest, **static)
+    if place not in _programs:
         lowered = restore_batch.lower(keys, problems, *rest, **static)
-        _programs[signature] = lowered.compile()
-    compiled = _programs[signature]
+        _programs[place] = lowered.compile()
+    compiled = _programs[place]
     return lambda keys, problems: compiled(keys, problems, *rest), time.perf_counter() - started
+
+
+def planned_bytes(place: tuple) -> int | None:
+    """Bytes that a program compiled here reserves for arguments, results and temporaries.
+
+    None where the backend does not say. ``place`` is its `signature`.
+    """
+    plan = _programs[place].memory_analysis()
+    if plan is None:
+        return None
+    sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+    return sum(sizes)
 
 
 def padded(items: Sequence, width: int) -> list:

@@ -1,0 +1,201 @@
+"""The report of one reproduced experiment: Markdown, CSV, a figure and a card."""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+
+from experiments.paper_entry import METRICS, Experiment
+from experiments.papers import value_text
+from experiments.perceptual import installed_weights
+from experiments.records import write_atomically
+from experiments.report import grouped, markdown_table
+from experiments.reproduce_card import card_of, differences
+from experiments.reproduce_figures import save_figure
+from experiments.reproduce_plan import Absent, Planned
+from experiments.reproduce_scores import QUALITY, Done, table_rows
+from experiments.robustness_report import gain_text, text_of
+
+DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "seconds": 2}
+
+
+def label_of(row: dict) -> str:
+    """The method of a row, and how its samples were chosen."""
+    return f"{row['row']}, {row['chosen']}" if row["chosen"] else row["row"]
+
+
+def mean_text(row: dict, metric: str) -> str:
+    """Our mean (std)."""
+    if row[metric] is None:
+        return "n/a"
+    digits = DIGITS[metric]
+    return f"{row[metric]:.{digits}f} ({row[f'{metric}_std']:.{digits}f})"
+
+
+def main_table(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> str:
+    """Our numbers and the paper's, row by row of one task."""
+    sweep = experiment.sweep
+    heads = [name for metric in experiment.metrics for name in (METRICS[metric], "paper")]
+    columns = ["method", *([sweep.axis] if sweep else []), "n", *heads]
+    columns += ["worst 10 %", "failures", "not finite", "note"]
+    cells = []
+    for row in rows:
+        line = [label_of(row), *([f"{row['x']:g}"] if sweep else []), str(row["runs"])]
+        for metric in experiment.metrics:
+            line += [mean_text(row, metric), value_text(row["paper"].get(metric), metric)]
+        worst = text_of(row["worst_tenth_psnr"])
+        line += [worst, f"{row['failures']:.0%}", str(row["not_finite"]), ""]
+        cells.append(tuple(line))
+    for task, missing, why in absent:
+        printed = [
+            experiment.values.get((missing.printed or "", task, m)) for m in experiment.metrics
+        ]
+        pairs = zip(printed, experiment.metrics, strict=True)
+        theirs = [text for v, m in pairs for text in ("not run", value_text(v, m))]
+        line = [missing.label, *(["-"] if sweep else []), "0", *theirs, "-", "-", "-"]
+        cells.append((*line, f"paper's values only: {why}"))
+    return markdown_table(tuple(columns), cells)
+
+
+def gains_table(experiment: Experiment, rows: list[dict]) -> str:
+    """Paired differences to the plain solver, "" without any."""
+    sweep = experiment.sweep
+    columns = ["method", "against", *([sweep.axis] if sweep else []), "images"]
+    columns += ["PSNR / dB", "SSIM", "LPIPS"]
+    cells = []
+    for row in rows:
+        for against, gains in row["gains"].items():
+            line = [label_of(row), against, *([f"{row['x']:g}"] if sweep else [])]
+            line.append(str(gains["psnr"]["pairs"]))
+            line += [gain_text(gains[name], DIGITS[name]) for name in QUALITY]
+            cells.append(tuple(line))
+    return markdown_table(tuple(columns), cells) if cells else ""
+
+
+def as_csv(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> str:
+    """A line for every row, metric and row it is compared with."""
+    lines = []
+    for row in rows:
+        for metric in dict.fromkeys((*experiment.metrics, *QUALITY)):
+            for against in row["gains"] or [None]:
+                lines.append(csv_line(row, metric, against))
+    for task, missing, why in absent:
+        for metric in experiment.metrics:
+            printed = experiment.values.get((missing.printed or "", task, metric))
+            mean, std = printed or (None, None)
+            own = {"task": task, "row": missing.label, "metric": metric}
+            lines.append(own | {"paper": mean, "paper_std": std, "note": f"not run: {why}"})
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
+
+
+CSV_COLUMNS = (
+    "task",
+    "row",
+    "chosen",
+    "x",
+    "metric",
+    "mean",
+    "std",
+    "paper",
+    "paper_std",
+    "images",
+    "runs",
+    "worst_tenth_psnr",
+    "failures",
+    "not_finite",
+    "against",
+    "difference",
+    "low",
+    "high",
+    "note",
+)
+
+
+def csv_line(row: dict, metric: str, against: str | None) -> dict:
+    """One number of ours beside the paper's, and its difference to another row."""
+    gain = row["gains"][against].get(metric) if against else None
+    low, high = (gain and gain["interval"]) or (None, None)
+    mean, std = row["paper"].get(metric) or (None, None)
+    same = ("task", "row", "chosen", "x", "images", "runs", "worst_tenth_psnr", "failures")
+    return {name: row[name] for name in (*same, "not_finite")} | {
+        "metric": metric,
+        "mean": row[metric],
+        "std": row[f"{metric}_std"],
+        "paper": mean,
+        "paper_std": std,
+        "against": against or "",
+        "difference": gain and gain["mean"],
+        "low": low,
+        "high": high,
+        "note": "",
+    }
+
+
+def reading(planned: Planned, failure_psnr: float) -> str:
+    """How to read the tables."""
+    text = (
+        "Mean (std) over the finite runs; paper: its printed value. Worst 10 %: mean PSNR of the"
+        " worst tenth. Failure: not finite, or a PSNR below"
+        f" {failure_psnr:g} dB (our threshold). Against: mean difference on the same images with"
+        " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
+        " better."
+    )
+    if "lpips" in planned.experiment.metrics and installed_weights()[0] is None:
+        text += f" LPIPS n/a: {installed_weights()[1]}."
+    return text
+
+
+def markdown(planned: Planned, rows: list[dict], card: dict, picture: str) -> str:
+    """The whole report."""
+    experiment = planned.experiment
+    run = card["run"]
+    parts = [f"## {experiment.name}: {experiment.source}", experiment.shows]
+    parts.append(f"**What differs from the paper.** {differences(planned, card)}")
+    if experiment.note:
+        parts.append(f"**What the paper leaves open.** {experiment.note}")
+    parts += [reading(planned, card["failure_psnr"]), picture]
+    by_task = grouped(rows, "task")
+    for task in experiment.tasks:
+        mine = by_task.get((task,), [])
+        absent = [entry for entry in planned.absent if entry.task == task]
+        parts += [f"### {task}", main_table(experiment, mine, absent)]
+        parts.append(gains_table(experiment, mine))
+    parts.append(
+        f"{run['settings']} settings, {run['programs']} programs compiled in"
+        f" {run['compile_seconds']:.0f} s, {run['seconds']:.0f} s in all in the last run of the"
+        " command (what was on the disk already costs nothing). Details: card.json."
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_report(
+    folder: Path, planned: Planned, done: Done, run: dict, given: argparse.Namespace
+) -> None:
+    """Write report.md, table.csv, card.json and, where the paper has one, figure.png.
+
+    Args:
+      folder: of this experiment.
+      planned: the experiment and its plans.
+      done: lines of all of its plans.
+      run: programs and seconds of this run of the command.
+      given: arguments of ``reproduce``.
+    """
+    rows = table_rows(planned, done, given.failure_psnr)
+    card = card_of(planned, rows, run, given)
+    picture = ""
+    if planned.experiment.figure and rows:
+        reason = save_figure(folder / "figure.png", planned.experiment, rows)
+        picture = f"No figure: {reason}." if reason else f"![{planned.experiment.name}](figure.png)"
+    text = markdown(planned, rows, card, picture)
+    write_atomically(folder / "report.md", text.encode())
+    write_atomically(
+        folder / "table.csv", as_csv(planned.experiment, rows, planned.absent).encode()
+    )
+    whole = json.dumps(card, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "card.json", whole.encode())
+    print(text)
