@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 
-from experiments.paper_entry import METRICS, Experiment
+from experiments.paper_entry import METRICS, Experiment, Value
 from experiments.papers import value_text
 from experiments.perceptual import installed_weights
 from experiments.records import write_atomically
@@ -34,28 +34,39 @@ def mean_text(row: dict, metric: str) -> str:
 
 
 def main_table(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> str:
-    """Our numbers and the paper's, row by row of one task."""
+    """Our numbers, and the paper's where it prints any, row by row of one task."""
     sweep = experiment.sweep
-    heads = [name for metric in experiment.metrics for name in (METRICS[metric], "paper")]
-    columns = ["method", *([sweep.axis] if sweep else []), "n", *heads]
+    columns = ["method", *([sweep.axis] if sweep else []), "n"]
+    for metric in experiment.metrics:
+        columns += [METRICS[metric], *(["paper"] if experiment.values else [])]
     columns += ["worst 10 %", "failures", "not finite", "note"]
     cells = []
     for row in rows:
         line = [label_of(row), *([f"{row['x']:g}"] if sweep else []), str(row["runs"])]
         for metric in experiment.metrics:
-            line += [mean_text(row, metric), value_text(row["paper"].get(metric), metric)]
+            printed = value_text(row["paper"].get(metric), metric)
+            line += [mean_text(row, metric), *([printed] if experiment.values else [])]
         worst = text_of(row["worst_tenth_psnr"])
         line += [worst, f"{row['failures']:.0%}", str(row["not_finite"]), ""]
         cells.append(tuple(line))
-    for task, missing, why in absent:
-        printed = [
-            experiment.values.get((missing.printed or "", task, m)) for m in experiment.metrics
-        ]
-        pairs = zip(printed, experiment.metrics, strict=True)
-        theirs = [text for v, m in pairs for text in ("not run", value_text(v, m))]
-        line = [missing.label, *(["-"] if sweep else []), "0", *theirs, "-", "-", "-"]
-        cells.append((*line, f"paper's values only: {why}"))
+    for entry in absent:
+        line = [entry.row.label, *(["-"] if sweep else []), "0"]
+        for value, metric in zip(printed_of(experiment, entry), experiment.metrics, strict=True):
+            line += ["not run", *([value_text(value, metric)] if experiment.values else [])]
+        cells.append((*line, "-", "-", "-", absent_note(experiment, entry)))
     return markdown_table(tuple(columns), cells)
+
+
+def printed_of(experiment: Experiment, entry: Absent) -> list[Value | None]:
+    """The paper's values of a row that is not run, by metric."""
+    row = entry.row.printed or ""
+    return [experiment.values.get((row, entry.task, metric)) for metric in experiment.metrics]
+
+
+def absent_note(experiment: Experiment, entry: Absent) -> str:
+    """Why a row is not run, and what stands in its place."""
+    known = any(value is not None for value in printed_of(experiment, entry))
+    return f"paper's values only: {entry.why}" if known else f"not run: {entry.why}"
 
 
 def gains_table(experiment: Experiment, rows: list[dict]) -> str:
@@ -80,12 +91,11 @@ def as_csv(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> st
         for metric in dict.fromkeys((*experiment.metrics, *QUALITY)):
             for against in row["gains"] or [None]:
                 lines.append(csv_line(row, metric, against))
-    for task, missing, why in absent:
-        for metric in experiment.metrics:
-            printed = experiment.values.get((missing.printed or "", task, metric))
-            mean, std = printed or (None, None)
-            own = {"task": task, "row": missing.label, "metric": metric}
-            lines.append(own | {"paper": mean, "paper_std": std, "note": f"not run: {why}"})
+    for entry in absent:
+        own = {"task": entry.task, "row": entry.row.label, "note": absent_note(experiment, entry)}
+        for value, metric in zip(printed_of(experiment, entry), experiment.metrics, strict=True):
+            mean, std = value or (None, None)
+            lines.append(own | {"metric": metric, "paper": mean, "paper_std": std})
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -138,8 +148,9 @@ def csv_line(row: dict, metric: str, against: str | None) -> dict:
 
 def reading(planned: Planned, failure_psnr: float) -> str:
     """How to read the tables."""
+    theirs = "its printed value" if planned.experiment.values else "its values are not in its text"
     text = (
-        "Mean (std) over the finite runs; paper: its printed value. Worst 10 %: mean PSNR of the"
+        f"Mean (std) over the finite runs; paper: {theirs}. Worst 10 %: mean PSNR of the"
         " worst tenth. Failure: not finite, or a PSNR below"
         f" {failure_psnr:g} dB (our threshold). Against: mean difference on the same images with"
         " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"

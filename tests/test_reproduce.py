@@ -11,6 +11,7 @@ from experiments.__main__ import main, parser
 from experiments.paper_entry import METRICS, Sweep, Value, values
 from experiments.papers import EXPERIMENTS, list_text
 from experiments.reproduce import plan_reproduce
+from experiments.reproduce_figures import save_figure
 from experiments.reproduce_plan import plan_experiment
 from experiments.reproduce_report import as_csv, gains_table, main_table
 from experiments.reproduce_scores import table_rows
@@ -179,12 +180,17 @@ def test_the_report_has_both_numbers(tmp_path):
     assert phase["DAPS", "lowest misfit"]["paper"] == {}
     single = phase["DAPS", "single runs"]
     assert (single["runs"], single["images"], single["failures"]) == (8, 2, 0.5)
+    pytest.importorskip("matplotlib")
+    assert save_figure(tmp_path / "fig3.png", EXPERIMENTS["fig3"], list(phase.values())) == ""
+    with Image.open(tmp_path / "fig3.png") as figure:
+        assert figure.width > 300
     experiment = planned.experiment
     text = main_table(experiment, rows, planned.absent)
     assert "32.25 (1.34)" in text and "paper's values only: needs --blur-network" in text
     assert "+1.00 [+1.00, +1.00]" in gains_table(experiment, rows)
     lines = list(csv.DictReader(as_csv(experiment, rows, planned.absent).splitlines()))
-    theirs = [line for line in lines if line["note"] == "not run: needs --blur-network"]
+    theirs = [line for line in lines if "needs --blur-network" in line["note"]]
+    assert {line["note"] for line in theirs} == {"paper's values only: needs --blur-network"}
     assert len(theirs) == 4 * 2 and theirs[1]["paper"] == "27.8"
 
 
@@ -265,4 +271,4 @@ def test_figures_end_to_end(tmp_path):
     runs = [card_of(tmp_path / name)["run"] for name in ("fig4", "fig8")]
     assert [run["settings"] for run in runs] == [2, 2 * (1 + 5)]
     assert sum(run["programs"] for run in runs) == 2
-    assert "no latent prior is given" in (tmp_path / "fig8" / "table.csv").read_text()
+    assert "not run: no latent prior is given" in (tmp_path / "fig8" / "table.csv").read_text()
