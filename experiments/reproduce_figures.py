@@ -71,13 +71,14 @@ def draw_histogram(panel, experiment: Experiment, rows: list[dict], metric: str)
     del experiment, metric
     known = [row for row in rows if row["chosen"] != BY_MISFIT]
     values = [[v for v in row["values"] if v is not None] for row in known]
-    both = np.concatenate([np.asarray(v) for v in values])
-    edges = np.linspace(both.min(), both.max() + 1e-6, 21)
+    every = np.concatenate([np.asarray(v) for v in values])
+    edges = np.linspace(every.min(), every.max() + 1e-6, 21)
     for i, (row, mine) in enumerate(zip(known, values, strict=True)):
         label = f"{row['row']}, {row['chosen']}" if row["chosen"] else row["row"]
-        panel.hist(mine, edges, histtype="step", color=f"C{i}", label=label)
+        share = np.full(len(mine), 1 / max(1, len(mine)))
+        panel.hist(mine, edges, weights=share, histtype="step", color=f"C{i}", label=label)
     panel.set_xlabel(METRICS["psnr"])
-    panel.set_ylabel("runs")
+    panel.set_ylabel("share of runs")
     panel.legend(frameon=False, fontsize="x-small")
 
 
