@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         work = arguments.plan(arguments)
-    except (ValueError, OSError, NotImplementedError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     try:
