@@ -5,9 +5,12 @@ with exit code 2, before anything was written.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import jax
 
 from checkpoints_convert.convert import DTYPES, plan_convert
 from checkpoints_convert.describe import plan_inspect, plan_list
@@ -110,4 +113,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if "JAX_PLATFORMS" not in os.environ:  # files and small networks: no need for a device's memory
+        jax.config.update("jax_platforms", "cpu")
     sys.exit(main())

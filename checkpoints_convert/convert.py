@@ -94,7 +94,9 @@ def plan(
                 f"tensors fit; {fit.problems()}; nothing was converted"
             )
     folders = [out / fit.weights for fit in found] if weights == "both" else [out]
-    for folder in [out, *folders] if not _holds_sets(out) else folders:
+    if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
+        raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
+    for folder in folders:
         check_free(folder)
     embedded = None
     if chosen.prompts:
@@ -202,11 +204,6 @@ def _cast(value: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:
 def _planned_bytes(fit: Fit, dtype: str) -> Iterator[int]:
     for path, struct in jax.tree_util.tree_leaves_with_path(fit.wanted):
         yield struct.size * _stored_type(path, struct, dtype).itemsize
-
-
-def _holds_sets(out: Path) -> bool:
-    """Whether a folder is that of an earlier conversion of both sets."""
-    return out.is_dir() and {entry.name for entry in out.iterdir()} <= {"ema", "raw"}
 
 
 @contextmanager

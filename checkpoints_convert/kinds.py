@@ -78,6 +78,7 @@ _VQ_SIGNATURE: _Signature = {
 _KL_SIGNATURE: _Signature = {
     "quant_conv.weight": (8, 8, 1, 1),
     "encoder.conv_out.weight": (8, 512, 3, 3),
+    "decoder.mid.attn_1.q.weight": (512, 512, 1, 1),
 }
 _QKV, _TO_K = "middle_block.1.qkv.weight", "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 

@@ -5,7 +5,8 @@ The ``*_wanted`` give {part: nested modules of structs} of an architecture, by `
 """
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from checkpoints_convert.lpips import LAYERS
 from dsg_jax.blur_network import save_blur_network
 from dsg_jax.lpips import LPIPSWeights, lpips_shapes, save_lpips
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
-from dsg_jax.networks.adm import ADMUNet
+from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import init_params, save_latent_prior, save_prior
 from dsg_jax.stage_folder import save_first_stage
 from dsg_jax.streaming import LazyArray
@@ -25,18 +26,25 @@ Architecture = dict[str, Any]
 """Part of a model -> its configuration."""
 
 
+@lru_cache
+def _of(init: Callable, config: Any) -> dict:
+    """Parameters as structs; tracing a large network takes seconds."""
+    return jax.eval_shape(partial(init, config), jax.random.key(0))
+
+
+def _init_adm(config: ADMConfig, key: jax.Array) -> dict:
+    del key
+    return init_params(ADMUNet(config))
+
+
 def adm_wanted(architecture: Architecture) -> dict:
     """A U-Net over pixels."""
-    return {"unet": jax.eval_shape(partial(init_params, ADMUNet(architecture["unet"])))}
+    return {"unet": _of(_init_adm, architecture["unet"])}
 
 
 def ldm_wanted(architecture: Architecture) -> dict:
     """A U-Net over latents, its first stage, and a table of classes where there is one."""
-    key, stage = jax.random.key(0), architecture["first_stage"]
-    wanted = {
-        "unet": jax.eval_shape(partial(ldm.init_params, architecture["unet"]), key),
-        "first_stage": jax.eval_shape(partial(autoencoder.init_params, stage), key),
-    }
+    wanted = {"unet": _of(ldm.init_params, architecture["unet"])} | stage_wanted(architecture)
     if "classes" in architecture:
         shape = (architecture["classes"], 1, architecture["unet"].context_dim)
         table = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -46,14 +54,12 @@ def ldm_wanted(architecture: Architecture) -> dict:
 
 def stage_wanted(architecture: Architecture) -> dict:
     """A first stage."""
-    init = partial(autoencoder.init_params, architecture["first_stage"])
-    return {"first_stage": jax.eval_shape(init, jax.random.key(0))}
+    return {"first_stage": _of(autoencoder.init_params, architecture["first_stage"])}
 
 
 def wizard_wanted(architecture: Architecture) -> dict:
     """The blurring half of KernelWizard."""
-    init = partial(kernel_wizard.init_params, architecture["network"])
-    return {"network": jax.eval_shape(init, jax.random.key(0))}
+    return {"network": _of(kernel_wizard.init_params, architecture["network"])}
 
 
 def lpips_wanted(architecture: Architecture) -> dict:

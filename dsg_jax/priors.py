@@ -8,7 +8,7 @@ a network over pixels on ADM's schedule, and "ldm", a network over latents with 
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,7 +103,12 @@ def _ldm_wanted(card: dict) -> Any:
     if "conditions" in card:
         shapes["conditions"] = tuple(card["conditions"]["shape"])
     extra = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    return jax.eval_shape(partial(init_latent_params, unet, stage)) | extra
+    return _latent_structs(unet, stage) | extra
+
+
+@lru_cache  # tracing a large network takes seconds
+def _latent_structs(unet: ldm.LDMConfig, stage: autoencoder.AutoencoderConfig) -> dict:
+    return jax.eval_shape(partial(init_latent_params, unet, stage))
 
 
 def _ldm_of(card: dict, params: dict, dtype: str) -> Prior:

@@ -112,6 +112,16 @@ def test_folders_that_changed_are_found(ldm, tmp_path, capsys):
         out = capsys.readouterr().out
         assert "tensors.txt is not that of the card" in out
         assert "1 differ from their hash: first_stage/decoder/conv_in/bias" in out
+        (folder / "tensors.txt").write_text(table)
+        stored = max((folder / "weights").rglob("d/*"), key=lambda path: path.stat().st_size)
+        content = bytearray(stored.read_bytes())
+        content[len(content) // 2] ^= 1
+        stored.write_bytes(content)
+        assert run("verify", folder) in (1, 2)
+        found = "".join(capsys.readouterr())
+        assert re.search("1 differ from their hash|does not hold what its card says", found)
+        content[len(content) // 2] ^= 1
+        stored.write_bytes(content)
         (folder / "tensors.txt").write_text(table.split("\n", 1)[1])
         assert run("verify", folder) == 2
         assert "1 tensors are in only one of card and table" in capsys.readouterr().err

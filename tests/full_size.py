@@ -1,0 +1,145 @@
+"""Convert files of random numbers at the published sizes; measure seconds, memory and parity.
+
+    .venv/bin/python tests/full_size.py adm-ffhq kernel-wizard --scratch /tmp/full --out report.json
+
+A file with the published names, shapes and types is written for each kind, converted by the command
+in a process of its own and verified in another. Where the golden numbers include the full network,
+the file holds their weights, by the recipe in their manifests, and `verify` compares. Needs about
+three times the file's size on disk. Each kind's files are removed before the next one's are made.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+from checkpoints_convert.kinds import KINDS  # noqa: E402
+from golden_case import GOLDEN  # noqa: E402
+from made_state import Entry, write_state  # noqa: E402
+from test_convert_kinds import FILES, published_file  # noqa: E402
+
+# kind -> (start of the names, golden case); the recipe's tensors are numbered within these names
+GOLDEN_PARTS = {
+    "adm-ffhq": [("", "full_adm_ffhq")],
+    "ldm-ffhq": [("model_ema.", "full_ldm_ffhq_unet"), ("first_stage_model.", "full_vq_f4")],
+    "vq-f4": [("", "full_vq_f4")],
+}
+
+
+def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain: float):
+    """Of a size that keeps signals alive; by the golden recipe where there is a seed."""
+    if dtype != "float32":
+        return np.arange(int(np.prod(shape)), dtype=dtype).reshape(shape)
+    if seed is None:
+        number = sum(map(ord, name))
+        z = np.random.default_rng(number).standard_normal(shape, np.float32)
+    else:
+        z = np.random.RandomState(seed).standard_normal(shape)
+    if name.endswith("quantize.embedding.weight"):
+        return (0.8 * z).astype(np.float32)
+    if len(shape) > 1:
+        return (gain / np.sqrt(np.prod(shape[1:])) * z).astype(np.float32)
+    return (1 + 0.2 * z if name.endswith("weight") else 0.1 * z).astype(np.float32)
+
+
+def published_entries(kind: str) -> list[Entry]:
+    """The kind's whole file, made tensor by tensor."""
+    found, counts = [], {}
+    for name, tensor in published_file(FILES[kind][0]).items():
+        seed, gain = None, 0.9
+        for start, case in GOLDEN_PARTS.get(kind, []):
+            buffer = name in ("model_ema.decay", "model_ema.num_updates")
+            if name.startswith(start) and not buffer:
+                manifest = json.loads((GOLDEN / "networks" / f"{case}.json").read_text())
+                j = counts[start] = counts.get(start, -1) + 1
+                seed, gain = manifest["seed"] + j, manifest["gain"]
+        given = name, tensor.shape, str(tensor.dtype), seed, gain
+        found.append(Entry(name, tensor.shape, lambda given=given: values(*given), given[2]))
+    return found
+
+
+def measured(*arguments: str) -> tuple[float, int, str]:
+    """Seconds, peak bytes and output of a process."""
+    began = time.perf_counter()
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"{' '.join(command)}: {output[-2000:]}")
+    return time.perf_counter() - began, usage.ru_maxrss * 1024, output
+
+
+def measure(kind: str, scratch: Path, dtype: str) -> dict:
+    """Write, convert and verify one kind; its line of the table."""
+    folder = scratch / kind
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    inside = "state_dict" if FILES[kind][1] else None
+    path = write_state(folder / "model.ckpt", published_entries(kind), inside)
+    options = ["--kind", kind, "--dtype", dtype]
+    if KINDS[kind].prompts:
+        np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, 768)))
+        options += ["--context", str(folder / "prompts.npy")]
+    module, out = ["-m", "checkpoints_convert"], str(folder / "out")
+    started, idle, _ = measured("-c", "import checkpoints_convert.__main__")
+    seconds, peak, _ = measured(*module, str(path), "--out", out, *options)
+    card = json.loads((folder / "out" / "card.json").read_text())
+    kept = sum(f.stat().st_size for f in (folder / "out").rglob("*") if f.is_file())
+    line = {
+        "kind": kind,
+        "dtype": dtype,
+        "file_bytes": path.stat().st_size,
+        "kept_bytes": kept,
+        "tensors": card["tensors"],
+        "parameters": card["parameters"],
+        "dropped": sum(entry["tensors"] for entry in card["dropped"]),
+        "convert_seconds": round(seconds, 1),
+        "of_which_imports": round(started, 1),
+        "convert_peak_bytes": peak,
+        "of_which_imports_bytes": idle,
+        "peak_over_kept": round(peak / kept, 2),
+    }
+    path.unlink()
+    cases = [case for _, case in GOLDEN_PARTS.get(kind, [])]
+    for case in cases or [None]:
+        against = ["--against", str(GOLDEN / "networks" / f"{case}.npz")] if case else []
+        seconds, peak, output = measured(*module, "verify", out, *against)
+        found = re.findall(r"(\S+): relative error (\S+),", output)
+        line |= {"verify_seconds": round(seconds, 1), "verify_peak_bytes": peak}
+        line.setdefault("errors", {}).update({f"{case}/{name}": float(e) for name, e in found})
+    shutil.rmtree(folder)
+    return line
+
+
+def main() -> None:
+    """Print one JSON line a kind, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kinds", nargs="+", choices=list(FILES))
+    parser.add_argument("--scratch", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--out", type=Path, help="JSON of all lines")
+    arguments = parser.parse_args()
+    lines = []
+    for kind in arguments.kinds:
+        lines.append(measure(kind, arguments.scratch, arguments.dtype))
+        print(json.dumps(lines[-1]), flush=True)
+        if arguments.out:
+            arguments.out.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
