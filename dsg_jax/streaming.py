@@ -1,4 +1,4 @@
-"""Write a tree of arrays as an Orbax checkpoint, one in memory at a time, with their hashes."""
+"""Write a tree of arrays as an Orbax checkpoint, few in memory at a time, with their hashes."""
 
 import hashlib
 import math
@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
+
+_BATCH = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def tree_name(path: tuple) -> str:
 
 
 def write_tree(path: Path, tree: Any, *, compress: bool = True) -> list[Written]:
-    """Write arrays and `LazyArray`s; at no time is more than one lazy array in memory.
+    """Write arrays and `LazyArray`s; of these 32 MiB and one more are in memory at a time.
 
     Args:
       path: where; must not exist.
@@ -74,7 +76,7 @@ def write_tree(path: Path, tree: Any, *, compress: bool = True) -> list[Written]
     written: dict[str, Written] = {}
     lazy = jax.tree_util.tree_map_with_path(_lazily, tree)
     registry = type_handlers.create_type_handler_registry(
-        (_Named, _OneByOne(written)), (jax.Array, type_handlers.ArrayHandler())
+        (_Named, _InBatches(written)), (jax.Array, type_handlers.ArrayHandler())
     )
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_compression=compress)
     with ocp.Checkpointer(handler) as checkpointer:
@@ -94,8 +96,11 @@ def _lazily(path: tuple, leaf: Any) -> _Named:
     return _Named(tuple(leaf.shape), np.dtype(leaf.dtype), read, name=tree_name(path))
 
 
-class _OneByOne(type_handlers.NumpyHandler):
-    """Makes, hashes and writes one array after the other, where Orbax would hold them all."""
+class _InBatches(type_handlers.NumpyHandler):
+    """Makes, hashes and writes a batch of arrays after the other, where Orbax would hold them all.
+
+    Each batch rewrites the table of contents, so that batches of one would take more space.
+    """
 
     def __init__(self, written: dict[str, Written]):
         super().__init__(deepcopy_host_arrays=False)
@@ -104,9 +109,13 @@ class _OneByOne(type_handlers.NumpyHandler):
     async def serialize(self, values, infos, args=None):
         """See the class; nothing is left to wait for at the end."""
         args = args or [ocp.SaveArgs()] * len(values)
+        batch: list[tuple] = []
         for leaf, info, arg in zip(values, infos, args, strict=True):
             array = leaf.read()
             self._written[leaf.name] = describe_array(leaf.name, array, leaf.source)
-            for future in await super().serialize([array], [info], [arg]):
-                future.result()
+            batch.append((array, info, arg))
+            if sum(array.nbytes for array, _, _ in batch) >= _BATCH or leaf is values[-1]:
+                for future in await super().serialize(*map(list, zip(*batch, strict=True))):
+                    future.result()
+                batch.clear()
         return []

@@ -10,7 +10,6 @@ three times the file's size on disk. Each kind's files are removed before the ne
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -67,20 +66,28 @@ def published_entries(kind: str) -> list[Entry]:
     return found
 
 
+# The kernel's own peak of this process; `getrusage` would count what its parent had when it forked.
+COMMAND = """
+import sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+from checkpoints_convert.__main__ import main
+code = main(sys.argv[1:])
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
+sys.exit(code)
+"""
+
+
 def measured(*arguments: str) -> tuple[float, int, str]:
-    """Seconds, peak bytes and output of a process."""
+    """Seconds, peak bytes and output of the converter's command in a process of its own."""
     began = time.perf_counter()
-    command = [sys.executable, *arguments]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        cwd=Path(__file__).parents[1],
-    )  # fmt: skip
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise RuntimeError(f"{' '.join(command)}: {output[-2000:]}")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024, output
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: {(done.stdout + done.stderr)[-2000:]}")
+    peak = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)
+    assert peak is not None
+    return time.perf_counter() - began, int(peak[1]) * 1024, done.stdout
 
 
 def measure(kind: str, scratch: Path, dtype: str) -> dict:
@@ -94,9 +101,9 @@ def measure(kind: str, scratch: Path, dtype: str) -> dict:
     if KINDS[kind].prompts:
         np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, 768)))
         options += ["--context", str(folder / "prompts.npy")]
-    module, out = ["-m", "checkpoints_convert"], str(folder / "out")
-    started, idle, _ = measured("-c", "import checkpoints_convert.__main__")
-    seconds, peak, _ = measured(*module, str(path), "--out", out, *options)
+    out = str(folder / "out")
+    started, idle, _ = measured("list")
+    seconds, peak, _ = measured(str(path), "--out", out, *options)
     card = json.loads((folder / "out" / "card.json").read_text())
     kept = sum(f.stat().st_size for f in (folder / "out").rglob("*") if f.is_file())
     line = {
@@ -117,7 +124,7 @@ def measure(kind: str, scratch: Path, dtype: str) -> dict:
     cases = [case for _, case in GOLDEN_PARTS.get(kind, [])]
     for case in cases or [None]:
         against = ["--against", str(GOLDEN / "networks" / f"{case}.npz")] if case else []
-        seconds, peak, output = measured(*module, "verify", out, *against)
+        seconds, peak, output = measured("verify", out, *against)
         found = re.findall(r"(\S+): relative error (\S+),", output)
         line |= {"verify_seconds": round(seconds, 1), "verify_peak_bytes": peak}
         line.setdefault("errors", {}).update({f"{case}/{name}": float(e) for name, e in found})
