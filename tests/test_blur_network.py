@@ -160,6 +160,7 @@ def test_codes_are_the_references_at_seed_0_and_the_images_own_elsewhere():
     assert jax.tree.structure(build(0)) == jax.tree.structure(build((7, 2)))
 
 
+@pytest.mark.slow
 def test_one_program_for_all_codes_at_a_multiple_of_128():
     network, shape = random_network(TINY), (128, 256, 3)
     rng = np.random.RandomState(1)

@@ -138,6 +138,7 @@ def run(grid: str, out, prior):
     return scores, json.loads(path.with_suffix(".json").read_text()), path.with_suffix(".md")
 
 
+@pytest.mark.slow
 def test_the_grid_shares_programs_and_resumes(tmp_path):
     """Factors, and tasks that differ in arrays only, have one program for each rule."""
     grid = "--solver dps --task random_inpainting box_inpainting --steps 5 --count 2 --box 5"

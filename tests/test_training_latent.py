@@ -46,7 +46,7 @@ def random_params(config) -> dict:
     )
 
 
-@pytest.mark.parametrize("codes", [16, None])
+@pytest.mark.parametrize("codes", [16, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_latent_prior_survives_the_disk(codes, tmp_path):
     """With a context and a guidance scale, as a text-conditional model has them."""
     stage = STAGE._replace(codes=codes)
