@@ -99,11 +99,11 @@ def _ldm_configs(card: dict) -> tuple[ldm.LDMConfig, autoencoder.AutoencoderConf
 
 def _ldm_wanted(card: dict) -> Any:
     unet, stage = _ldm_configs(card)
-    shapes = {name: (tokens, unet.context_dim) for name, tokens in card["contexts"].items()}
-    if "conditions" in card:
-        shapes["conditions"] = tuple(card["conditions"]["shape"])
-    extra = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    return _latent_structs(unet, stage) | extra
+    wanted = _latent_structs(unet, stage)
+    if "conditions" not in card:
+        return wanted
+    table = jax.ShapeDtypeStruct(tuple(card["conditions"]["shape"]), jnp.float32)
+    return wanted | {"conditions": table}
 
 
 @lru_cache  # tracing a large network takes seconds
@@ -113,14 +113,11 @@ def _latent_structs(unet: ldm.LDMConfig, stage: autoencoder.AutoencoderConfig) -
 
 def _ldm_of(card: dict, params: dict, dtype: str) -> Prior:
     unet, stage = _ldm_configs(card)
-    contexts = {name: params[name] for name in card["contexts"]}
-    if "conditions" in card:
-        contexts["context"] = params["conditions"][card["conditions"]["default"]]
+    conditions = card.get("conditions")
     network = LDMNetwork(
         params["unet"],
         unet,
-        **contexts,
-        scale=card["guidance_scale"],
+        context=None if conditions is None else params["conditions"][conditions["default"]],
         parametrisation=card["parametrisation"],
         dtype=dtype,
     )
@@ -179,9 +176,8 @@ def save_latent_prior(
 
     Args:
       folder: its card and weights are replaced, if it has any.
-      params: "unet" and "first_stage"; a conditional network's stored embeddings as "context" and,
-        for guidance by ``guidance_scale`` of the card, "unconditional", each (tokens, dim); or all
-        embeddings that may be asked for as "conditions", (n, tokens, dim).
+      params: "unet" and "first_stage"; for a conditional network all embeddings that may be asked
+        for as "conditions", (n, tokens, dim).
       unet: architecture of the network.
       first_stage: architecture of the autoencoder.
       card: with ``parametrisation``, ``size``, ``latent_scale`` (what makes latents of unit
@@ -197,8 +193,6 @@ def save_latent_prior(
         "architecture": {"unet": unet._asdict(), "first_stage": first_stage._asdict()},
         "channels": first_stage.image_channels,
         "size_multiple": first_stage.factor * unet.size_multiple,
-        "contexts": {k: len(params[k]) for k in ("context", "unconditional") if k in params},
-        "guidance_scale": 1.0,
     }
     needed = "parametrisation", "size", "latent_scale", "betas"
     if "conditions" in params:

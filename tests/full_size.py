@@ -1,6 +1,6 @@
 """Convert files of random numbers at the published sizes; measure seconds, memory and parity.
 
-    .venv/bin/python tests/full_size.py adm-ffhq kernel-wizard --scratch /tmp/full --out report.json
+    .venv/bin/python tests/full_size.py adm-ffhq kernel-wizard --scratch FOLDER --out report.json
 
 A file with the published names, shapes and types is written for each kind, converted by the command
 in a process of its own and verified in another. Where the golden numbers include the full network,

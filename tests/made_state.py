@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from checkpoints_convert.kinds import KINDS
+from checkpoints_convert.match import fits
 from made_checkpoint import holding, op, storage, tensor
 
 _STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"} | {
@@ -66,3 +69,16 @@ def write_safe(path: Path, state: Iterable[Entry]) -> Path:
         for entry in state:
             file.write(np.ascontiguousarray(entry.make(), entry.dtype).tobytes())
     return path
+
+
+def random_state(kind: str, parts: dict) -> dict[str, np.ndarray]:
+    """Random tensors for a kind of another architecture, under its first layout's names."""
+    chosen = KINDS[kind]._replace(architecture=KINDS[kind].architecture | parts)
+    fit = fits({}, kind, chosen)[0]
+    rng, shapes = np.random.RandomState(0), [leaf.shape for leaf in jax.tree.leaves(fit.wanted)]
+    state = {}
+    for source, shape in zip(fit.sources, shapes):
+        value = (0.3 * rng.standard_normal(shape)).astype(np.float32)
+        value = value.transpose(3, 2, 0, 1) if len(shape) == 4 else value
+        state[source] = value[:, 0] if len(shape) == 3 else value if len(shape) == 4 else value.T
+    return state

@@ -48,26 +48,27 @@ def random_params(config) -> dict:
 
 @pytest.mark.parametrize("codes", [16, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_latent_prior_survives_the_disk(codes, tmp_path):
-    """With a context and a guidance scale, as a text-conditional model has them."""
+    """With embeddings to choose from, as a text-conditional model has them."""
     stage = STAGE._replace(codes=codes)
     unet = UNET._replace(num_head_channels=4, context_dim=6)
-    params = random_params((unet, stage)) | {
-        "context": np.ones((5, 6), np.float32),
-        "unconditional": np.zeros((5, 6), np.float32),
-    }
+    embeddings = np.arange(60, dtype=np.float32).reshape(2, 5, 6)
+    params = random_params((unet, stage)) | {"conditions": embeddings}
     betas = {"start": 0.00085, "end": 0.012, "steps": 1000}
     given = {"parametrisation": "v", "size": 16, "latent_scale": 0.5, "betas": betas}
+    given |= {"conditions": {"names": ["", "a face"], "default": 0}}
     with pytest.raises(ValueError, match="the card lacks latent_scale"):
         save_latent_prior(
             tmp_path, params, unet, stage, {k: v for k, v in given.items() if k != "latent_scale"}
         )
-    save_latent_prior(tmp_path, params, unet, stage, given | {"guidance_scale": 3.0})
-    prior, card = load_prior(tmp_path)
+    save_latent_prior(tmp_path, params, unet, stage, given)
+    plain, _ = load_prior(tmp_path)
+    np.testing.assert_array_equal(plain.network.context, embeddings[0])
+    prior, card = load_prior(tmp_path, condition="a face", guidance_scale=3.0)
     assert (card["channels"], card["size_multiple"]) == (3, 2)
     assert prior.network.config == unet and prior.network.scale == 3
     chex.assert_trees_all_equal(prior.network.params, params["unet"])
-    np.testing.assert_array_equal(prior.network.context, params["context"])
-    np.testing.assert_array_equal(prior.network.unconditional, params["unconditional"])
+    np.testing.assert_array_equal(prior.network.context, embeddings[1])
+    np.testing.assert_array_equal(prior.network.unconditional, embeddings[0])
     np.testing.assert_allclose(prior.betas[jnp.array([0, -1])], [0.00085, 0.012], rtol=1e-6)
     assert float(table_alpha_bar(prior.betas, 0.0)) == pytest.approx(1 - 0.00085, abs=1e-6)
     _, parameters, scale = prior.first_stage.encode.args
