@@ -107,6 +107,8 @@ def add_steps(parser: argparse.ArgumentParser) -> None:
     add(
         group, "--preset", str, "resample: released code, paper (default) or PLoRG", choices=presets
     )
+    text = "resample: what is projected, gradients (default) or AdamW's updates"
+    add(group, "--project", str, text, choices=("gradient", "update"))
     add(group, "--pixel-limit", int, "resample: most updates of an image (2000)")
     add(group, "--latent-limit", int, "resample: most updates of a latent (500)")
 

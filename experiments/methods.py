@@ -30,7 +30,7 @@ OPTIONS = {
     "dps": ("steps", "scale", "step_factor"),
     "daps": ("variant", "inner", "levels", "ode_steps", "inner_steps", "tau_y"),
     "psld": ("steps", "eta", "gamma", "omega", "step_factor", "glue", "group"),
-    "resample": ("steps", "preset", "step_factor", "pixel_limit", "latent_limit"),
+    "resample": ("steps", "preset", "step_factor", "project", "pixel_limit", "latent_limit"),
     "latent-dps": ("steps", "eta", "zeta", "step_factor"),
     "latent-daps": ("levels", "ode_steps", "inner", "inner_steps", "tau_y", "time_map", "group"),
 }
@@ -98,13 +98,21 @@ def latent_daps_method(
 
 
 def resample_method(
-    task: str, betas: np.ndarray, *, steps=500, preset="paper", step_factor=1.0, **given
+    task: str,
+    betas: np.ndarray,
+    *,
+    steps=500,
+    preset="paper",
+    step_factor=1.0,
+    project="gradient",
+    **given,
 ) -> Settings:
     """ReSample with the options of a preset; its constants are the same for all tasks.
 
     The factor multiplies the learning rates of both optimisations.
     """
     _, options = resample_preset(preset)
+    options |= {"project_update": True} if project == "update" else {}
     times, descents = resample_settings(task, betas, count=steps, **given)
     faster = {name: d._replace(lr=step_factor * d.lr) for name, d in descents.items()}
     return {"steps": times} | faster, options

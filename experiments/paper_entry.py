@@ -70,7 +70,7 @@ class Experiment(NamedTuple):
     values: Values = {}
     sweep: Sweep | None = None
     figure: str | None = None
-    """"lines", "histogram" or "bars"; None for a table."""
+    """"lines", "histogram", "bars" or "gains"; None for a table."""
     preset: str = "paper"
     """Rank rule, period and stages: a preset of ReSample, whose rank rule the others share."""
     samples: Mapping[str, int] = {"phase_retrieval": 4}

@@ -1,4 +1,4 @@
-"""Every table and measured figure of the two papers by name, and the list that `reproduce` prints.
+"""Every table and measured figure of the two papers by name, our own studies, and their list.
 
 DiffStateGrad: Zirvi et al., "Diffusion State-Guided Projected Gradient for Inverse Problems", ICLR
 2025. PLoRG: the same authors' "Projected Low-Rank Gradient in Diffusion-based Models for Inverse
@@ -11,8 +11,9 @@ from experiments.choices import NEEDS_CHECKPOINT
 from experiments.paper_entry import METRICS, Experiment, Row, Value
 from experiments.papers_figures import FIGURES
 from experiments.papers_tables import TABLES
+from experiments.studies import STUDIES
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES)}
 
 
 def chosen_experiments(names: list[str]) -> list[Experiment]:

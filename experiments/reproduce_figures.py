@@ -1,4 +1,4 @@
-"""The figures of `reproduce`: curves over what is varied, histograms of PSNR, bars of seconds."""
+"""The figures of `reproduce`: curves, histograms of PSNR, bars of seconds, paired differences."""
 
 import io
 from importlib.util import find_spec
@@ -25,10 +25,16 @@ def save_figure(path: Path, experiment: Experiment, rows: list[dict]) -> str:
     if not shown:
         return "no restoration is finite"
     down = len(shown) if experiment.figure == "lines" else 1
-    figure = Figure(figsize=(1.5 + 3.5 * len(tasks), 1 + 2.6 * down), layout="constrained")
+    height = 1.2 + 0.22 * len(experiment.rows) if experiment.figure == "gains" else 2.6
+    figure = Figure(figsize=(1.5 + 3.5 * len(tasks), 1 + height * down), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(down, len(tasks), squeeze=False)
-    draw = {"lines": draw_lines, "histogram": draw_histogram, "bars": draw_bars}
+    draw = {
+        "lines": draw_lines,
+        "histogram": draw_histogram,
+        "bars": draw_bars,
+        "gains": draw_gains,
+    }
     for c, (task,) in enumerate(tasks):
         mine = [row for row in rows if row["task"] == task]
         for r in range(down):
@@ -89,3 +95,22 @@ def draw_bars(panel, experiment: Experiment, rows: list[dict], metric: str) -> N
     panel.barh([row["row"] for row in known], [row[metric] for row in known], color="C0")
     panel.invert_yaxis()
     panel.set_xlabel(METRICS[metric])
+
+
+def draw_gains(panel, experiment: Experiment, rows: list[dict], metric: str) -> None:
+    """Paired difference in PSNR to the plain solver with its interval, a line per row."""
+    del experiment, metric
+    known = [
+        (row["row"], gain["psnr"])
+        for row in rows
+        for gain in row["gains"].values()
+        if gain["psnr"]["interval"] is not None
+    ]
+    for place, (_, gain) in enumerate(known):
+        panel.plot(gain["interval"], [place, place], color="C0")
+        panel.plot(gain["mean"], place, "o", markersize=4, color="C0")
+    panel.set_yticks(range(len(known)), [label for label, _ in known], fontsize="small")
+    panel.invert_yaxis()
+    panel.axvline(0, color="gray", linewidth=0.8)
+    panel.set_xlabel("PSNR over the plain solver / dB")
+    panel.grid(alpha=0.3, axis="x")

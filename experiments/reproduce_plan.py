@@ -24,7 +24,7 @@ REDUCED = {
 """Solver -> how it is shortened without ``--full``; everything else is as in the reference."""
 REDUCED_STEP = 8.0
 """Multiple of PSLD's published step that 50 steps take as their default: an assumption."""
-_PROJECTION_ONLY = ("tau", "period", "rank_rule", "sides")
+_PROJECTION_ONLY = ("tau", "period", "rank_rule", "sides", "project")
 
 Priors = dict[str, tuple[Prior, dict]]
 

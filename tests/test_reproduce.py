@@ -9,7 +9,7 @@ from experiments.__main__ import main, parser
 from experiments.paper_entry import METRICS, Sweep, Value, values
 from experiments.papers import EXPERIMENTS, list_text
 from experiments.reproduce_figures import save_figure
-from experiments.reproduce_plan import plan_experiment
+from experiments.reproduce_plan import plan_experiment, restore_defaults
 from experiments.reproduce_report import as_csv, gains_table, main_table
 from experiments.reproduce_scores import table_rows
 from gaussian_prior import gaussian_prior
@@ -47,7 +47,7 @@ def test_the_data_are_consistent(experiment):
     labels = [row.label for row in experiment.rows]
     assert len(set(labels)) == len(labels)
     assert set(experiment.metrics) <= set(METRICS)
-    assert experiment.name.startswith("fig") == (experiment.figure is not None)
+    assert experiment.name.startswith(("fig", "study")) == (experiment.figure is not None)
     assert (experiment.figure == "lines") == (experiment.sweep is not None)
     printed = {row.printed for row in experiment.rows}
     for (row, task, metric), value in experiment.values.items():
@@ -59,6 +59,7 @@ def test_the_data_are_consistent(experiment):
     for row in experiment.rows:
         assert set(row.against) <= set(labels) and bool(row.against) == (row.source is not None)
         assert row.step in ("default", "large")
+        assert set(row.settings) <= set(vars(restore_defaults()))
         if row.printed and experiment.values:
             assert any(place[0] == row.printed for place in experiment.values)
 
