@@ -5,7 +5,7 @@ Start with `types` (the vocabulary), then `projection` (the paper), then one fil
 
 from dsg_jax.blur_network import load_blur_network, nonlinear_blur
 from dsg_jax.first_stage import kl_first_stage, vq_first_stage
-from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
+from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance, with_remat
 from dsg_jax.latent_settings import (
     latent_daps_settings,
     latent_dps_settings,
@@ -79,4 +79,5 @@ __all__ = [
     "super_resolution",
     "vq_first_stage",
     "with_guidance",
+    "with_remat",
 ]

@@ -119,6 +119,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add(group, "--samples", int, "posterior samples per image", 1)
     add(group, "--seed", int, "decides masks, kernels, noise and samples", 0)
     add(group, "--batch-size", int, "samples computed at once; speed and memory only", 8)
+    text = "latent priors: recompute blocks in the backward pass, for less memory and more time"
+    group.add_argument("--remat", action="store_true", help=text)
     text = "a PSNR below this is called a failure, dB; our assumption"
     add(group, "--failure-psnr", float, text, 20.0)
     text = "output folder; the same command again finishes what is missing"

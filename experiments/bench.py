@@ -27,16 +27,24 @@ from experiments.records import versions_and_hardware, write_atomically
 Row = tuple[str, str, float, float]  # group, what, milliseconds, ratio to the group's first row
 
 
+def side_by_side(calls: dict[str, tuple], repeat: int = 5) -> dict[str, float]:
+    """Median wall time of calls (function, *arguments), compiled, warmed up and taken in turns."""
+    compiled = {
+        name: (jax.jit(function).lower(*arguments).compile(), arguments)
+        for name, (function, *arguments) in calls.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeat + 1):
+        for name, (function, arguments) in compiled.items():
+            started = time.perf_counter()
+            jax.block_until_ready(function(*arguments))
+            times[name].append(time.perf_counter() - started)
+    return {name: 1e3 * float(np.median(each[1:])) for name, each in times.items()}
+
+
 def milliseconds(function: Callable, *arguments, repeat: int = 5) -> float:
     """Median wall time of a call, compiled and warmed up."""
-    compiled = jax.jit(function).lower(*arguments).compile()
-    jax.block_until_ready(compiled(*arguments))
-    times = []
-    for _ in range(repeat):
-        started = time.perf_counter()
-        jax.block_until_ready(compiled(*arguments))
-        times.append(time.perf_counter() - started)
-    return 1e3 * float(np.median(times))
+    return side_by_side({"it": (function, *arguments)}, repeat)["it"]
 
 
 def rows(group: str, cases: dict[str, float]) -> list[Row]:
@@ -164,7 +172,7 @@ def bench_solvers(name: str) -> list[Row]:
         for size in dict.fromkeys((card["size"], 64 * factor)):
             side = size // factor
             group = f"{solver} step on {name}, latents of {side} x {side}"
-            measure = partial(milliseconds, repeat=3)
+            measure = partial(side_by_side, repeat=3)
             found += rows(group, step_milliseconds(solver, prior, size, measure))
     return found
 

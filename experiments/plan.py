@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dsg_jax.latent import with_remat
 from dsg_jax.measurement import measure
 from dsg_jax.priors import load_prior
 from dsg_jax.samples import SAMPLES
@@ -87,6 +88,7 @@ def plan(
     log = read_records(arguments.out / "metrics.jsonl", {"hash", "png", "png_sha256"})
     network, card = prior or load_prior(arguments.prior or default_prior(arguments.solver))
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
+    network = with_remat(network) if arguments.remat else network
     shown = [] if arguments.measured else pictures(arguments, card)
     posed = {} if posed is None else posed
     jobs = []

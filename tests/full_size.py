@@ -4,8 +4,10 @@
 
 A file with the published names, shapes and types is written for each kind, converted by the command
 in a process of its own and verified in another. Where the golden numbers include the full network,
-the file holds their weights, by the recipe in their manifests, and `verify` compares. Needs about
-three times the file's size on disk. Each kind's files are removed before the next one's are made.
+the file holds their weights, by the recipe in their manifests, and `verify` compares. With
+``--restore`` the converted folder then restores an image by `RESTORES`, in a process of its own.
+Needs about three times the file's size on disk. Each kind's files are removed before the next one's
+are made.
 """
 
 import argparse
@@ -32,6 +34,20 @@ GOLDEN_PARTS = {
     "ldm-ffhq": [("model_ema.", "full_ldm_ffhq_unet"), ("first_stage_model.", "full_vq_f4")],
     "vq-f4": [("", "full_vq_f4")],
 }
+
+DAPS, PSLD = "--solver daps --levels", "--solver psld --steps"
+RESTORES = {
+    "adm-ffhq": [f"{DAPS} 3"],
+    "adm-imagenet": [f"{DAPS} 1"],
+    "ldm-ffhq": [
+        f"{PSLD} 3",
+        f"{PSLD} 3 --remat",
+        "--solver resample --steps 20 --pixel-limit 5 --latent-limit 5",
+    ],
+    "ldm-imagenet": [f"{PSLD} 3"],
+    "sd15": [f"{PSLD} 2 --group sd --remat"],
+}
+"""Kind -> short runs of super-resolution of one image with the projection."""
 
 
 def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain: float):
@@ -68,20 +84,19 @@ def published_entries(kind: str) -> list[Entry]:
 
 # The kernel's own peak of this process; `getrusage` would count what its parent had when it forked.
 COMMAND = """
-import sys
+import importlib, sys
 import jax
 jax.config.update("jax_platforms", "cpu")
-from checkpoints_convert.__main__ import main
-code = main(sys.argv[1:])
+code = importlib.import_module(sys.argv[1] + ".__main__").main(sys.argv[2:])
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 sys.exit(code)
 """
 
 
-def measured(*arguments: str) -> tuple[float, int, str]:
-    """Seconds, peak bytes and output of the converter's command in a process of its own."""
+def measured(*arguments: str, package: str = "checkpoints_convert") -> tuple[float, int, str]:
+    """Seconds, peak bytes and output of a package's command in a process of its own."""
     began = time.perf_counter()
-    command = [sys.executable, "-c", COMMAND, *arguments]
+    command = [sys.executable, "-c", COMMAND, package, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)}: {(done.stdout + done.stderr)[-2000:]}")
@@ -90,7 +105,26 @@ def measured(*arguments: str) -> tuple[float, int, str]:
     return time.perf_counter() - began, int(peak[1]) * 1024, done.stdout
 
 
-def measure(kind: str, scratch: Path, dtype: str) -> dict:
+def restored(prior: str, options: str, folder: Path) -> dict:
+    """Seconds of an outer step (without compiling) and peak bytes of one short restoration."""
+    given = f"restore --task super_resolution --projection state --count 1 --prior {prior}"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [*given.split(), *options.split(), "--out", str(folder)]
+    seconds, peak, _ = measured(*command, package="experiments")
+    line = json.loads((folder / "metrics.jsonl").read_text())
+    steps = int(re.findall(r"--(?:steps|levels) (\d+)", options)[0])
+    return {
+        "options": options,
+        "shape": line["settings"]["shape"],
+        "seconds_per_step": round(line["seconds"] / steps, 2),
+        "seconds_with_compiling": round(seconds, 1),
+        "peak_bytes": peak,
+        "finite": line["finite"],
+        "rank_mean": line["rank_mean"],
+    }
+
+
+def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     """Write, convert and verify one kind; its line of the table."""
     folder = scratch / kind
     shutil.rmtree(folder, ignore_errors=True)
@@ -128,6 +162,9 @@ def measure(kind: str, scratch: Path, dtype: str) -> dict:
         found = re.findall(r"(\S+): relative error (\S+),", output)
         line |= {"verify_seconds": round(seconds, 1), "verify_peak_bytes": peak}
         line.setdefault("errors", {}).update({f"{case}/{name}": float(e) for name, e in found})
+    if restore:
+        runs = RESTORES.get(kind, [])
+        line["restore"] = [restored(out, options, folder / "restored") for options in runs]
     shutil.rmtree(folder)
     return line
 
@@ -138,11 +175,12 @@ def main() -> None:
     parser.add_argument("kinds", nargs="+", choices=list(FILES))
     parser.add_argument("--scratch", type=Path, required=True, help="folder for the files")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--restore", action="store_true", help="then restore with what was made")
     parser.add_argument("--out", type=Path, help="JSON of all lines")
     arguments = parser.parse_args()
     lines = []
     for kind in arguments.kinds:
-        lines.append(measure(kind, arguments.scratch, arguments.dtype))
+        lines.append(measure(kind, arguments.scratch, arguments.dtype, arguments.restore))
         print(json.dumps(lines[-1]), flush=True)
         if arguments.out:
             arguments.out.write_text(json.dumps(lines, indent=1) + "\n")

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
+from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance, with_remat
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet, init_params
+from dsg_jax.priors import load_prior
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage
 
@@ -105,3 +106,20 @@ def test_bad_conditioning_names_the_mend():
             lambda n: n(Z[:3], T),
             replace(network, config=SMALL._replace(channel_mult=(1, 1)), context=CONTEXT),
         )
+
+
+def test_remat_reaches_network_and_first_stage():
+    prior, _ = load_prior("emoji-64-ldm")
+    recomputing = with_remat(prior)
+    chex.assert_trees_all_equal(jax.tree.leaves(prior), jax.tree.leaves(recomputing))
+    z, x = jnp.zeros((16, 16, 3)), jnp.zeros((64, 64, 3))
+
+    def count(made):
+        chain = lambda z, x: (made.network(z, 3.0), made.first_stage.decode(z))
+        encoded = jax.make_jaxpr(lambda x: made.first_stage.encode(x, None))(x)
+        return str(jax.make_jaxpr(chain)(z, x)).count("remat2["), str(encoded).count("remat2[")
+
+    assert count(prior) == (0, 0)
+    assert min(count(recomputing)) > 0
+    with pytest.raises(ValueError, match="over pixels"):
+        with_remat(load_prior("emoji")[0])
