@@ -7,6 +7,7 @@ import sys
 import jax
 
 from dsg_jax.solvers.resample import PRESETS
+from experiments.arguments import add_reproduce_arguments
 from experiments.paper_entry import SOLVER_TITLES
 from experiments.perceptual import installed_weights
 from experiments.plan import Plan
@@ -28,6 +29,7 @@ def card_of(planned: Planned, rows: list[dict], run: dict, given: argparse.Names
     experiment = planned.experiment
     return {
         "experiment": experiment.name,
+        "command": command_of(experiment.name, given),
         "source": experiment.source,
         "preset": given.preset or experiment.preset,
         "full": given.full,
@@ -85,6 +87,21 @@ def peak_memory() -> dict:
     stats = jax.devices()[0].memory_stats() or {}
     device = stats.get("peak_bytes_in_use")
     return {"process": round(process), "device": device and round(device / 2**20)}
+
+
+def command_of(name: str, given: argparse.Namespace) -> str:
+    """The command that runs one experiment again, with the arguments that are not the defaults."""
+    parser = argparse.ArgumentParser()
+    add_reproduce_arguments(parser)
+    words = [f"python -m experiments reproduce {name}"]
+    for argument, default in vars(parser.parse_args([])).items():
+        value = getattr(given, argument)
+        if value == default or argument in ("name", "list", "dry_run", "out", "report"):
+            continue
+        texts = "" if value is True else jsonable(value)
+        texts = " ".join(map(str, texts)) if isinstance(texts, list) else texts
+        words.append(f"--{argument.replace('_', '-')} {texts}".strip())
+    return " ".join(words)
 
 
 def differences(planned: Planned, card: dict) -> str:

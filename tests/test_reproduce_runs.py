@@ -42,6 +42,8 @@ def test_table_1_end_to_end(tmp_path, capsys):
     assert "Shortened runs: PSLD: steps 4." in report and "8 times the published one" in report
     card = card_of(tmp_path / "table1")
     assert card["seeds"] == [0, 3] and len(card["images"]) == 2
+    again = "python -m experiments reproduce table1 --count 2 --seeds 0 3 --steps 4"
+    assert card["command"] == again and f"`{again}`" in report
     assert card["run"]["settings"] == 16 and card["run"]["programs"] == 4
     assert card["rows"][1]["settings"]["projection"]["source"] == "random"
     lines = list(csv.DictReader((tmp_path / "table1" / "table.csv").open()))
