@@ -1,8 +1,10 @@
 """Run a solver: one `lax.scan` over its steps, unbatched. Batch it with `jax.vmap` outside."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
@@ -40,7 +42,7 @@ def run(
         return state, record(state, info)
 
     count = jax.tree.leaves(solver.steps)[0].shape[0]
-    return jax.lax.scan(body, state, (jax.numpy.arange(count), solver.steps))
+    return jax.lax.scan(body, state, (jnp.arange(count), solver.steps))
 
 
 def sample(
@@ -62,3 +64,31 @@ def sample(
     state = solver.init(jax.random.normal(key_init, shape))
     state, info = run(normal_draws(key_steps), solver, state, progress=progress)
     return solver.image(state), info
+
+
+def advance(
+    key: Array, solver: Solver, shape: tuple[int, int, int], state, start: Array, count: int
+) -> tuple[Any, Array, Info]:
+    """``count`` steps of `sample` from step ``start``; so the host sees a run between its parts.
+
+    One compiled program is every part of a run, for ``start`` may be traced.
+
+    Args:
+      key: as for `sample`.
+      shape: as for `sample`.
+      solver: with the steps of the whole run, of which start + count are there.
+      state: what the part before returned; where ``start`` is 0 only its structure matters.
+      start: () number of the first step.
+      count: number of steps.
+
+    Returns:
+      The state, the restored image (zeros before the last step), and the `Info` of these steps.
+    """
+    key_init, key_steps = jax.random.split(key)
+    first = lambda: solver.init(jax.random.normal(key_init, shape))
+    state = jax.lax.cond(start == 0, first, lambda: state)
+    total = jax.tree.leaves(solver.steps)[0].shape[0]
+    part = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, count), solver.steps)
+    state, info = run(normal_draws(key_steps), solver._replace(steps=part), state)
+    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(solver.image, state))
+    return state, jax.lax.cond(start + count == total, solver.image, lambda _: blank, state), info

@@ -5,8 +5,7 @@ compile serves every batch of a task; the solver's name, its static settings and
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,31 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.sample import sample
+from dsg_jax.sample import advance
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Info, Prior, Problem, Projection
+from experiments.parts import Axes, chunk_of, chunk_width, part_length, run_chunks, run_parts
 
 Static = tuple[tuple[str, Any], ...]
-Axes = tuple[int | None, ...]  # per leaf of a problem: 0 stacked over the batch, None shared by it
-
-_bars: list = []  # the progress bar that is being shown, if any
-
-
-def tick(_) -> None:
-    """Advance the bar by one step. One object for all runs: a new callback would recompile."""
-    for bar in _bars:
-        bar.update()
-
-
-@contextmanager
-def showing(bar) -> Iterator[None]:
-    """Let the steps of all programs that run meanwhile advance a bar."""
-    _bars.append(bar)
-    try:
-        yield
-        jax.effects_barrier()
-    finally:
-        _bars.remove(bar)
 
 
 class Method(NamedTuple):
@@ -50,28 +30,61 @@ class Method(NamedTuple):
     static: Static
 
 
-@partial(jax.jit, static_argnames=("axes", "solver", "static", "shape"))
+@partial(
+    jax.jit,
+    static_argnames=("axes", "solver", "static", "shape", "count"),
+    donate_argnames=("state",),
+)
 def restore_batch(
     keys: Array,
     problems: Problem,
     projection: Projection | None,
     prior: Prior,
     traced: dict,
+    state: Any,
+    start: Array,
     *,
     axes: Axes,
     solver: str,
     static: Static,
     shape: tuple[int, int, int],
-) -> tuple[Array, Info]:
-    """One posterior sample per key and problem: (b, h, w, c), and `Info` of (b, steps, ...)."""
+    count: int,
+) -> tuple[Any, Array, Info]:
+    """``count`` steps of one posterior sample per key and problem: see `sample.advance`.
+
+    No host callback is in it, for jax's persistent cache takes no program that has one.
+    """
     leaves, structure = jax.tree.flatten(problems)
 
-    def one(key: Array, leaves: list[Array]) -> tuple[Array, Info]:
+    def one(key: Array, leaves: list[Array], state: Any) -> tuple[Any, Array, Info]:
         problem = jax.tree.unflatten(structure, leaves)
         made = SOLVERS[solver](prior, problem, projection, **traced, **dict(static))
-        return sample(key, made, shape, progress=tick)
+        return advance(key, made, shape, state, start, count)
 
-    return jax.vmap(one, in_axes=(0, list(axes)))(keys, leaves)
+    return jax.vmap(one, in_axes=(0, list(axes), 0))(keys, leaves, state)
+
+
+def state_form(problems: Problem, rest: tuple, method: Method, axes: Axes, shape, width: int):
+    """Shapes and types of the solver states of a batch."""
+    leaves, structure = jax.tree.flatten(problems)
+
+    def begin(leaves: list[Array], rest: tuple) -> Any:
+        def one(leaves: list[Array]) -> Any:
+            projection, prior, traced = rest
+            problem = jax.tree.unflatten(structure, leaves)
+            made = SOLVERS[method.solver](
+                prior, problem, projection, **traced, **dict(method.static)
+            )
+            return made.init(jnp.zeros(shape))
+
+        return jax.vmap(one, in_axes=(list(axes),), axis_size=width)(leaves)
+
+    return jax.eval_shape(begin, leaves, rest)
+
+
+def step_count(method: Method) -> int:
+    """Outer steps of a run."""
+    return len(jax.tree.leaves(method.traced["steps"])[0])
 
 
 def item_key(seed: int, image_index: int, sample_index: int) -> Array:
@@ -119,17 +132,50 @@ def signature(keys, problems, rest, **static) -> tuple:
     return structure, forms, tuple(static.items())
 
 
-def compile_batch(keys, problems, projection, prior: Prior, method: Method, axes: Axes, shape):
-    """Compile for one batch shape: (function of keys and problems, seconds it took)."""
+def trace_batch(keys, problems, projection, prior: Prior, method: Method, axes: Axes, shape):
+    """Trace one part of a run, ready to be lowered and compiled; shapes and types will do."""
+    rest = (projection, prior, method.traced)
+    state = state_form(problems, rest, method, axes, shape, len(keys))
+    return restore_batch.trace(
+        keys,
+        problems,
+        *rest,
+        state,
+        jax.ShapeDtypeStruct((), jnp.int32),
+        axes=axes,
+        solver=method.solver,
+        static=method.static,
+        shape=shape,
+        count=part_length(step_count(method)),
+    )
+
+
+def compile_batch(
+    keys,
+    problems,
+    projection,
+    prior: Prior,
+    method: Method,
+    axes: Axes,
+    shape,
+    at_once: int | None = None,
+):
+    """Compile for one batch shape: (function of keys and problems, seconds it took).
+
+    ``at_once`` is how many samples are in memory together: a larger batch runs in even chunks.
+    """
     started = time.perf_counter()
+    chunk = chunk_width(len(keys), at_once or len(keys))
+    first, problem = chunk_of(keys, problems, axes, 0, chunk)
     rest = (projection, prior, method.traced)
     static = {"axes": axes, "solver": method.solver, "static": method.static, "shape": shape}
-    place = signature(keys, problems, rest, **static)
+    place = signature(first, problem, rest, **static)
     if place not in _programs:
-        lowered = restore_batch.lower(keys, problems, *rest, **static)
-        _programs[place] = lowered.compile()
-    compiled = _programs[place]
-    return lambda keys, problems: compiled(keys, problems, *rest), time.perf_counter() - started
+        traced = trace_batch(first, problem, projection, prior, method, axes, shape)
+        _programs[place] = traced.lower().compile()
+    forms = state_form(problem, rest, method, axes, shape, chunk)
+    run = partial(run_parts, _programs[place], rest, forms, step_count(method))
+    return partial(run_chunks, run, chunk, axes), time.perf_counter() - started
 
 
 def planned_bytes(place: tuple) -> int | None:
@@ -141,7 +187,7 @@ def planned_bytes(place: tuple) -> int | None:
     if plan is None:
         return None
     sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
-    return sum(sizes)
+    return sum(sizes) - plan.alias_size_in_bytes
 
 
 def padded(items: Sequence, width: int) -> list:
@@ -153,5 +199,4 @@ def run_batch(compiled, keys, problems) -> tuple[np.ndarray, Info, float]:
     """Run one batch to its end: (images, what happened, seconds per item of the batch)."""
     started = time.perf_counter()
     images, info = jax.device_get(compiled(keys, problems))
-    jax.effects_barrier()
     return images, info, (time.perf_counter() - started) / len(keys)
