@@ -187,7 +187,7 @@ def say(planned: Plan, count: int, need: float, budget: float, how: str, origin:
 
 def refusal(planned: Plan, need: float, budget: float, origin: str, recomputed: bool) -> str:
     """What to say where one sample does not fit."""
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(planned.prior))
+    weights = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(planned.prior))
     also = ", even with its blocks recomputed" if recomputed else ""
     return (
         f"one sample of {planned.arguments.solver} needs {need / GB:.3g} GB{also}, of which "
