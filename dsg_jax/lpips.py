@@ -125,7 +125,7 @@ def lpips_shapes(net: str) -> LPIPSWeights:
     return LPIPSWeights(tuple(convolutions), tuple(heads), net)
 
 
-def lpips(weights: LPIPSWeights, x: Array, y: Array) -> Array:
+def lpips(weights: LPIPSWeights, x: Array, y: Array, *, average: bool = False) -> Array:
     """Perceptual distance of two images; 0 for equal ones, about 0.7 for unrelated ones.
 
         sum over taps k of the mean over positions of  sum_c w_kc (f_kc(x) - f_kc(y))^2
@@ -138,6 +138,7 @@ def lpips(weights: LPIPSWeights, x: Array, y: Array) -> Array:
       weights: of `lpips_weights`.
       x: image (h, w, 3) or (h, w, 1) in [-1, 1]; grey is repeated to three channels.
       y: image of the same shape and range.
+      average: pool by the mean instead of the maximum; static. Not what the heads were trained for.
 
     Returns:
       () distance, differentiable in both images.
@@ -157,13 +158,14 @@ def lpips(weights: LPIPSWeights, x: Array, y: Array) -> Array:
             f"has {x.shape[0]}x{x.shape[1]}"
         )
     distance = jnp.zeros(())
-    for head, f, g in zip(weights.heads, *(_features(weights, a) for a in (x, y)), strict=True):
+    features = (_features(weights, a, average) for a in (x, y))
+    for head, f, g in zip(weights.heads, *features, strict=True):
         difference = _normalised(f) - _normalised(g)
         distance += jnp.mean(difference**2 @ head)
     return distance
 
 
-def _features(weights: LPIPSWeights, x: Array) -> list[Array]:
+def _features(weights: LPIPSWeights, x: Array, average: bool) -> list[Array]:
     """(h, w, 1 or 3) image -> the (1, h_k, w_k, c_k) activations of all taps."""
     trunk = TRUNKS[weights.net]
     shift, scale = jnp.array(_SHIFT), jnp.array(_SCALE)
@@ -172,7 +174,9 @@ def _features(weights: LPIPSWeights, x: Array) -> list[Array]:
     for i, (convolution, pad) in enumerate(zip(weights.convolutions, trunk.paddings, strict=True)):
         if i in trunk.pooled:
             window = (1, trunk.pool, trunk.pool, 1)
-            h = lax.reduce_window(h, -jnp.inf, lax.max, window, (1, 2, 2, 1), "VALID")
+            start, combine = (0.0, lax.add) if average else (-jnp.inf, lax.max)
+            h = lax.reduce_window(h, start, combine, window, (1, 2, 2, 1), "VALID")
+            h = h / trunk.pool**2 if average else h
         stride = trunk.stride if i == 0 else 1
         layout = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
         padding, strides = ((pad, pad), (pad, pad)), (stride, stride)

@@ -27,7 +27,7 @@ def psnr(x: Array, reference: Array) -> Array:
     Raises:
       ValueError: shapes that differ or are not (h, w, c).
     """
-    return dm_pix.psnr(*_on_unit_range(x, reference))
+    return dm_pix.psnr(*on_unit_range(x, reference))
 
 
 def ssim(x: Array, reference: Array) -> Array:
@@ -47,7 +47,7 @@ def ssim(x: Array, reference: Array) -> Array:
     Raises:
       ValueError: shapes that differ, are not (h, w, c) or are smaller than the window.
     """
-    x, reference = _on_unit_range(x, reference)
+    x, reference = on_unit_range(x, reference)
     if min(x.shape[:2]) < _WINDOW:
         raise ValueError(
             f"SSIM's window of {_WINDOW} pixels does not fit an image of {x.shape[0]}x{x.shape[1]};"
@@ -56,7 +56,8 @@ def ssim(x: Array, reference: Array) -> Array:
     return dm_pix.ssim(x, reference, filter_size=_WINDOW, filter_sigma=1.5)
 
 
-def _on_unit_range(x: Array, reference: Array) -> tuple[Array, Array]:
+def on_unit_range(x: Array, reference: Array) -> tuple[Array, Array]:
+    """Two images (h, w, c) in [-1, 1], clipped, as float32 in [0, 1]."""
     if x.shape != reference.shape or x.ndim != 3:
         raise ValueError(
             f"images of shapes {x.shape} and {reference.shape}; give two of one shape (h, w, c), "

@@ -5,22 +5,33 @@ is said in one line, with exit code 2, before anything was written.
 """
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.arguments import (
     add,
     add_quality_arguments,
-    add_reproduce_arguments,
     add_restore_arguments,
+)
+from experiments.compile_cache import set_compile_cache
+from experiments.cpu_flags import set_cpu_flags
+from experiments.faults import collecting
+from experiments.grid_arguments import (
+    add_merge_arguments,
+    add_reproduce_arguments,
     add_robustness_arguments,
 )
-from experiments.cpu_flags import set_cpu_flags
 from experiments.training_commands import TRAINING
 
 set_cpu_flags()
+set_compile_cache()
 
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 Work = Callable[[], object]
 """What is left to do once the arguments have been checked."""
 
@@ -60,6 +71,13 @@ def plan_reproduce(arguments: argparse.Namespace) -> Work:
     from experiments.reproduce import plan_reproduce
 
     return plan_reproduce(arguments)
+
+
+def plan_merge(arguments: argparse.Namespace) -> Work:
+    """Check `merge`."""
+    from experiments.merge import plan_merge
+
+    return plan_merge(arguments)
 
 
 def plan_demo(arguments: argparse.Namespace) -> Work:
@@ -133,6 +151,11 @@ COMMANDS = {
         add_reproduce_arguments,
         plan_reproduce,
     ),
+    "merge": (
+        "join the folders of runs on several machines",
+        add_merge_arguments,
+        plan_merge,
+    ),
     "bench": (
         "time operators, network, projection and a DAPS level, as ratios",
         add_bench_arguments,
@@ -143,7 +166,8 @@ COMMANDS = {
         add_memory_arguments,
         plan_memory,
     ),
-} | TRAINING
+    **TRAINING,
+}
 """Name -> what it does, what adds its arguments, and what checks them and returns the work."""
 
 
@@ -159,8 +183,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code.
+
+    0: all is done. 1: all that can be done is, but something was damaged. 2: what was asked for
+    cannot be done. 130: stopped by Ctrl-C or SIGTERM.
+    """
     arguments = parser().parse_args(argv)
+    with collecting() as faults, terminable():
+        try:
+            code = run(arguments)
+        except KeyboardInterrupt:
+            where = f" {arguments.out} is in order, and" if getattr(arguments, "out", None) else ""
+            print(f"stopped:{where} the same command goes on where it was", file=sys.stderr)
+            return STOPPED
+        for message in faults:
+            print(f"damaged: {message}", file=sys.stderr)
+        return code or int(bool(faults))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check and do what a command is asked for; returns the exit code."""
     try:
         work = arguments.plan(arguments)
     except (ValueError, OSError) as error:
@@ -168,11 +210,26 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         work()
-    except KeyboardInterrupt:
-        print("stopped; the same command continues where it left off", file=sys.stderr)
-        return 130
+    except (MemoryError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == STOPPED:  # Python would wait for the compiled program, which cannot be stopped
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,6 +1,7 @@
 """The arguments of the commands. Kept apart from what they need, so that ``--help`` is instant."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 TASK_NAMES = (
@@ -16,10 +17,12 @@ TASK_NAMES = (
 )
 
 
+EXTRA_METRICS = ("ssim_skimage7", "lpips_vgg_unscaled", "lpips_piq_avgpool")
+
 SOLVER_NAMES = ("daps", "dps", "psld", "resample", "latent-dps", "latent-daps")
 
 
-def add(group, name: str, kind: type, text: str, default=None, **more) -> None:
+def add(group, name: str, kind: Callable, text: str, default=None, **more) -> None:
     """Add one typed argument, its default shown in the help."""
     shown = "" if default is None else " (default: %(default)s)"
     group.add_argument(name, type=kind, help=text + shown, default=default, **more)
@@ -118,13 +121,35 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
     add(group, "--samples", int, "posterior samples per image", 1)
     add(group, "--seed", int, "decides masks, kernels, noise and samples", 0)
-    add(group, "--batch-size", int, "samples computed at once; speed and memory only", 8)
+    add(group, "--batch-size", int, "samples computed and written together: memory only", 8)
+    text = "samples of a batch in memory together (default: as many as fit)"
+    add(group, "--microbatch", int, text, metavar="N")
+    text = "memory to stay below, GB (default: the device's, or what is free on a CPU)"
+    add(group, "--memory", float, text, metavar="GB")
     text = "latent priors: recompute blocks in the backward pass, for less memory and more time"
     group.add_argument("--remat", action="store_true", help=text)
     text = "a PSNR below this is called a failure, dB; our assumption"
     add(group, "--failure-psnr", float, text, 20.0)
     text = "output folder; the same command again finishes what is missing"
     add(group, "--out", Path, text, Path("results/restore"))
+    add_sharing(group)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Such as 2/3 for (2, 3)."""
+    first, _, last = text.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text}: give I/N with I from 1 to N, such as 2/3")
+    return int(first), int(last)
+
+
+def add_sharing(group) -> None:
+    """What long runs take: a share of the work, and further metrics."""
+    text = "compute every N-th batch only, from the I-th; `merge` joins the folders"
+    add(group, "--shard", shard, text, metavar="I/N")
+    text = f"further columns, as other codes measure: {', '.join(EXTRA_METRICS)}"
+    more = {"nargs": "+", "choices": EXTRA_METRICS, "metavar": "METRIC"}
+    group.add_argument("--metrics", default=[], help=text, **more)
 
 
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,51 +169,3 @@ def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--seed", int, "decides masks, kernels, noise and samples", 0)
     add(parser, "--failure-psnr", float, "phase retrieval succeeds from here on, dB", 20.0)
     add(parser, "--out", Path, "output folder", Path("results/quality"))
-
-
-def add_robustness_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `robustness` takes: the arguments of `restore`, some of them in lists."""
-    group = parser.add_argument_group("grid")
-    text = "multiples of the default step (psld: made for 1000 steps, fewer want larger ones)"
-    default = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
-    add(group, "--step-factors", float, text, default, nargs="+", metavar="X")
-    text = "none (the plain solver) and rank rules of the projection"
-    add(group, "--rules", str, text, ["none", "official", "per_channel"], nargs="+")
-    text = "posterior samples for phase retrieval, of which the lowest misfit counts"
-    add(group, "--phase-samples", int, text, 4, metavar="N")
-    add(group, "--report", Path, "folder of the tables and figures (default: --out)")
-    add_restore_arguments(parser)
-    parser.set_defaults(out=Path("results/robustness"))
-
-
-def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `reproduce` takes."""
-    parser.add_argument("name", nargs="*", help="table1, fig6 and so on, or all: see --list")
-    flag = "store_true"
-    parser.add_argument("--list", action=flag, help="print every experiment and the paper's values")
-    text = "print runs, programs, estimated time and memory; time is taken from a few steps"
-    parser.add_argument("--dry-run", action=flag, help=text)
-    parser.add_argument("--full", action=flag, help="the papers' steps and 100 images")
-    text = "priors, at most one on pixels and one on latents (default: emoji emoji-64-ldm)"
-    add(parser, "--prior", str, text, nargs="+", metavar="PRIOR")
-    add(parser, "--images", Path, "files or folders (default: the prior's samples)", nargs="+")
-    add(parser, "--fit", str, "as in restore", "crop", choices=("crop", "none"))
-    add(parser, "--size", int, "side of the images in pixels (default: the prior's)")
-    add(parser, "--count", int, "only the first N images (default: 4; 100 with --full)")
-    add(parser, "--seeds", int, "decide masks, noise and samples; each runs all", [0], nargs="+")
-    add(parser, "--sigma", float, "standard deviation of the noise, as in restore", 0.01)
-    presets = ("official", "paper", "plorg")
-    text = "rank rule, and period and stages of ReSample (default: the experiment's)"
-    add(parser, "--preset", str, text, choices=presets)
-    add(
-        parser, "--base-step", float, "psld: default step over the published (default: 8; 1 --full)"
-    )
-    add(parser, "--large-step", float, "psld: large step over the default one; our choice", 4.0)
-    add(parser, "--steps", int, "psld, resample: reverse steps (default: 50; the papers' --full)")
-    add(parser, "--levels", int, "daps, latent-daps: levels (default: 20, 10; the papers' --full)")
-    add(parser, "--limit", int, "resample: most updates (default: 50; the papers' --full)")
-    add(parser, "--blur-network", Path, "nonlinear_deblur: folder of the converted network")
-    add(parser, "--batch-size", int, "samples computed at once; speed and memory only", 8)
-    add(parser, "--failure-psnr", float, "a PSNR below this is a failure, dB; our choice", 20.0)
-    add(parser, "--out", Path, "output folder", Path("results/reproduce"))
-    add(parser, "--report", Path, "folder of the reports (default: --out)")

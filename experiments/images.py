@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +10,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dsg_jax.samples import sample_images
+from experiments.faults import fault
 from experiments.records import write_atomically
 
 SSIM_WINDOW = 11
 """Least side of an image whose SSIM can be computed."""
 
 _MODES = {1: "L", 3: "RGB"}
+
+
+class Unreadable(ValueError):
+    """A file that is damaged; among several it is left out."""
 
 
 class Picture(NamedTuple):
@@ -41,7 +47,7 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow reports a damaged file by any of these.
-        raise ValueError(f"{path} is not a readable image: {error}") from error
+        raise Unreadable(f"{path} is not a readable image: {error}") from error
     if picture.mode == "F":
         raise ValueError(f"{path} holds floating-point pixels: save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
@@ -87,6 +93,27 @@ def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
     return found
 
 
+def readable(
+    files: list[Path], read: Callable[[Path], np.ndarray]
+) -> list[tuple[Path, np.ndarray]]:
+    """Files with their content; of several a damaged one is a `fault` and left out.
+
+    Raises:
+      Unreadable: all files are damaged.
+    """
+    found, damaged = [], []
+    for file in files:
+        try:
+            found.append((file, read(file)))
+        except Unreadable as error:
+            damaged.append(error)
+    if damaged and not found:
+        raise damaged[0]
+    for error in damaged:
+        fault(f"{error}; it is left out")
+    return found
+
+
 def name_index(name: str) -> int:
     """A stable 31-bit number of a file name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
@@ -106,8 +133,7 @@ def load_pictures(
       count: only the first ``count`` files.
     """
     pictures = []
-    for file in image_files(paths)[:count]:
-        x = read_image(file, channels)
+    for file, x in readable(image_files(paths)[:count], lambda file: read_image(file, channels)):
         x = crop_and_resize(x, size) if fit == "crop" else x
         check_sides(x.shape, multiple, str(file))
         pictures.append(Picture(file.stem, name_index(file.name), x))

@@ -12,7 +12,7 @@ from dsg_jax.operators import blur, inpainting
 from dsg_jax.tasks import operator_for
 from dsg_jax.types import Operator, Problem
 from experiments.choices import described_options, given_options, task_options
-from experiments.images import Picture, check_sides, name_index, read_image
+from experiments.images import Picture, Unreadable, check_sides, name_index, read_image
 from experiments.records import array_hash
 
 NEEDS = {
@@ -66,7 +66,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npy array: {error}") from error
+        raise Unreadable(f"{path} is not a readable .npy array: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise ValueError(f"{path} does not hold one array of real numbers")
     array = array.astype(np.float32)
@@ -129,9 +129,10 @@ def camera(
     return operator_for(task, shape, arguments.seed, **task_options(arguments, task)), shape, None
 
 
-def measured_problem(arguments: Namespace, task: str, path: Path, card: dict) -> Posed:
-    """The problem of one measured image; its picture has no truth."""
-    y = read_measurement(path, card["channels"], task == "phase_retrieval")
+def measured_problem(
+    arguments: Namespace, task: str, path: Path, y: np.ndarray, card: dict
+) -> Posed:
+    """The problem of one measured image, of which the file holds ``y``; it has no truth."""
     operator, shape, described = camera(arguments, task, y, arguments.size or card["size"])
     check_sides(shape, card["size_multiple"], f"the image behind {path}")
     expected = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape

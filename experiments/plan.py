@@ -20,8 +20,9 @@ from experiments.choices import (
     described_options,
     task_options,
 )
-from experiments.images import Picture, image_files, load_pictures, sample_pictures
-from experiments.measured import Posed, check_camera, measured_problem
+from experiments.found import FIELDS, LOG
+from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
+from experiments.measured import Posed, check_camera, measured_problem, read_measurement
 from experiments.methods import chosen_method, default_prior
 from experiments.records import array_hash, content_hash, installed, read_records
 from experiments.runner import Method, item_key
@@ -60,8 +61,6 @@ class Plan(NamedTuple):
     out: Path
     prior: Prior
     jobs: list[Job]
-    records: list[dict]
-    """Lines of an earlier run into the same folder."""
     arguments: Namespace
 
 
@@ -85,7 +84,7 @@ def plan(
     tasks = chosen_tasks(arguments)
     check_camera(arguments, tasks)
     projections = chosen_projections(arguments)
-    log = read_records(arguments.out / "metrics.jsonl", {"hash", "png", "png_sha256"})
+    read_records(arguments.out / LOG, FIELDS)  # is it ours?
     network, card = prior or load_prior(arguments.prior or default_prior(arguments.solver))
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     network = with_remat(network) if arguments.remat else network
@@ -111,7 +110,7 @@ def plan(
                 } | constants
                 items = job_items(settings, label, members, arguments.samples)
                 jobs.append(Job(task, label, shape, method, projection, settings, items))
-    return Plan(arguments.out, network, jobs, log, arguments)
+    return Plan(arguments.out, network, jobs, arguments)
 
 
 def job_items(settings: dict, label: str, members: list[Posed], samples: int) -> list[Item]:
@@ -131,7 +130,9 @@ def posed_problems(
     """A task's problem for every picture, or for every measured image."""
     if arguments.measured:
         files = image_files(arguments.measured, also=(".npy",))[: arguments.count]
-        return [measured_problem(arguments, task, file, card) for file in files]
+        read = lambda file: read_measurement(file, card["channels"], task == "phase_retrieval")
+        given = readable(files, read)
+        return [measured_problem(arguments, task, file, y, card) for file, y in given]
     options = task_options(arguments, task)
     described = described_options(options)
     posed = []

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.compute import Work, lines_of, outstanding, progress, work_off
 from experiments.measured import Posed
 from experiments.papers import chosen_experiments, list_text
+from experiments.plan import Plan
 from experiments.reproduce_plan import Planned, Priors, chosen_priors, place_of, plan_experiment
 from experiments.reproduce_probe import dry_run
 from experiments.reproduce_report import write_report
-from experiments.restore import compute
 from experiments.runner import program_count
+from experiments.shards import finish_shard
 
 
 def check(given: argparse.Namespace) -> None:
@@ -29,6 +31,8 @@ def check(given: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {value}: give a finite number > 0")
     if len(set(given.seeds)) < len(given.seeds):
         raise ValueError("--seeds names a seed twice: drop one")
+    if given.dry_run and given.shard:
+        raise ValueError("--dry-run is about the whole run: drop --shard")
     if given.report and given.report.exists() and not given.report.is_dir():
         raise ValueError(f"--report {given.report} is a file: name a folder")
 
@@ -55,19 +59,41 @@ def plan_reproduce(given: argparse.Namespace, priors: Priors | None = None) -> C
     return lambda: reproduce(planned, given)
 
 
+Place = tuple[str, Path]
+"""Task and folder of a plan (`place_of`)."""
+
+
 def reproduce(planned: list[Planned], given: argparse.Namespace) -> None:
-    """Compute what is missing and write every experiment's report as soon as it is complete."""
-    done: dict[tuple[str, Path], list[dict]] = {}
-    for one in planned:
-        started, programs = time.perf_counter(), program_count()
-        wanted = {place_of(c.task, p): p for c in one.cells for p in c.plans}
-        missing = {place: p for place, p in wanted.items() if place not in done}
-        lines, compile_seconds = compute(list(missing.values()))
-        done |= dict(zip(missing, lines, strict=True))
-        run = {
-            "settings": len(wanted),
-            "programs": program_count() - programs,
-            "compile_seconds": round(sum(compile_seconds.values()), 1),
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        write_report((given.report or given.out) / one.experiment.name, one, done, run, given)
+    """Compute what is missing and write every experiment's report as soon as it is complete.
+
+    A shard writes no report.
+    """
+    works: dict[Place, list[Work]] = {}
+    plans = {place: plan for one in planned for place, plan in plans_of(one).items()}
+    for work in outstanding(list(plans.values())):
+        works.setdefault(place_of(work.job.task, work.planned), []).append(work)
+    every = [work for group in works.values() for work in group]
+    fresh = dict(works)
+    with progress(every) as bar:
+        for one in planned:
+            started, programs = time.perf_counter(), program_count()
+            mine = [work for place in plans_of(one) for work in fresh.pop(place, [])]
+            compile_seconds = work_off(mine, bar)
+            if given.shard:
+                continue
+            run = {
+                "settings": len(plans_of(one)),
+                "programs": program_count() - programs,
+                "compile_seconds": round(sum(compile_seconds.values()), 1),
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+            done = {place: lines_of(works[place]) for place in plans_of(one)}
+            folder = (given.report or given.out) / one.experiment.name
+            write_report(folder, one, done, run, given)
+    if given.shard:
+        finish_shard(given.out, given.shard, [(work.planned, work.found) for work in every])
+
+
+def plans_of(one: Planned) -> dict[Place, Plan]:
+    """The plans of an experiment, each once."""
+    return {place_of(cell.task, plan): plan for cell in one.cells for plan in cell.plans}

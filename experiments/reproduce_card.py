@@ -7,7 +7,7 @@ import sys
 import jax
 
 from dsg_jax.solvers.resample import PRESETS
-from experiments.arguments import add_reproduce_arguments
+from experiments.grid_arguments import add_reproduce_arguments
 from experiments.paper_entry import SOLVER_TITLES
 from experiments.perceptual import installed_weights
 from experiments.plan import Plan

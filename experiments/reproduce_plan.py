@@ -163,7 +163,7 @@ def plan_cell(
     method = own["solver"] if own["projection"] == "none" else f"{own['solver']}-{own['source']}"
     images = {"images": [str(path) for path in given.images or []], "size": given.size}
     name = f"{method}-seed{own['seed']}-{content_hash(own | images)[:8]}"
-    common = ("images", "size", "fit", "batch_size", "failure_psnr")
+    common = ("images", "size", "fit", "batch_size", "failure_psnr", "shard", "metrics")
     whole = vars(restore_defaults()) | {name: getattr(given, name) for name in common} | own
     whole |= {"task": [task], "count": given.count or (100 if given.full else 4)}
     whole |= {"out": given.out / "runs" / prior[1]["name"] / name}

@@ -7,13 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.compute import Work, outstanding
 from experiments.methods import state_shape
 from experiments.plan import Job, Plan
 from experiments.report import markdown_table
 from experiments.reproduce_plan import Planned, place_of
-from experiments.restore import finished
 from experiments.runner import (
-    batches,
     common_axes,
     compile_batch,
     item_key,
@@ -22,6 +21,7 @@ from experiments.runner import (
     run_batch,
     signature,
     stack,
+    step_count,
 )
 
 PROBE_STEPS = {"resample": 20}
@@ -71,16 +71,11 @@ def program_of(planned: Plan, job: Job, width: int, traced: dict) -> tuple:
     return signature(keys, problems, rest, **static, shape=shape)
 
 
-def load_of(planned: Plan, job: Job) -> Load:
+def load_of(work: Work) -> Load:
     """What is left of a job."""
-    known = finished(planned)
-    cut = batches(job.items, planned.arguments.batch_size)
-    todo = sum(any(item.identity not in known for item in batch) for batch in cut)
-    steps = len(jax.tree.leaves(job.method.traced["steps"])[0])
-    width = len(cut[0])
-    return Load(
-        planned, job, width, todo, steps, program_of(planned, job, width, job.method.traced)
-    )
+    planned, job, width = work.planned, work.job, work.width
+    program = program_of(planned, job, width, job.method.traced)
+    return Load(planned, job, width, len(work.todo), step_count(job.method), program)
 
 
 def shortened(job: Job) -> dict:
@@ -120,7 +115,7 @@ def dry_run(planned: list[Planned]) -> None:
             first.setdefault(place, (one.experiment.name, planned_cell))
     loads: dict[str, list[Load]] = {one.experiment.name: [] for one in planned}
     for name, plan in first.values():
-        loads[name] += [load for job in plan.jobs if (load := load_of(plan, job)).batches]
+        loads[name] += [load_of(work) for work in outstanding([plan]) if work.todo]
     probes: dict[tuple, dict] = {}
     for load in itertools.chain(*loads.values()):
         if kind_of(load) not in probes:

@@ -20,15 +20,18 @@ from dsg_jax.priors import load_prior
 from dsg_jax.projection import RANK_RULES
 from dsg_jax.types import Prior
 from experiments.choices import TASK_OPTIONS, chosen_tasks, given_options
+from experiments.compute import compute, lines_of
+from experiments.faults import fault
 from experiments.measured import Posed
 from experiments.methods import default_prior
 from experiments.plan import Item, Plan, plan
 from experiments.records import append_records, read_records, versions_and_hardware
 from experiments.report import grouped, lowest_misfit
-from experiments.restore import compute, jsonable
+from experiments.restore import jsonable
 from experiments.robustness_report import write_report
 from experiments.robustness_scores import PLAIN
 from experiments.runner import program_count
+from experiments.shards import finish_shard
 
 RUNS = "runs.jsonl"
 """Log of the command's runs into a folder: programs compiled, seconds."""
@@ -117,26 +120,41 @@ def plan_robustness(
 def robustness(cells: list[Cell], out: Path, report: Path) -> list[dict]:
     """Compute what is missing of a grid and write its report; returns one score per image and cell.
 
+    A shard writes no report and returns no scores.
+
     Args:
       cells: `plan_grid`.
       out: folder of the log of runs; images and their lines are in the plans' own folders.
       report: path of the report without a suffix: Markdown, CSV, JSON and pictures.
     """
     started, programs = time.perf_counter(), program_count()
-    lines, compile_seconds = compute([cell.plan for cell in cells])
+    plans = [cell.plan for cell in cells]
+    works, compile_seconds = compute(plans)
     run = {
         "programs": program_count() - programs,
         "compile_seconds": round(sum(compile_seconds.values()), 1),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    append_records(out / RUNS, [run])
+    shard = plans[0].arguments.shard
+    append_records(out / RUNS, [run | ({"shard": shard} if shard else {})])
+    if shard:
+        finish_shard(out, shard, [(work.planned, work.found) for work in works])
+        return []
     problems = problems_of(cells)
     inputs = {place: input_psnr(item) for place, item in problems.items()}
+    lines = [lines_of([work for work in works if work.planned is one]) for one in plans]
     pairs = zip(cells, lines, strict=True)
     scores = [score for cell, found in pairs for score in scores_of(cell, found, inputs)]
-    facts = facts_of(cells, read_records(out / RUNS, {"programs"}))
-    write_report(report, scores, problems, facts)
+    write_report(report, scores, problems, facts_of(cells, runs_into(out)))
     return scores
+
+
+def runs_into(out: Path) -> list[dict]:
+    """The log of the command's runs into a folder."""
+    runs, damaged = read_records(out / RUNS, {"programs"})
+    for message in damaged:
+        fault(message)
+    return runs
 
 
 def problems_of(cells: list[Cell]) -> dict[tuple[str, str], Item]:
@@ -150,7 +168,7 @@ def facts_of(cells: list[Cell], runs: list[dict]) -> dict:
     first = cells[0].plan
     steps = {cell.task: cell.factor for cell in reversed(cells)}
     constants = {cell.task: constants_of(cell) for cell in reversed(cells)}
-    unset = ("plan", "task", "rank_rule", "step_factor", "projection", "out", "report")
+    unset = ("plan", "task", "rank_rule", "step_factor", "projection", "out", "report", "shard")
     given = {name: value for name, value in vars(first.arguments).items() if name not in unset}
     return {
         "arguments": {name: jsonable(v) for name, v in given.items() if v is not None},
@@ -172,7 +190,8 @@ def scores_of(cell: Cell, lines: list[dict], inputs: dict) -> list[dict]:
     for (image,), samples in grouped(lines, "image").items():
         best = chosen_sample(samples)
         place = {"task": cell.task, "rule": cell.rule, "factor": cell.factor, "image": image}
-        found = {name: best[name] for name in MEASURED} | {"samples": len(samples)}
+        names = (*MEASURED, *cell.plan.arguments.metrics)
+        found = {name: best[name] for name in names} | {"samples": len(samples)}
         png = str(cell.plan.out / best["png"])
         scores.append(place | found | {"input_psnr": inputs[cell.task, image], "png": png})
     return scores

@@ -9,8 +9,7 @@ from PIL import Image
 
 from dsg_jax.tasks import TASKS
 from dsg_jax.types import Info
-from experiments import restore as restore_module
-from experiments import runner
+from experiments import compute, runner
 from experiments.__main__ import parser
 from experiments.images import read_image
 from experiments.plan import plan
@@ -65,8 +64,8 @@ class Bar:
     def __exit__(self, *_):
         return None
 
-    def update(self):
-        self.steps += 1
+    def update(self, steps):
+        self.steps += steps
 
     def set_description(self, _):
         return None
@@ -76,8 +75,8 @@ class Bar:
 def traces(monkeypatch):
     """One entry per trace of the compiled function."""
     counted = []
-    sample = runner.sample
-    monkeypatch.setattr(runner, "sample", lambda *a, **k: counted.append(1) or sample(*a, **k))
+    advance = runner.advance
+    monkeypatch.setattr(runner, "advance", lambda *a, **k: counted.append(1) or advance(*a, **k))
     return counted
 
 
@@ -127,7 +126,7 @@ def test_resumed_run_computes_only_what_is_missing(first, images, tmp_path, trac
     kept = lines[:3] + lines[6:8]  # the second batch of the first method was lost
     (out / "metrics.jsonl").write_bytes(b"".join(kept) + lines[8][:40])  # and a line was torn
     (out / first[1][1]["png"]).write_bytes(b"not the image of its line")
-    monkeypatch.setattr(restore_module, "tqdm", Bar)
+    monkeypatch.setattr(compute, "tqdm", Bar)
     records = run(out, "--images", images, "--samples", SAMPLES, "--batch-size", 4)
     assert timeless(records) == timeless(first[1])
     assert Bar.shown[-1].steps == Bar.shown[-1].total == 5 * 4
@@ -241,7 +240,8 @@ def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
     steps = np.array([1.0, np.nan])
     info = Info(steps, np.full((2, 3), 16), np.ones(2), np.array([True, False]))
     x = np.full(job.shape, np.nan, np.float32)
-    record = restore_module.record_of(tmp_path, job, job.items[0], x, info, 1.0)
+    record, content = compute.record_of(job, job.items[0], x, info, 1.0, [])
     assert (record["finite"], record["psnr"], record["misfit"]) == (False, None, None)
     json.dumps(record, allow_nan=False)
-    assert read_image(tmp_path / record["png"]).max() == -1
+    (tmp_path / "x.png").write_bytes(content)
+    assert read_image(tmp_path / "x.png").max() == -1

@@ -115,11 +115,11 @@ def test_one_clear_line(folder, capsys, given, named):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_damaged_log_is_named(folder, capsys):
+def test_the_log_of_another_program_is_refused(folder, capsys):
     Path("out").mkdir()
-    Path("out/metrics.jsonl").write_text('{"hash": 1, "png": "x", "png_sha256": "y"}\nnot json\n')
+    Path("out/metrics.jsonl").write_text('{"loss": 1.0}\n')
     assert main(["restore", *BOX.split(), "--out", "out"]) == 2
-    assert "metrics.jsonl, line 2" in capsys.readouterr().err
+    assert "metrics.jsonl is the log of another program" in capsys.readouterr().err
 
 
 def test_a_prior_that_does_not_exist(tmp_path, capsys):
@@ -198,10 +198,10 @@ def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
     append_records(log, [{"hash": 1}, {"hash": 2}])
     with open(log, "ab") as stream:
         stream.write(b'{"hash": 3')
-    assert read_records(log, {"hash"}) == [{"hash": 1}, {"hash": 2}]
+    assert read_records(log, {"hash"}) == ([{"hash": 1}, {"hash": 2}], [])
     append_records(log, [{"hash": 4}])
     assert [json.loads(line)["hash"] for line in log.read_text().splitlines()] == [1, 2, 4]
-    with pytest.raises(ValueError, match="line 1 is of another program"):
+    with pytest.raises(ValueError, match="of another program"):
         read_records(log, {"png"})
 
 
