@@ -60,10 +60,10 @@ def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain
     else:
         z = np.random.RandomState(seed).standard_normal(shape)
     if name.endswith("quantize.embedding.weight"):
-        return (0.8 * z).astype(np.float32)
+        return np.asarray(0.8 * z, np.float32)
     if len(shape) > 1:
-        return (gain / np.sqrt(np.prod(shape[1:])) * z).astype(np.float32)
-    return (1 + 0.2 * z if name.endswith("weight") else 0.1 * z).astype(np.float32)
+        return np.asarray(gain / np.sqrt(np.prod(shape[1:])) * z, np.float32)
+    return np.asarray(1 + 0.2 * z if name.endswith("weight") else 0.1 * z, np.float32)
 
 
 def published_entries(kind: str) -> list[Entry]:

@@ -48,7 +48,7 @@ def write_state(path: Path, state: Iterable[Entry], inside: str | None = None) -
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("made/data.pkl", content)
         for i, entry in enumerate(state):
-            values = np.ascontiguousarray(entry.make(), entry.dtype)
+            values = np.asarray(entry.make(), entry.dtype)
             assert values.shape == tuple(entry.shape)
             archive.writestr(f"made/data/{i}", values.tobytes())
     return path
