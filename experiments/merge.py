@@ -46,11 +46,20 @@ def plan_merge(arguments: argparse.Namespace) -> Callable[[], None]:
             raise ValueError(f"{root} holds no {LOG}: give the --out of a run")
         for log in logs:
             found = look(log.parent)
+            check_names(found)
             others = places.setdefault(log.parent.relative_to(root), [])
             for other in others:
                 check_settings(found, other)
             others.append(found)
     return lambda: merge(out, arguments.folder, places)
+
+
+def check_names(found: Found) -> None:
+    """Raise ValueError where a log has images beyond its folder."""
+    for line in found.lines.values():
+        png = PurePath(line["png"])
+        if png.is_absolute() or ".." in png.parts:
+            raise ValueError(f"{found.out / LOG} names {png}, which is not in its folder")
 
 
 def check_settings(found: Found, other: Found) -> None:
@@ -60,8 +69,6 @@ def check_settings(found: Found, other: Found) -> None:
         theirs.setdefault(line["png"], []).append(line)
     for line in found.lines.values():
         png = line["png"]
-        if PurePath(png).is_absolute() or ".." in PurePath(png).parts:
-            raise ValueError(f"{found.out / LOG} names {png}, which is not in its folder")
         same = theirs.get(png, [line])
         if line["hash"] not in {known["hash"] for known in same}:
             raise ValueError(

@@ -4,10 +4,11 @@ A sample that is not finite counts as a failure and enters no mean. "std" is the
 deviation over the samples of a row.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from experiments.arguments import EXTRA_METRICS
 from experiments.perceptual import installed_weights
 
 COLUMNS = (
@@ -26,10 +27,22 @@ COLUMNS = (
 )
 
 
+EXTRA_NOTE = (
+    "ssim_skimage7, lpips_vgg_unscaled (the released DiffStateGrad script's) and lpips_piq_avgpool"
+    " (that of DAPS) are other codes' metrics, not comparable with the columns SSIM and LPIPS."
+)
+
+
 def finite_values(records: list[dict], name: str) -> np.ndarray:
     """The values of a field where the sample is finite and the field is known."""
     values = [r[name] for r in records if r["finite"] and r.get(name) is not None]
     return np.array(values, np.float64)
+
+
+def extra_names(records: Iterable[dict]) -> list[str]:
+    """The metrics on request that some records (or rows) have, in their order."""
+    fields = {name for record in records for name in record}
+    return [name for name in EXTRA_METRICS if name in fields]
 
 
 def mean_std(values: np.ndarray, digits: int) -> str:
@@ -49,9 +62,9 @@ def is_failure(record: dict, failure_psnr: float) -> bool:
 
 
 def summary_row(
-    task: str, method: str, records: list[dict], failure_psnr: float
+    task: str, method: str, records: list[dict], failure_psnr: float, extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """One line of the table, in the order of `COLUMNS`."""
+    """One line of the table, in the order of `COLUMNS`, then the metrics ``extra``."""
     failures = sum(is_failure(record, failure_psnr) for record in records)
     psnr, ssim = finite_values(records, "psnr"), finite_values(records, "ssim")
     return (
@@ -67,6 +80,7 @@ def summary_row(
         one(finite_values(records, "rank_mean"), 1),
         one(finite_values(records, "kept_mean"), 3),
         one(finite_values(records, "seconds"), 2),
+        *(one(finite_values(records, name), 3) for name in extra),
     )
 
 
@@ -90,9 +104,9 @@ def highest_psnr(samples: list[dict]) -> dict:
 
 def summary_rows(records: list[dict], failure_psnr: float) -> list[tuple[str, ...]]:
     """One row per task and method; with several samples per image also the two best-of rows."""
-    rows = []
+    rows, extra = [], extra_names(records)
     for (task, method), members in grouped(records, "task", "method").items():
-        rows.append(summary_row(task, method, members, failure_psnr))
+        rows.append(summary_row(task, method, members, failure_psnr, extra))
         images = list(grouped(members, "image").values())
         count = max(map(len, images))
         choices = {"PSNR": highest_psnr, "misfit": lowest_misfit} if count > 1 else {}
@@ -101,7 +115,7 @@ def summary_rows(records: list[dict], failure_psnr: float) -> list[tuple[str, ..
         for name, choose in choices.items():
             best = [choose(samples) for samples in images]
             label = f"{method}, best of {count} by {name}"
-            rows.append(summary_row(task, label, best, failure_psnr))
+            rows.append(summary_row(task, label, best, failure_psnr, extra))
     return rows
 
 
@@ -115,7 +129,8 @@ def markdown_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str
 
 def summary(records: list[dict], failure_psnr: float) -> str:
     """The table with what it takes to read it."""
-    table = markdown_table(COLUMNS, summary_rows(records, failure_psnr))
+    extra = extra_names(records)
+    table = markdown_table((*COLUMNS, *extra), summary_rows(records, failure_psnr))
     note = (
         f"Failure: not finite, or a PSNR below {failure_psnr:g} dB (our threshold, an assumption). "
         "Mean (std) over the finite samples; worst: their lowest PSNR. Misfit: norm of y - A(x) at "
@@ -124,4 +139,6 @@ def summary(records: list[dict], failure_psnr: float) -> str:
     )
     if not finite_values(records, "lpips").size:
         note += f" No LPIPS: {installed_weights()[1] or 'it needs colour images of 16 px or more'}."
+    if extra:
+        note += f" {EXTRA_NOTE}"
     return f"{table}\n\n{note}\n"

@@ -19,6 +19,9 @@ METRIC_PROTOCOL = {
     "psnr": "dB, peak 1, image clipped to [-1, 1] and mapped to [0, 1], not rounded to 8 bits",
     "ssim": "dm-pix: Gaussian window of 11, sigma 1.5, mean over channels, on [0, 1]",
     "lpips": "version 0.1, VGG16, image clipped to [-1, 1]",
+    "ssim_skimage7": "uniform window of 7, sample covariance, mean over channels, on [0, 1]",
+    "lpips_vgg_unscaled": "LPIPS fed with [0, 1] instead of [-1, 1]",
+    "lpips_piq_avgpool": "LPIPS with average instead of maximum pooling",
     "several samples": "best by PSNR, lowest misfit, and all single runs, as rows of their own",
 }
 

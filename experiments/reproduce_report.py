@@ -10,7 +10,7 @@ from experiments.paper_entry import METRICS, Experiment, Value
 from experiments.papers import value_text
 from experiments.perceptual import installed_weights
 from experiments.records import write_atomically
-from experiments.report import grouped, markdown_table
+from experiments.report import EXTRA_NOTE, extra_names, grouped, markdown_table
 from experiments.reproduce_card import card_of, differences
 from experiments.reproduce_figures import save_figure
 from experiments.reproduce_plan import Absent, Planned
@@ -29,7 +29,7 @@ def mean_text(row: dict, metric: str) -> str:
     """Our mean (std)."""
     if row[metric] is None:
         return "n/a"
-    digits = DIGITS[metric]
+    digits = DIGITS.get(metric, 3)
     return f"{row[metric]:.{digits}f} ({row[f'{metric}_std']:.{digits}f})"
 
 
@@ -39,13 +39,15 @@ def main_table(experiment: Experiment, rows: list[dict], absent: list[Absent]) -
     columns = ["method", *([sweep.axis] if sweep else []), "n"]
     for metric in experiment.metrics:
         columns += [METRICS[metric], *(["paper"] if experiment.values else [])]
-    columns += ["worst 10 %", "failures", "not finite", "note"]
+    extra = extra_names(rows)
+    columns += [*extra, "worst 10 %", "failures", "not finite", "note"]
     cells = []
     for row in rows:
         line = [label_of(row), *([f"{row['x']:g}"] if sweep else []), str(row["runs"])]
         for metric in experiment.metrics:
             printed = value_text(row["paper"].get(metric), metric)
             line += [mean_text(row, metric), *([printed] if experiment.values else [])]
+        line += [mean_text(row, name) for name in extra]
         worst = text_of(row["worst_tenth_psnr"])
         line += [worst, f"{row['failures']:.0%}", str(row["not_finite"]), ""]
         cells.append(tuple(line))
@@ -53,7 +55,8 @@ def main_table(experiment: Experiment, rows: list[dict], absent: list[Absent]) -
         line = [entry.row.label, *(["-"] if sweep else []), "0"]
         for value, metric in zip(printed_of(experiment, entry), experiment.metrics, strict=True):
             line += ["not run", *([value_text(value, metric)] if experiment.values else [])]
-        cells.append((*line, "-", "-", "-", absent_note(experiment, entry)))
+        line += ["-"] * (len(extra) + 3)
+        cells.append((*line, absent_note(experiment, entry)))
     return markdown_table(tuple(columns), cells)
 
 
@@ -88,7 +91,7 @@ def as_csv(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> st
     """A line for every row, metric and row it is compared with."""
     lines = []
     for row in rows:
-        for metric in dict.fromkeys((*experiment.metrics, *QUALITY)):
+        for metric in dict.fromkeys((*experiment.metrics, *QUALITY, *extra_names([row]))):
             for against in row["gains"] or [None]:
                 lines.append(csv_line(row, metric, against))
     for entry in absent:
@@ -156,9 +159,11 @@ def reading(planned: Planned, failure_psnr: float) -> str:
         " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
         " better."
     )
-    if "lpips" in planned.experiment.metrics and installed_weights()[0] is None:
+    extra = {name for cell in planned.cells for name in cell.plans[0].arguments.metrics}
+    names = extra.union(planned.experiment.metrics)
+    if any(name.startswith("lpips") for name in names) and installed_weights()[0] is None:
         text += f" LPIPS n/a: {installed_weights()[1]}."
-    return text
+    return f"{text} {EXTRA_NOTE}" if extra else text
 
 
 def markdown(planned: Planned, rows: list[dict], card: dict, picture: str) -> str:

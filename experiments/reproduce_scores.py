@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.paper_entry import Experiment, Value
 from experiments.plan import Plan
-from experiments.report import finite_values, grouped, highest_psnr, is_failure
+from experiments.report import extra_names, finite_values, grouped, highest_psnr, is_failure
 from experiments.reproduce_plan import Cell, Planned, place_of
 from experiments.robustness import chosen_sample
 from experiments.robustness_scores import mean_or_none, paired, worst_tenth
@@ -34,9 +34,10 @@ def scores_of(cell: Cell, done: Done) -> list[dict]:
 def choices_of(cell: Cell, planned: Plan, samples: list[dict]) -> list[dict]:
     """The scores of one image and seed."""
     seed = str(planned.arguments.seed)
+    names = (*MEASURED, *planned.arguments.metrics)
     place = {"task": cell.task, "row": cell.row.label, "x": cell.x, "image": samples[0]["image"]}
     score = lambda chosen, line, seed=seed: (
-        place | {name: line[name] for name in MEASURED} | {"chosen": chosen, "seed": seed}
+        place | {name: line[name] for name in names} | {"chosen": chosen, "seed": seed}
     )
     if len(samples) == 1:
         return [score("", samples[0])]
@@ -77,7 +78,7 @@ def gains_over(members: list[dict], others: list[dict]) -> dict:
 def means(members: list[dict], failure_psnr: float) -> dict:
     """What one setting came to; what is not finite counts as failure only."""
     found: dict = {"images": len(grouped(members, "image")), "runs": len(members)}
-    for name in (*QUALITY, "seconds"):
+    for name in (*QUALITY, "seconds", *extra_names(members)):
         known = finite_values(members, name)
         found[name] = mean_or_none(known)
         found[f"{name}_std"] = mean_or_none(known, np.std)

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.perceptual import installed_weights
 from experiments.plan import Item
 from experiments.records import write_atomically
-from experiments.report import finite_values, grouped, markdown_table
+from experiments.report import EXTRA_NOTE, extra_names, finite_values, grouped, markdown_table
 from experiments.robustness_figures import save_plot, write_pictures
 from experiments.robustness_scores import PLAIN, best_rows, table_rows
 
@@ -59,6 +59,7 @@ def gain_text(gain: dict | None, digits: int = 2) -> str:
 def task_table(rows: list[dict]) -> str:
     """The rows of one task."""
     cells: list[tuple[str, ...]] = []
+    extra = extra_names(rows)
     for r in rows:
         plain = r["rule"] == PLAIN
         below = "-" if r["below_input"] is None else f"{r['below_input']:.0%}"
@@ -77,9 +78,10 @@ def task_table(rows: list[dict]) -> str:
                 "" if plain else gain_text(r["lpips_gain"], 3),
                 text_of(r["rank"], 1),
                 text_of(r["kept"], 3),
+                *(text_of(r[name], 3) for name in extra),
             )
         )
-    return markdown_table(TASK_COLUMNS, cells)
+    return markdown_table((*TASK_COLUMNS, *extra), cells)
 
 
 def best_table(best: list[dict]) -> str:
@@ -126,7 +128,7 @@ def intro(scores: list[dict], facts: dict) -> str:
     )
     if not finite_values(scores, "lpips").size:
         text += f" LPIPS n/a: {installed_weights()[1] or 'it needs colour images of 16 px'}."
-    return text
+    return f"{text} {EXTRA_NOTE}" if extra_names(scores) else text
 
 
 def as_csv(rows: list[dict]) -> str:

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from experiments.report import finite_values, grouped, is_failure
+from experiments.report import extra_names, finite_values, grouped, is_failure
 
 PLAIN = "none"
 """The rank rule that stands for no projection."""
@@ -69,23 +69,27 @@ def row_of(scores: list[dict], plain: list[dict], failure_psnr: float) -> dict:
     values = {name: finite_values(scores, name) for name in ("psnr", "ssim", "lpips")}
     known = [s for s in scores if s["input_psnr"] is not None]
     below = [decibels(s) < s["input_psnr"] for s in known]
-    return place | {
-        "images": len(scores),
-        "not_finite": sum(not s["finite"] for s in scores),
-        "psnr": mean_or_none(values["psnr"]),
-        "psnr_std": mean_or_none(values["psnr"], np.std),
-        "worst_tenth_psnr": worst_tenth(scores),
-        "ssim": mean_or_none(values["ssim"]),
-        "lpips": mean_or_none(values["lpips"]),
-        "lpips_std": mean_or_none(values["lpips"], np.std),
-        "failures": float(np.mean([is_failure(s, failure_psnr) for s in scores])),
-        "below_input": float(np.mean(below)) if below else None,
-        "psnr_gain": paired(scores, plain, "psnr"),
-        "lpips_gain": paired(scores, plain, "lpips"),
-        "rank": mean_or_none(finite_values(scores, "rank_mean")),
-        "kept": mean_or_none(finite_values(scores, "kept_mean")),
-        "seconds": float(np.mean([s["seconds"] for s in scores])),
-    }
+    return (
+        place
+        | {
+            "images": len(scores),
+            "not_finite": sum(not s["finite"] for s in scores),
+            "psnr": mean_or_none(values["psnr"]),
+            "psnr_std": mean_or_none(values["psnr"], np.std),
+            "worst_tenth_psnr": worst_tenth(scores),
+            "ssim": mean_or_none(values["ssim"]),
+            "lpips": mean_or_none(values["lpips"]),
+            "lpips_std": mean_or_none(values["lpips"], np.std),
+            "failures": float(np.mean([is_failure(s, failure_psnr) for s in scores])),
+            "below_input": float(np.mean(below)) if below else None,
+            "psnr_gain": paired(scores, plain, "psnr"),
+            "lpips_gain": paired(scores, plain, "lpips"),
+            "rank": mean_or_none(finite_values(scores, "rank_mean")),
+            "kept": mean_or_none(finite_values(scores, "kept_mean")),
+            "seconds": float(np.mean([s["seconds"] for s in scores])),
+        }
+        | {name: mean_or_none(finite_values(scores, name)) for name in extra_names(scores)}
+    )
 
 
 def table_rows(scores: list[dict], failure_psnr: float) -> list[dict]:

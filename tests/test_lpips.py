@@ -42,7 +42,7 @@ def windows(x, size, stride):
     return sliding_window_view(x, (size, size), axis=(0, 1))[::stride, ::stride]
 
 
-def plain_features(weights, x):
+def plain_features(weights, x, reduce):
     """Activations in float64 by sums over windows, with PyTorch's indices of the layers."""
     x = (np.asarray(x, np.float64) - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450]
     alex = weights.net == "alex"
@@ -50,7 +50,7 @@ def plain_features(weights, x):
     taps = []
     for i, convolution in enumerate(weights.convolutions):
         if i in pooled:
-            x = windows(x, pool, 2).max(axis=(-2, -1))
+            x = reduce(windows(x, pool, 2), axis=(-2, -1))
         kernel = np.asarray(convolution["kernel"], np.float64)
         pad = {11: 2, 5: 2, 3: 1}[len(kernel)]
         x = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
@@ -61,9 +61,9 @@ def plain_features(weights, x):
     return taps if alex else [taps[i] for i in (1, 3, 6, 9, 12)]
 
 
-def plain_lpips(weights, x, y):
+def plain_lpips(weights, x, y, reduce=np.max):
     total = 0.0
-    features = (plain_features(weights, a) for a in (x, y))
+    features = (plain_features(weights, a, reduce) for a in (x, y))
     for head, f, g in zip(weights.heads, *features):
         f, g = (a / (np.linalg.norm(a, axis=-1, keepdims=True) + 1e-10) for a in (f, g))
         total += np.mean((f - g) ** 2 @ np.asarray(head, np.float64))
