@@ -40,11 +40,11 @@ RESTORES = {
     "adm-ffhq": [f"{DAPS} 3"],
     "adm-imagenet": [f"{DAPS} 1"],
     "ldm-ffhq": [
-        f"{PSLD} 3",
-        f"{PSLD} 3 --remat",
+        f"{PSLD} 4",
+        f"{PSLD} 4 --remat",
         "--solver resample --steps 20 --pixel-limit 5 --latent-limit 5",
     ],
-    "ldm-imagenet": [f"{PSLD} 3"],
+    "ldm-imagenet": [f"{PSLD} 4"],
     "sd15": [f"{PSLD} 2 --group sd --remat"],
 }
 """Kind -> short runs of super-resolution of one image with the projection."""
