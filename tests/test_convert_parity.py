@@ -1,4 +1,4 @@
-"""`verify --against` on a file of every kind that holds the golden weights, at their small sizes."""
+"""`verify --against` for a file of every kind that holds golden weights, at their small sizes."""
 
 import json
 
@@ -7,16 +7,15 @@ import pytest
 
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.torch_zip import read_torch_zip
-from dsg_jax.networks.autoencoder import KL_F8
 from golden_case import GOLDEN, load
 from made_state import entries, write_state
 from test_blur_network import REDUCED
 from test_convert import run
+from test_convert_kinds import KL_LIKE
 from test_ldm import FFHQ_LIKE, SD_LIKE, TINY_VQ
 from test_networks import GOLDEN_CONFIGS as ADM_CONFIGS
 from test_operators_golden import golden_image
 
-KL_LIKE = KL_F8._replace(channels=32, channel_mult=(1, 1), num_res_blocks=1)
 UNET, STAGE = "model.diffusion_model.", "first_stage_model."
 # kind -> golden weights by what stands before their names, and the parts' architecture
 PARITY = {
