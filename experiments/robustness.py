@@ -20,7 +20,7 @@ from dsg_jax.priors import load_prior
 from dsg_jax.projection import RANK_RULES
 from dsg_jax.types import Prior
 from experiments.choices import TASK_OPTIONS, chosen_tasks, given_options
-from experiments.compute import compute, lines_of
+from experiments.compute import Work, compute, lines_of
 from experiments.faults import fault
 from experiments.measured import Posed
 from experiments.methods import default_prior
@@ -142,11 +142,17 @@ def robustness(cells: list[Cell], out: Path, report: Path) -> list[dict]:
         return []
     problems = problems_of(cells)
     inputs = {place: input_psnr(item) for place, item in problems.items()}
-    lines = [lines_of([work for work in works if work.planned is one]) for one in plans]
+    lines = [lines_of(works_of(cell, works)) for cell in cells]
     pairs = zip(cells, lines, strict=True)
     scores = [score for cell, found in pairs for score in scores_of(cell, found, inputs)]
     write_report(report, scores, problems, facts_of(cells, runs_into(out)))
     return scores
+
+
+def works_of(cell: Cell, works: list[Work]) -> list[Work]:
+    """The work of one point of the grid."""
+    place = cell.task, cell.plan.out
+    return [work for work in works if (work.job.task, work.planned.out) == place]
 
 
 def runs_into(out: Path) -> list[dict]:

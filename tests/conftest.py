@@ -26,3 +26,24 @@ def source(tmp_path_factory):
         for skin in ("", "-1f3fb"):
             Image.fromarray(pixels).save(folder / f"{code:x}{skin}.webp", lossless=True)
     return folder.parent
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The prior of `tiny_command` in place of the bundled ones."""
+    from tiny_command import stand_in
+
+    stand_in(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """The folder of one whole run of `tiny_command.FIVE`."""
+    from experiments.__main__ import main
+    from tiny_command import FIVE, command, stand_in
+
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch.setattr)
+        assert main(command(FIVE, out)) == 0
+    return out

@@ -1,0 +1,82 @@
+"""Runs split into shards, and their folders joined."""
+
+import json
+import shutil
+
+import pytest
+
+from experiments.__main__ import main
+from experiments.runner import program_count
+from tiny_command import FIVE, command, lines_by_hash
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def test_three_shards_merged_are_one_run(whole, tmp_path, capsys):
+    shards = [tmp_path / name for name in "abc"]
+    for i, out in enumerate(shards, start=1):
+        assert main(command(FIVE, out, "--shard", f"{i}/3")) == 0
+        assert not (out / "summary.md").exists()
+    assert "Shard 3/3: 1 of 5 samples" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert main(["merge", str(out), *map(str, shards[:2])]) == 0
+    said = capsys.readouterr().out
+    assert "has 4 samples, 4 of them new" in said
+    assert "Missing of the shards' runs: 1 (box_inpainting/dps/" in said
+    assert main(["merge", str(out), *map(str, shards)]) == 0
+    assert "has 5 samples, 1 of them new.\n" == capsys.readouterr().out.replace(f"{out} ", "")
+    assert lines_by_hash(out) == lines_by_hash(whole)
+    programs, log = program_count(), (out / "metrics.jsonl").read_bytes()
+    assert main(command(FIVE, out)) == 0
+    assert (program_count(), (out / "metrics.jsonl").read_bytes()) == (programs, log)
+    table = lambda folder: [r.split("|")[:12] for r in (folder / "summary.md").open()]
+    assert table(out) == table(whole)
+
+
+def test_merge_leaves_out_what_is_damaged(whole, tmp_path, capsys):
+    broken, out = tmp_path / "broken", tmp_path / "out"
+    shutil.copytree(whole, broken)
+    names = [line["png"] for line in lines_by_hash(whole).values()]
+    (broken / names[0]).write_bytes(b"no image")
+    (broken / names[1]).unlink()
+    with open(broken / "metrics.jsonl", "a") as log:
+        log.write("{...\n")
+    assert main(["merge", str(out), str(broken)]) == 1
+    said = capsys.readouterr()
+    for what in (f"{names[0]} is not the image", f"{names[1]} is missing", "line 6 is damaged"):
+        assert what in said.err
+    assert "has 3 samples" in said.out and len(lines_by_hash(out)) == 3
+
+
+def other_settings(folder, log):
+    """The log of a run with another seed."""
+    changed = []
+    for line in map(json.loads, log.splitlines()):
+        settings = line["settings"] | {"seed": 7}
+        changed.append(json.dumps(line | {"hash": "x" + line["hash"], "settings": settings}) + "\n")
+    (folder / "metrics.jsonl").write_text("".join(changed))
+
+
+def test_what_cannot_be_merged(whole, tmp_path, capsys):
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(whole, other)
+    other_settings(other, (whole / "metrics.jsonl").read_text())
+    assert main(["merge", str(out), str(whole), str(other)]) == 2
+    assert "(seed 7 and 0): join these into different folders" in capsys.readouterr().err
+    log = (whole / "metrics.jsonl").read_text()
+    name = json.loads(log.splitlines()[0])["png"]
+    shutil.copy(whole / name, tmp_path / "x.png")
+    (other / "metrics.jsonl").write_text(log.replace(name, "../x.png"))
+    assert main(["merge", str(out), str(other)]) == 2
+    assert "names ../x.png, which is not in its folder" in capsys.readouterr().err
+    assert main(["merge", str(out), str(tmp_path / "none")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["merge", str(out), str(tmp_path / "empty")]) == 2
+    assert "holds no metrics.jsonl" in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/", "a/b", "-1/3"])
+def test_a_shard_is_one_of_several(text, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(command(FIVE, tmp_path / "out", f"--shard={text}"))
+    assert exit.value.code == 2 and f"{text}: give I/N" in capsys.readouterr().err
