@@ -121,7 +121,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
     add(group, "--samples", int, "posterior samples per image", 1)
     add(group, "--seed", int, "decides masks, kernels, noise and samples", 0)
-    add(group, "--batch-size", int, "samples computed and written together: memory only", 8)
+    text = "samples that a device computes and that are written together: memory only"
+    add(group, "--batch-size", int, text, 8)
     text = "samples of a batch in memory together (default: as many as fit)"
     add(group, "--microbatch", int, text, metavar="N")
     text = "memory to stay below, GB (default: the device's, or what is free on a CPU)"
@@ -152,9 +153,18 @@ def add_sharing(group) -> None:
     group.add_argument("--metrics", default=[], help=text, **more)
 
 
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Where a run is computed."""
+    group = parser.add_argument_group("devices")
+    add(group, "--devices", int, "the first N of this process (default: all)", metavar="N")
+    text = "replicated: a copy on every device; sharded: split over them, for large priors"
+    choices = ("replicated", "sharded")
+    add(group, "--parameters", str, text, "replicated", choices=choices)
+
+
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `restore` takes."""
-    for group in (add_images, add_measurement, add_method, add_steps, add_run):
+    for group in (add_images, add_measurement, add_method, add_steps, add_run, add_devices):
         group(parser)
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.types import Info
 from experiments.budget import fitted
+from experiments.devices import device_count, on_devices
 from experiments.found import Found, look, look_again, store
 from experiments.images import png
 from experiments.locks import claimed
@@ -70,12 +71,12 @@ def compute(plans: list[Plan]) -> tuple[list[Work], dict[str, float]]:
 def outstanding(plans: list[Plan]) -> list[Work]:
     """What is missing of several plans, or of a shard of them: every n-th batch."""
     works, numbers = [], count()
-    for planned in plans:
+    for planned in on_devices(plans):
         given = planned.arguments
         identities = [item.identity for job in planned.jobs for item in job.items]
         found = look(planned.out, identities, given.metrics)
         for job in planned.jobs:
-            cut = batches(job.items, given.batch_size)
+            cut = batches(job.items, given.batch_size * device_count(given))
             mine = [batch for batch in cut if in_shard(next(numbers), given.shard)]
             todo = [batch for batch in mine if not there(batch, found)]
             works.append(Work(planned, job, len(cut[0]), todo, found))

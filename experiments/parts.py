@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
+from dsg_jax.mesh import place_pairs
 from dsg_jax.types import Problem
 
 Axes = tuple[int | None, ...]  # per leaf of a problem: 0 stacked over the batch, None shared by it
@@ -46,25 +48,33 @@ def chunk_width(width: int, at_once: int) -> int:
     return -(-width // -(-width // at_once))
 
 
-def chunk_of(keys: Array, problems: Problem, axes: Axes, number: int, chunk: int) -> tuple:
-    """Keys and problems of a chunk; the last one is filled up by the batch's last sample."""
-    if chunk == len(keys):
+def chunk_of(
+    keys: Array, problems: Problem, axes: Axes, number: int, chunk: int, mesh: Mesh | None
+) -> tuple:
+    """Keys and problems of a chunk; the last one is filled up by the batch's last sample.
+
+    With a mesh they are split over its devices, whose number divides ``chunk``.
+    """
+    if chunk != len(keys):
+        where = np.minimum(number * chunk + np.arange(chunk), len(keys) - 1)
+        leaves, structure = jax.tree.flatten(problems)
+        each = zip(axes, leaves, strict=True)
+        cut = [leaf if axis is None else leaf[where] for axis, leaf in each]
+        keys, problems = keys[where], jax.tree.unflatten(structure, cut)
+    if mesh is None:
         return keys, problems
-    where = np.minimum(number * chunk + np.arange(chunk), len(keys) - 1)
-    leaves, structure = jax.tree.flatten(problems)
-    cut = [leaf if axis is None else leaf[where] for axis, leaf in zip(axes, leaves, strict=True)]
-    return keys[where], jax.tree.unflatten(structure, cut)
+    return place_pairs(keys, mesh), place_pairs(problems, mesh, axes)
 
 
-def run_chunks(run, chunk: int, axes: Axes, keys: Array, problems: Problem):
+def run_chunks(run, chunk: int, axes: Axes, mesh: Mesh | None, keys: Array, problems: Problem):
     """A batch, one chunk after the other: (images, `Info`), numpy arrays of its width.
 
-    ``run`` is `run_parts` of a program for ``chunk`` samples.
+    ``run`` is `run_parts` of a program for ``chunk`` samples, on the devices of a mesh.
     """
     found = []
     chunks = -(-len(keys) // chunk)
     for number in range(chunks):
-        given = chunk_of(keys, problems, axes, number, chunk)
+        given = chunk_of(keys, problems, axes, number, chunk, mesh)
         found.append(jax.device_get(run(number, chunks, *given)))
     return jax.tree.map(lambda *each: np.concatenate(each)[: len(keys)], *found)
 
@@ -84,7 +94,8 @@ def run_parts(compiled, rest, forms, steps: int, number: int, chunks: int, keys,
       keys: of the chunk.
       problems: of the chunk.
     """
-    state = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), forms)
+    blank = lambda form: jnp.zeros(form.shape, form.dtype, device=form.sharding)
+    state = jax.tree.map(blank, forms)
     count, parts = part_length(steps), []
 
     def ended(done: int) -> None:

@@ -20,6 +20,7 @@ from experiments.choices import (
     described_options,
     task_options,
 )
+from experiments.devices import chosen_placement
 from experiments.found import FIELDS, LOG
 from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
 from experiments.measured import Posed, check_camera, measured_problem, read_measurement
@@ -85,7 +86,11 @@ def plan(
     check_camera(arguments, tasks)
     projections = chosen_projections(arguments)
     read_records(arguments.out / LOG, FIELDS)  # is it ours?
-    network, card = prior or load_prior(arguments.prior or default_prior(arguments.solver))
+    name, placement = (
+        arguments.prior or default_prior(arguments.solver),
+        chosen_placement(arguments),
+    )
+    network, card = prior or load_prior(name, placement=placement)
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     network = with_remat(network) if arguments.remat else network
     shown = [] if arguments.measured else pictures(arguments, card)

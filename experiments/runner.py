@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
+from dsg_jax.mesh import PAIRS, full_width, pair_sharding, placement_of, split_pairs
 from dsg_jax.sample import advance
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Info, Prior, Problem, Projection
@@ -32,7 +34,7 @@ class Method(NamedTuple):
 
 @partial(
     jax.jit,
-    static_argnames=("axes", "solver", "static", "shape", "count"),
+    static_argnames=("axes", "solver", "static", "shape", "count", "mesh", "parameters"),
     donate_argnames=("state",),
 )
 def restore_batch(
@@ -49,23 +51,37 @@ def restore_batch(
     static: Static,
     shape: tuple[int, int, int],
     count: int,
+    mesh: Mesh | None = None,
+    parameters: str = "replicated",
 ) -> tuple[Any, Array, Info]:
     """``count`` steps of one posterior sample per key and problem: see `sample.advance`.
 
-    No host callback is in it, for jax's persistent cache takes no program that has one.
+    No host callback is in it, for jax's persistent cache takes no program that has one. On a mesh
+    the pairs of key and problem are split over its devices: see `mesh.split_pairs`.
     """
     leaves, structure = jax.tree.flatten(problems)
 
-    def one(key: Array, leaves: list[Array], state: Any) -> tuple[Any, Array, Info]:
-        problem = jax.tree.unflatten(structure, leaves)
-        made = SOLVERS[solver](prior, problem, projection, **traced, **dict(static))
-        return advance(key, made, shape, state, start, count)
+    def batch(keys: Array, leaves: list[Array], state: Any, shared: tuple):
+        projection, prior, traced, start = shared
 
-    return jax.vmap(one, in_axes=(0, list(axes), 0))(keys, leaves, state)
+        def one(key: Array, leaves: list[Array], state: Any) -> tuple[Any, Array, Info]:
+            problem = jax.tree.unflatten(structure, leaves)
+            made = SOLVERS[solver](prior, problem, projection, **traced, **dict(static))
+            return advance(key, made, shape, state, start, count)
+
+        return jax.vmap(one, in_axes=(0, list(axes), 0))(keys, leaves, state)
+
+    if mesh is not None:
+        split, same = PartitionSpec(PAIRS), PartitionSpec()
+        specs = (split, [same if axis is None else split for axis in axes], split, same)
+        batch = split_pairs(batch, mesh, specs, parameters)
+    return batch(keys, leaves, state, (projection, prior, traced, start))
 
 
-def state_form(problems: Problem, rest: tuple, method: Method, axes: Axes, shape, width: int):
-    """Shapes and types of the solver states of a batch."""
+def state_form(
+    problems: Problem, rest: tuple, method: Method, axes: Axes, shape, width: int, mesh=None
+):
+    """Shapes, types and places of the solver states of a batch."""
     leaves, structure = jax.tree.flatten(problems)
 
     def begin(leaves: list[Array], rest: tuple) -> Any:
@@ -79,7 +95,8 @@ def state_form(problems: Problem, rest: tuple, method: Method, axes: Axes, shape
 
         return jax.vmap(one, in_axes=(list(axes),), axis_size=width)(leaves)
 
-    return jax.eval_shape(begin, leaves, rest)
+    forms = jax.eval_shape(begin, leaves, rest)
+    return forms if mesh is None else jax.tree.map(partial(pair_sharding, mesh), forms)
 
 
 def step_count(method: Method) -> int:
@@ -129,13 +146,23 @@ def signature(keys, problems, rest, **static) -> tuple:
     """What two runs share if they share a program: structure, shapes, types, static settings."""
     leaves, structure = jax.tree.flatten((keys, problems, rest))
     forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return structure, forms, tuple(static.items())
+    return structure, forms, placement_of(rest), tuple(static.items())
 
 
-def trace_batch(keys, problems, projection, prior: Prior, method: Method, axes: Axes, shape):
+def trace_batch(
+    keys,
+    problems,
+    projection,
+    prior: Prior,
+    method: Method,
+    axes: Axes,
+    shape,
+    mesh: Mesh | None = None,
+    parameters: str = "replicated",
+):
     """Trace one part of a run, ready to be lowered and compiled; shapes and types will do."""
     rest = (projection, prior, method.traced)
-    state = state_form(problems, rest, method, axes, shape, len(keys))
+    state = state_form(problems, rest, method, axes, shape, len(keys), mesh)
     return restore_batch.trace(
         keys,
         problems,
@@ -147,6 +174,8 @@ def trace_batch(keys, problems, projection, prior: Prior, method: Method, axes: 
         static=method.static,
         shape=shape,
         count=part_length(step_count(method)),
+        mesh=mesh,
+        parameters=parameters,
     )
 
 
@@ -162,20 +191,23 @@ def compile_batch(
 ):
     """Compile for one batch shape: (function of keys and problems, seconds it took).
 
-    ``at_once`` is how many samples are in memory together: a larger batch runs in even chunks.
+    ``at_once`` is how many samples are in memory together: a larger batch runs in even chunks. The
+    devices are those that the prior lies on; chunks are filled up until they divide them.
     """
     started = time.perf_counter()
-    chunk = chunk_width(len(keys), at_once or len(keys))
-    first, problem = chunk_of(keys, problems, axes, 0, chunk)
     rest = (projection, prior, method.traced)
+    mesh, parameters = placement_of(rest)
+    chunk = chunk_width(len(keys), at_once or len(keys))
     static = {"axes": axes, "solver": method.solver, "static": method.static, "shape": shape}
-    place = signature(first, problem, rest, **static)
+    place = signature(*chunk_of(keys, problems, axes, 0, chunk, None), rest, **static)
+    chunk = chunk if mesh is None else full_width(mesh, chunk)
+    given = chunk_of(keys, problems, axes, 0, chunk, mesh)
     if place not in _programs:
-        traced = trace_batch(first, problem, projection, prior, method, axes, shape)
+        traced = trace_batch(*given, projection, prior, method, axes, shape, mesh, parameters)
         _programs[place] = traced.lower().compile()
-    forms = state_form(problem, rest, method, axes, shape, chunk)
+    forms = state_form(given[1], rest, method, axes, shape, chunk, mesh)
     run = partial(run_parts, _programs[place], rest, forms, step_count(method))
-    return partial(run_chunks, run, chunk, axes), time.perf_counter() - started
+    return partial(run_chunks, run, chunk, axes, mesh), time.perf_counter() - started
 
 
 def planned_bytes(place: tuple) -> int | None:
