@@ -32,13 +32,17 @@ EXCERPTS = {
     "latent-daps": Excerpt({"levels": 2, "inner_steps": 5}, 0, 1),
     "resample": Excerpt({"steps": 40}, 26, 31),  # one of them optimises the latent
 }
+PIXEL_EXCERPTS = {
+    "dps": Excerpt({"steps": 100}, 0, 3),
+    "daps": Excerpt({"levels": 3}, 0, 2),
+}
 UPDATES = 5
 """Of each of ReSample's optimisations; one more optimisation ends the run."""
 
 
 def excerpt(name: str, prior: Prior) -> tuple[dict, dict, int]:
     """Arrays and static settings of a solver's excerpt, and its number of outer steps."""
-    options, first, last = EXCERPTS[name]
+    options, first, last = (EXCERPTS | PIXEL_EXCERPTS)[name]
     traced, static = METHODS[name](TASK, np.asarray(prior.betas, np.float64), **options)
     if name == "resample":
         traced["frozen"] = even_counts(traced["steps"], UPDATES, UPDATES)

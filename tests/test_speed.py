@@ -1,0 +1,117 @@
+"""What the speed report times: the pieces of a step add up, and engines are compared fairly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsg_jax.projection import svd_engine
+from dsg_jax.types import Projection
+from experiments.__main__ import main
+from experiments.bench_latent import EXCERPTS, PIXEL_EXCERPTS
+from experiments.random_priors import PUBLISHED
+from experiments.speed import tables
+from experiments.speed_engines import iterate, projected, relative, states
+from experiments.speed_split import Measured, hollow, measured, split
+from golden_case import tiny_latent_prior, tiny_prior
+
+QUICK = ("daps", "psld")
+OTHERS = [name for name in (*PIXEL_EXCERPTS, *EXCERPTS) if name not in QUICK]
+
+
+@pytest.mark.parametrize(
+    "solver", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_pieces_of_a_step_add_up(solver):
+    """Every piece is left out of a program of the same result; none is timed twice."""
+    prior = tiny_prior() if solver in PIXEL_EXCERPTS else tiny_latent_prior()
+    shapes = []
+
+    def measure(calls):
+        shapes.extend(jax.eval_shape(*call).shape for call in calls.values())
+        times = iter((60.0, 24.0, 12.0, 6.0))
+        return {name: Measured(next(times), 0.0, 0.0, 7.0) for name in calls}
+
+    found = split(solver, prior, 32, 2, Projection(), measure)
+    assert set(shapes) == {(2, 32, 32, 3)}
+    pieces = ("network", "operator", "projection", "rest")
+    assert sum(found[piece] for piece in pieces) == pytest.approx(found["step"])
+    assert found["network"] == pytest.approx(0.6 * found["step"])
+    assert found["planned_bytes"] == 7.0
+
+
+def test_a_hollow_prior_has_the_shapes_and_no_network():
+    """Latents of four channels, images of three: what goes up comes down."""
+    context = np.zeros((1, 8), np.float32)
+    prior = tiny_latent_prior("kl", context)
+    z = np.ones((8, 8, 4), np.float32)
+    empty = hollow(prior, z.shape)
+    stage = empty.first_stage
+    whole = jax.jit(lambda z: (empty.network(z, 3.0), stage.decode(z)))
+    eps, x = whole(z)
+    assert eps.shape == z.shape and not np.any(eps)
+    assert x.shape == jax.eval_shape(prior.first_stage.decode, z).shape == (32, 32, 3)
+    np.testing.assert_allclose(jax.jit(stage.encode)(x, None), z, atol=1e-6)
+
+
+def test_a_call_is_measured():
+    a = jnp.ones((64, 64))
+    found = measured({"product": (lambda a, b: a @ b, a, a)}, 2)["product"]
+    assert found.milliseconds > 0
+    assert found.flops == pytest.approx(2 * 64**3, rel=0.01)
+    assert found.planned_bytes >= 3 * a.nbytes and found.bytes_accessed >= 3 * a.nbytes
+
+
+def test_subspace_iteration_follows_a_state():
+    """Exact where nothing changed, near where the state took a step; it tells what it misses."""
+    before, after = (np.moveaxis(z[0], -1, 0) for z in states(1, 24))
+    g = np.random.default_rng(0).standard_normal(before.shape).astype(np.float32)
+
+    @jax.jit
+    def both(old, new):
+        (left, _, _), (u, s, v) = svd_engine(old), svd_engine(new)
+        found = iterate(new, left[..., :20])
+        exact = projected(u[..., :20], v[..., :20], g)
+        return projected(found.left, found.right, g), exact, found.missed, s**2
+
+    result, exact, _, _ = both(before, before)
+    assert relative(result[None], exact[None]) < 1e-3
+    result, exact, missed, energy = both(before, after)
+    assert 1e-3 < relative(result[None], exact[None]) < 0.5
+    least = np.sum(energy[:, 20:], 1) / np.sum(energy, 1)
+    assert np.all(missed >= least - 1e-6) and np.all(missed < least + 0.05)
+
+
+def test_tables_show_every_row():
+    state = (16, 16, 3)
+    network = {"prior": "p", "state": state, "batch": 4, "what": "prediction", "milliseconds": 2.0}
+    network |= {"flops_per_second": 5e9, "of_matrix_product": 0.5, "of_copy": 0.25}
+    pieces = {"network": 6.0, "operator": 2.0, "projection": 1.0, "rest": 1.0, "step": 10.0}
+    step = {"solver": "s", "prior": "p", "state": state, "batch": 4, "planned_bytes": 5e6} | pieces
+    engine = {"case": "1 x 3 x 64 x 64", "rule": "official", "rank": 50, "engine": "gram"}
+    text = tables(
+        {
+            "hardware": {"devices": ["cpu"], "cpu_cores": 2},
+            "ceilings": {
+                "matrix_product_float32_flops_per_second": 1e11,
+                "matrix_product_bfloat16_flops_per_second": 2e11,
+                "copy_bytes_per_second": 1e10,
+            },
+            "networks": [network],
+            "steps": [step],
+            "scaling": [{"solver": "s", "prior": "p", "batch": 8, "per_sample": 3.0, "bytes": 1e6}],
+            "engines": [engine | {"milliseconds": 1.5, "error": 1e-6, "missed_energy": None}],
+            "progress": [{"how": "callback", "milliseconds_per_step": 4.0}],
+        }
+    )
+    for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "1.0e-06", "callback"):
+        assert shown in text
+
+
+def test_bad_arguments_are_one_line(capsys, tmp_path):
+    out = str(tmp_path / "x.json")
+    for given, named in (("--priors none", "'none'"), ("--batches 0 2", "--batches 0")):
+        assert main(["speed", *given.split(), "--out", out]) == 2
+        shown = capsys.readouterr().err
+        assert named in shown and shown.count("\n") == 1
+    assert "adm-ffhq" in PUBLISHED
