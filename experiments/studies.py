@@ -80,7 +80,7 @@ def optimiser_rows() -> tuple[Row, ...]:
 STUDIES = (
     rank_study("daps", INPAINTING + LINEAR),
     rank_study("psld", INPAINTING + LINEAR),
-    rank_study("resample", INPAINTING),
+    rank_study("resample", ("box_inpainting",)),
     Experiment(
         "study-subspace",
         "our study (beyond DiffStateGrad, Table 1)",
@@ -110,6 +110,5 @@ STUDIES = (
         ("phase_retrieval",),
         (*pair("daps"), *pair("resample")),
         figure="histogram",
-        samples={"phase_retrieval": 8},
     ),
 )
