@@ -17,6 +17,7 @@ from experiments.arguments import (
     add_quality_arguments,
     add_restore_arguments,
 )
+from experiments.calibration_arguments import CALIBRATION
 from experiments.compile_cache import set_compile_cache
 from experiments.cpu_flags import set_cpu_flags
 from experiments.faults import collecting
@@ -166,6 +167,7 @@ COMMANDS = {
         add_memory_arguments,
         plan_memory,
     ),
+    **CALIBRATION,
     **TRAINING,
 }
 """Name -> what it does, what adds its arguments, and what checks them and returns the work."""
