@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench quality clean
+.PHONY: demo test test-slow lint bench bench-gpu quality clean
 
 demo: .venv/.run
 	$(BIN)/python -m experiments demo
@@ -19,18 +19,24 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m experiments bench
+	$(BIN)/python -m experiments speed
+
+bench-gpu: .venv/.dev .venv/.cuda
+	$(BIN)/python -m experiments bench
+	$(BIN)/python -m experiments speed --priors emoji emoji-64-ldm adm-ffhq ldm-ffhq \
+	  --batch-size 16 --batches 1 4 16 64 --out results/speed_gpu.json
 
 quality: .venv/.dev
 	$(BIN)/python -m experiments quality --prior emoji
 	$(BIN)/python -m experiments quality --prior photo
 
-.venv/.run .venv/.dev: .venv/.%: pyproject.toml constraints.txt
+.venv/.run .venv/.dev .venv/.cuda: .venv/.%: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
 	  [ -d .venv ] || uv venv --quiet --python $(PYTHON) .venv; \
-	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e "$(if $(filter dev,$*),.[dev],.)"; \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e "$(if $(filter run,$*),.,.[$*])"; \
 	else \
 	  [ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv; \
-	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e "$(if $(filter dev,$*),.[dev],.)"; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e "$(if $(filter run,$*),.,.[$*])"; \
 	fi
 	@touch $@
 

@@ -27,6 +27,7 @@ from dsg_jax.types import Prior, Problem, Projection
 from experiments.choices import check_numbers, chosen_projections, chosen_tasks, task_options
 from experiments.methods import chosen_method, default_prior, state_shape
 from experiments.records import installed, write_atomically
+from experiments.reproduce_plan import restore_defaults
 from experiments.runner import Method
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -120,7 +121,8 @@ def chosen_program(arguments: Namespace) -> Program:
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
-    check_numbers(Namespace(**vars(arguments) | {"out": arguments.out.parent}))
+    common = vars(restore_defaults()) | vars(arguments) | {"out": arguments.out.parent}
+    check_numbers(Namespace(**common))
     tasks = chosen_tasks(arguments)
     if len(tasks) != 1:
         raise ValueError(f"--task {' '.join(tasks)}: an export is for one task")

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from experiments.arguments import add, add_measurement, add_method, add_steps
 
-_NOT_ASKED = ("images", "measured", "mask", "kernel", "count", "memory", "microbatch")
-
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """What is exported: task, prior, projection and solver, as for `restore`."""
@@ -21,8 +19,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     platforms = ["cpu", "cuda", "tpu"]
     add(group, "--platforms", str, "what it is to run on", platforms, nargs="+", metavar="NAME")
     add(group, "--out", Path, "the file to write, a numpy archive", Path("results/solver.npz"))
-    common = dict.fromkeys(_NOT_ASKED) | {"batch_size": 1, "failure_psnr": 20.0, "fit": "crop"}
-    parser.set_defaults(projection="state", **common)
+    parser.set_defaults(projection="state")
 
 
 def plan_export(arguments: argparse.Namespace) -> Callable[[], object]:

@@ -24,9 +24,10 @@ from experiments.bench_latent import EXCERPTS, PIXEL_EXCERPTS, excerpt
 from experiments.methods import state_shape
 from experiments.random_priors import PUBLISHED, random_prior
 from experiments.records import versions_and_hardware, write_atomically
-from experiments.report import markdown_table
 from experiments.speed_engines import engine_rows
+from experiments.speed_peer import peer_rows
 from experiments.speed_split import measured, no_camera, split, step_calls
+from experiments.speed_tables import tables
 
 LARGE_LATENTS = ("psld", "resample")
 """Solvers that are timed with latents of 64 x 64 too, for a prior whose own are smaller."""
@@ -146,10 +147,11 @@ def progress_rows(prior: Prior, size: int) -> list[dict]:
 
 
 def speed(arguments: Namespace) -> None:
-    """Measure, print the tables, and write everything as JSON."""
+    """Measure, print the tables, and write them, as JSON and as Markdown beside it."""
+    print("ceilings, priors, engines: some minutes; a dot for every solver and batch", flush=True)
     top = ceilings()
     report: dict[str, Any] = {"ceilings": top} | versions_and_hardware()
-    for table in ("networks", "steps", "scaling", "progress"):
+    for table in ("networks", "steps", "scaling", "progress", "peers"):
         report[table] = []
     for name in arguments.priors:
         prior, size = chosen_prior(name)
@@ -160,79 +162,9 @@ def speed(arguments: Namespace) -> None:
             report["scaling"] += scaling_rows(name, prior, size, arguments.batches)
         if not report["progress"] and prior.first_stage is None:
             report["progress"] = progress_rows(prior, size)
+            report["peers"] = peer_rows(prior, size, batch)
     report["engines"] = engine_rows()
     write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode())
-    print(f"\n{tables(report)}\n{arguments.out} has all of it")
-
-
-def tables(report: dict) -> str:
-    """The report as Markdown."""
-    top, hardware = report["ceilings"], report["hardware"]
-    lines = [
-        f"{', '.join(hardware['devices'])}, {hardware['cpu_cores']} CPU cores: "
-        f"{top['matrix_product_float32_flops_per_second'] / 1e9:.0f} GFLOP/s in float32 products, "
-        f"{top['matrix_product_bfloat16_flops_per_second'] / 1e9:.0f} in bfloat16, "
-        f"{top['copy_bytes_per_second'] / 1e9:.1f} GB/s copied"
-    ]
-    for table in (networks_table, steps_table, scaling_table, engines_table, progress_table):
-        lines += ["", table(report)]
-    return "\n".join(lines)
-
-
-def networks_table(report: dict) -> str:
-    """Networks against the ceilings."""
-    names = ("network", "state", "batch", "what", "ms", "GFLOP/s", "of product", "of copy")
-    rows = [
-        (r["prior"], side(r), str(r["batch"]), r["what"], f"{r['milliseconds']:.1f}")
-        + (f"{r['flops_per_second'] / 1e9:.0f}", f"{r['of_matrix_product']:.0%}")
-        + (f"{r['of_copy']:.0%}",)
-        for r in report["networks"]
-    ]
-    return markdown_table(names, rows)
-
-
-def steps_table(report: dict) -> str:
-    """The pieces of steps."""
-    pieces = ("network", "operator", "projection", "rest")
-    names = ("solver", "prior", "state", "batch", "ms per step", *pieces, "MB planned")
-    rows = [
-        (r["solver"], r["prior"], side(r), str(r["batch"]), f"{r['step']:.1f}")
-        + tuple(f"{r[piece]:.1f} ({r[piece] / r['step']:.1%})" for piece in pieces)
-        + (f"{r['planned_bytes'] / 1e6:.0f}",)
-        for r in report["steps"]
-    ]
-    return markdown_table(names, rows)
-
-
-def scaling_table(report: dict) -> str:
-    """Batches."""
-    names = ("solver", "prior", "batch", "ms per sample and step", "MB planned")
-    rows = [
-        (r["solver"], r["prior"], str(r["batch"]), f"{r['per_sample']:.1f}")
-        + (f"{r['bytes'] / 1e6:.0f}",)
-        for r in report["scaling"]
-    ]
-    return markdown_table(names, rows)
-
-
-def engines_table(report: dict) -> str:
-    """Projection engines."""
-    names = ("states", "rule", "rank", "engine", "ms", "error of the projection", "energy missed")
-    missed = lambda r: "" if r["missed_energy"] is None else f"{r['missed_energy']:.1e}"
-    rows = [
-        (r["case"], r["rule"], str(r["rank"]), r["engine"], f"{r['milliseconds']:.2f}")
-        + (f"{r['error']:.1e}", missed(r))
-        for r in report["engines"]
-    ]
-    return markdown_table(names, rows)
-
-
-def progress_table(report: dict) -> str:
-    """What a host callback costs."""
-    rows = [(r["how"], f"{r['milliseconds_per_step']:.2f}") for r in report["progress"]]
-    return markdown_table(("a run of DPS, batch 1", "ms per step"), rows)
-
-
-def side(row: dict) -> str:
-    """A state's shape."""
-    return "x".join(map(str, row["state"]))
+    shown = tables(report)
+    write_atomically(arguments.out.with_suffix(".md"), (shown + "\n").encode())
+    print(f"\n{shown}\n{arguments.out} has all of it")

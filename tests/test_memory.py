@@ -9,7 +9,14 @@ from dsg_jax.first_stage import vq_first_stage
 from dsg_jax.networks.autoencoder import VQ_F4
 from dsg_jax.networks.ldm import LDMConfig
 from experiments.__main__ import main
-from experiments.memory import MODELS, REMAT, Model, planned_bytes, step_inputs
+from experiments.memory import (
+    MODELS,
+    REMAT,
+    Model,
+    planned_bytes,
+    planned_daps_bytes,
+    step_inputs,
+)
 
 SMALL = Model(
     LDMConfig(16, (1,), 1, (), num_head_channels=16, norm_groups=8),
@@ -45,3 +52,11 @@ def test_recomputation_lowers_the_plan():
     assert both["arguments"] == nothing["arguments"] > 4 * 50_000
     assert both["intermediate"] < 0.7 * nothing["intermediate"]
     assert nothing["total"] > nothing["arguments"] + nothing["intermediate"]
+
+
+@pytest.mark.slow
+def test_the_published_sizes_fit_what_is_promised():
+    """PSLD on LDM-FFHQ in 12 GB, ten samples of DAPS on ADM-FFHQ in 8 GB."""
+    assert planned_bytes(MODELS["ldm-ffhq"], "float32", REMAT["nothing"])["total"] < 12e9
+    ten = planned_daps_bytes("float32", 10)
+    assert ten["arguments"] > 4 * 93e6 and ten["total"] < 8e9

@@ -1,5 +1,9 @@
 """What the speed report times: the pieces of a step add up, and engines are compared fairly."""
 
+import json
+from argparse import Namespace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +11,14 @@ import pytest
 
 from dsg_jax.projection import svd_engine
 from dsg_jax.types import Projection
+from experiments import speed as speed_module
+from experiments import speed_engines, speed_peer
 from experiments.__main__ import main
 from experiments.bench_latent import EXCERPTS, PIXEL_EXCERPTS
 from experiments.random_priors import PUBLISHED
-from experiments.speed import tables
 from experiments.speed_engines import iterate, projected, relative, states
 from experiments.speed_split import Measured, hollow, measured, split
+from experiments.speed_tables import tables
 from golden_case import tiny_latent_prior, tiny_prior
 
 QUICK = ("daps", "psld")
@@ -102,6 +108,7 @@ def test_tables_show_every_row():
             "scaling": [{"solver": "s", "prior": "p", "batch": 8, "per_sample": 3.0, "bytes": 1e6}],
             "engines": [engine | {"milliseconds": 1.5, "error": 1e-6, "missed_energy": None}],
             "progress": [{"how": "callback", "milliseconds_per_step": 4.0}],
+            "peers": [],
         }
     )
     for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "1.0e-06", "callback"):
@@ -115,3 +122,30 @@ def test_bad_arguments_are_one_line(capsys, tmp_path):
         shown = capsys.readouterr().err
         assert named in shown and shown.count("\n") == 1
     assert "adm-ffhq" in PUBLISHED
+
+
+def traced_only(calls, repeat=3):
+    """In place of `measured`: every call is traced, none compiled."""
+    for call in calls.values():
+        jax.eval_shape(*call)
+    return dict.fromkeys(calls, Measured(2.0, 1e9, 1e6, 1e6))
+
+
+@pytest.mark.slow
+def test_a_whole_report(tmp_path, monkeypatch):
+    """Every table has its rows, on tiny priors."""
+    tiny = {"pixels": tiny_prior(), "latents": tiny_latent_prior()}
+    monkeypatch.setattr(speed_module, "chosen_prior", lambda name: (tiny[name], 16))
+    monkeypatch.setattr(speed_module, "LARGE_LATENTS", ())
+    monkeypatch.setattr(speed_engines, "CASES", ((2, 16),))
+    for module in (speed_module, speed_engines, speed_peer):
+        monkeypatch.setattr(module, "measured", traced_only)
+    monkeypatch.setattr(speed_module, "split", partial(split, measure=traced_only))
+    out = tmp_path / "report" / "speed.json"
+    speed_module.speed(Namespace(priors=list(tiny), batch_size=2, batches=[1, 3], out=out))
+    found = json.loads(out.read_text())
+    rows = {"networks": 4, "steps": 6, "scaling": 4, "engines": 6, "progress": 2}
+    assert {name: len(found[name]) for name in rows} == rows
+    assert found["ceilings"]["copy_bytes_per_second"] > 1e6
+    assert all(r["error"] < 0.5 for r in found["engines"])
+    assert out.with_suffix(".md").read_text().count("| psld") == 2
