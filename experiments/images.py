@@ -101,7 +101,8 @@ def readable(
     Raises:
       Unreadable: all files are damaged.
     """
-    found, damaged = [], []
+    found: list[tuple[Path, np.ndarray]] = []
+    damaged: list[Unreadable] = []
     for file in files:
         try:
             found.append((file, read(file)))
@@ -109,8 +110,8 @@ def readable(
             damaged.append(error)
     if damaged and not found:
         raise damaged[0]
-    for error in damaged:
-        fault(f"{error}; it is left out")
+    for reason in damaged:
+        fault(f"{reason}; it is left out")
     return found
 
 

@@ -122,7 +122,7 @@ def add_runs(target: Path, log: Path) -> None:
 
 def expected(roots: list[Path]) -> dict[str, Path]:
     """The samples of the whole runs of which there are shards: hash -> image."""
-    samples = {}
+    samples: dict[str, Path] = {}
     for root in roots:
         for path in root.rglob(SHARD_FILES):
             try:

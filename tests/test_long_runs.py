@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -164,3 +165,23 @@ def test_the_first_line_of_a_sample_counts_and_a_metric_must_be_there(whole, tmp
     find = lambda metrics: compute.look(tmp_path, [line["hash"]], metrics).lines[line["hash"]]
     assert find([]) == plain and find(["ssim_skimage7"])["seconds"] == 1.5
     assert not compute.look(tmp_path, ["another"]).lines
+
+
+@pytest.mark.slow
+def test_two_processes_killed_at_random_lose_and_repeat_nothing(tmp_path):
+    """Both at once, five times; then one run finishes what is left."""
+    run, out, rng = f"{RUN} --count 24 --samples 4", tmp_path / "out", random.Random(0)
+    grown = []
+    for _ in range(5):
+        pair = [started(-1, *command(run, out)) for _ in "ab"]
+        for process in pair:
+            if not process.stdout.readline():  # one when it has planned, one at the end
+                raise AssertionError(process.communicate()[1])
+        time.sleep(rng.uniform(0, 2))
+        for process in pair:
+            process.kill()
+            process.communicate()
+        grown.append(len(read_records(out / "metrics.jsonl", {"hash"})[0]))
+    assert main(command(run, out)) == 0
+    assert main(command(run, tmp_path / "whole")) == 0
+    assert grown[0] < 96 and lines_by_hash(out) == lines_by_hash(tmp_path / "whole")

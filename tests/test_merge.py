@@ -1,13 +1,16 @@
 """Runs split into shards, and their folders joined."""
 
+import csv
 import json
 import shutil
 
 import pytest
 
-from experiments.__main__ import main
+from experiments.__main__ import main, parser
+from experiments.reproduce import plan_reproduce
+from experiments.robustness import plan_robustness
 from experiments.runner import program_count
-from tiny_command import FIVE, command, lines_by_hash
+from tiny_command import FIVE, command, lines_by_hash, tiny_prior
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -80,3 +83,57 @@ def test_a_shard_is_one_of_several(text, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
         main(command(FIVE, tmp_path / "out", f"--shard={text}"))
     assert exit.value.code == 2 and f"{text}: give I/N" in capsys.readouterr().err
+
+
+def rows_of(path, without=("seconds",)):
+    """A table of a report but for times."""
+    with path.open() as stream:
+        found = csv.DictReader(stream)
+        return [row for row in found if row.get("metric") not in without]
+
+
+@pytest.mark.slow
+def test_a_reproduced_figure_in_shards(tmp_path):
+    """Two shards, joined, have the table of one run, and one bar goes over all experiments."""
+    figures = "fig4 fig8 --count 2 --levels 3 --batch-size 1 --metrics ssim_skimage7"
+    priors = {"pixel": tiny_prior("")}
+    run = lambda out, *more: plan_reproduce(
+        parser().parse_args(["reproduce", *command(figures, out, *more)]), priors
+    )()
+    run(tmp_path / "whole")
+    for i in (1, 2):
+        run(tmp_path / f"{i}", "--shard", f"{i}/2")
+        assert not (tmp_path / f"{i}" / "fig8").exists()
+    out = tmp_path / "out"
+    assert main(["merge", str(out), str(tmp_path / "1"), str(tmp_path / "2")]) == 0
+    programs = program_count()
+    run(out)
+    assert program_count() == programs
+    for name in ("fig4", "fig8"):
+        assert rows_of(out / name / "table.csv") == rows_of(tmp_path / "whole" / name / "table.csv")
+    assert any(row["metric"] == "ssim_skimage7" for row in rows_of(out / "fig8" / "table.csv"))
+    assert "| ssim_skimage7" in (out / "fig8" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_grid_of_steps_in_shards(tmp_path):
+    grid = "--solver dps --task box_inpainting --steps 5 --size 20 --count 3 --batch-size 2"
+    grid += " --step-factors 1 32 --rules none official --metrics ssim_skimage7"
+    run = lambda out, *more: plan_robustness(
+        parser().parse_args(["robustness", *command(grid, out, *more)]), tiny_prior("")
+    )()
+    scores = run(tmp_path / "whole")
+    for i in (1, 2, 3):
+        assert run(tmp_path / f"{i}", "--shard", f"{i}/3") == []
+    out = tmp_path / "out"
+    for _ in "ab":  # the second time there is nothing to add
+        assert main(["merge", str(out), *[str(tmp_path / f"{i}") for i in (1, 2, 3)]]) == 0
+    again = run(out)
+    timeless = lambda found: [
+        {k: v for k, v in s.items() if k not in ("seconds", "png")} for s in found
+    ]
+    assert timeless(again) == timeless(scores) and len(again) == 12
+    found = json.loads((out / "tiny-dps.json").read_text())
+    assert [r.get("shard") for r in found["runs"]] == [[1, 3], [2, 3], [3, 3], None]
+    assert found["runs"][-1]["programs"] == 0
+    assert all(0 < row["ssim_skimage7"] < 1 for row in found["rows"])

@@ -16,7 +16,7 @@ from experiments.found import image_hash  # noqa: E402
 from gaussian_prior import gaussian_prior  # noqa: E402
 
 CARD = {"name": "tiny", "samples": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
-RUN = "restore --task box_inpainting --solver dps --steps 5 --size 16 --projection none"
+RUN = "restore --task box_inpainting --solver dps --steps 5 --size 20 --projection none"
 RUN += " --batch-size 2 --metrics ssim_skimage7"
 FIVE = f"{RUN} --count 5"
 """Five samples in three batches."""
