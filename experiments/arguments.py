@@ -155,8 +155,11 @@ def add_sharing(group) -> None:
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """Where a run is computed."""
-    group = parser.add_argument_group("devices")
+    group = parser.add_argument_group("devices, and runs of hours")
     add(group, "--devices", int, "the first N of this process (default: all)", metavar="N")
+    text = "save unfinished batches every N steps, so that a killed run goes on from there"
+    add(group, "--save-every", int, text, metavar="N")
+    add(group, "--save-minutes", float, "the same every M minutes", metavar="M")
     text = "replicated: a copy on every device; sharded: split over them, for large priors"
     choices = ("replicated", "sharded")
     add(group, "--parameters", str, text, "replicated", choices=choices)

@@ -39,7 +39,7 @@ def check_numbers(arguments: Namespace) -> None:
     """Raise ValueError for a number out of range, or an option of the other solver."""
     least = {"samples": 1, "batch_size": 1, "count": 1, "seed": 0, "size": 1, "steps": 2}
     least |= {"levels": 2, "ode_steps": 2, "inner_steps": 1}
-    least |= {"pixel_limit": 1, "latent_limit": 1, "microbatch": 1}
+    least |= {"pixel_limit": 1, "latent_limit": 1, "save_every": 1, "microbatch": 1}
     for name, bound in least.items():
         value = getattr(arguments, name)
         if value is not None and value < bound:
@@ -50,7 +50,16 @@ def check_numbers(arguments: Namespace) -> None:
         raise ValueError(f"--failure-psnr {arguments.failure_psnr}: give a number of dB")
     if not (math.isfinite(arguments.sigma) and arguments.sigma >= 0):
         raise ValueError(f"--sigma {arguments.sigma}: give a noise level >= 0 in units of [-1, 1]")
-    for name in ("tau_y", "scale", "gamma", "omega", "zeta", "step_factor", "memory"):
+    for name in (
+        "tau_y",
+        "scale",
+        "gamma",
+        "omega",
+        "zeta",
+        "step_factor",
+        "save_minutes",
+        "memory",
+    ):
         value = getattr(arguments, name)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ValueError(f"--{name.replace('_', '-')} {value}: give a finite number > 0")

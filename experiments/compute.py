@@ -37,6 +37,7 @@ from experiments.runner import (
     stack,
     step_count,
 )
+from experiments.saved_states import batch_checkpoints, forget
 from experiments.shards import in_shard
 
 _psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
@@ -145,15 +146,16 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[list[Item]]
             if there(batch, found):
                 bar.total -= step_count(job.method)
                 continue
-            full = padded(batch, work.width)
-            seed = planned.arguments.seed
-            keys = [item_key(seed, item.picture.image_index, item.sample) for item in full]
+            full, own = padded(batch, work.width), planned.arguments
+            keys = [item_key(own.seed, item.picture.image_index, item.sample) for item in full]
             given = jnp.stack(keys), stack([item.problem for item in full], axes)
             if compiled is None:
-                compiled, compile_seconds = compile_batch(
-                    *given, job.projection, planned.prior, job.method, axes, shape, work.at_once
-                )
-            store(found, made(work, batch, *run_batch(compiled, *given)))
+                fixed = job.projection, planned.prior, job.method, axes, shape
+                limits = work.at_once, own.save_every
+                compiled, compile_seconds = compile_batch(*given, *fixed, *limits)
+            kept = batch_checkpoints(own, [item.identity for item in full], work.at_once)
+            store(found, made(work, batch, *run_batch(compiled, *given, kept)))
+            forget(kept)
     return elsewhere, round(compile_seconds, 2)
 
 

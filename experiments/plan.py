@@ -27,6 +27,7 @@ from experiments.measured import Posed, check_camera, measured_problem, read_mea
 from experiments.methods import chosen_method, default_prior
 from experiments.records import array_hash, content_hash, installed, read_records
 from experiments.runner import Method, item_key
+from experiments.saved_states import check_writable
 
 _MEASUREMENT = 2**31 - 1  # sample number whose key draws the measurement noise
 
@@ -82,6 +83,7 @@ def plan(
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
     check_numbers(arguments)
+    check_writable(arguments.out)
     tasks = chosen_tasks(arguments)
     check_camera(arguments, tasks)
     projections = chosen_projections(arguments)

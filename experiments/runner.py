@@ -20,6 +20,7 @@ from dsg_jax.sample import advance
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Info, Prior, Problem, Projection
 from experiments.parts import Axes, chunk_of, chunk_width, part_length, run_chunks, run_parts
+from experiments.saved_states import Checkpoints
 
 Static = tuple[tuple[str, Any], ...]
 
@@ -159,6 +160,7 @@ def trace_batch(
     shape,
     mesh: Mesh | None = None,
     parameters: str = "replicated",
+    longest: int | None = None,
 ):
     """Trace one part of a run, ready to be lowered and compiled; shapes and types will do."""
     rest = (projection, prior, method.traced)
@@ -173,7 +175,7 @@ def trace_batch(
         solver=method.solver,
         static=method.static,
         shape=shape,
-        count=part_length(step_count(method)),
+        count=part_length(step_count(method), longest),
         mesh=mesh,
         parameters=parameters,
     )
@@ -188,11 +190,13 @@ def compile_batch(
     axes: Axes,
     shape,
     at_once: int | None = None,
+    longest: int | None = None,
 ):
     """Compile for one batch shape: (function of keys and problems, seconds it took).
 
     ``at_once`` is how many samples are in memory together: a larger batch runs in even chunks. The
     devices are those that the prior lies on; chunks are filled up until they divide them.
+    ``longest`` is how many steps a part may have, if there is a limit.
     """
     started = time.perf_counter()
     rest = (projection, prior, method.traced)
@@ -200,13 +204,18 @@ def compile_batch(
     chunk = chunk_width(len(keys), at_once or len(keys))
     static = {"axes": axes, "solver": method.solver, "static": method.static, "shape": shape}
     place = signature(*chunk_of(keys, problems, axes, 0, chunk, None), rest, **static)
+    steps, usual = step_count(method), part_length(step_count(method))
+    count = part_length(steps, longest)
+    place = place if count == usual else (*place, count)
     chunk = chunk if mesh is None else full_width(mesh, chunk)
     given = chunk_of(keys, problems, axes, 0, chunk, mesh)
     if place not in _programs:
-        traced = trace_batch(*given, projection, prior, method, axes, shape, mesh, parameters)
+        traced = trace_batch(
+            *given, projection, prior, method, axes, shape, mesh, parameters, longest
+        )
         _programs[place] = traced.lower().compile()
     forms = state_form(given[1], rest, method, axes, shape, chunk, mesh)
-    run = partial(run_parts, _programs[place], rest, forms, step_count(method))
+    run = partial(run_parts, _programs[place], rest, forms, steps, count)
     return partial(run_chunks, run, chunk, axes, mesh), time.perf_counter() - started
 
 
@@ -227,8 +236,10 @@ def padded(items: Sequence, width: int) -> list:
     return [*items, *[items[-1]] * (width - len(items))]
 
 
-def run_batch(compiled, keys, problems) -> tuple[np.ndarray, Info, float]:
+def run_batch(
+    compiled, keys, problems, kept: Checkpoints | None = None
+) -> tuple[np.ndarray, Info, float]:
     """Run one batch to its end: (images, what happened, seconds per item of the batch)."""
     started = time.perf_counter()
-    images, info = jax.device_get(compiled(keys, problems))
+    images, info = jax.device_get(compiled(keys, problems, kept))
     return images, info, (time.perf_counter() - started) / len(keys)

@@ -121,7 +121,7 @@ def restored() -> None:
         "--count",
         "5",
     ]
-    given += ["--projection", "state"]
+    given += ["--projection", "none"]
     for devices, size, how in ((1, 1, "replicated"), (8, 2, "replicated"), (8, 2, "sharded")):
         programs = program_count()
         with TemporaryDirectory() as out:
