@@ -148,4 +148,4 @@ def test_a_whole_report(tmp_path, monkeypatch):
     assert {name: len(found[name]) for name in rows} == rows
     assert found["ceilings"]["copy_bytes_per_second"] > 1e6
     assert all(r["error"] < 0.5 for r in found["engines"])
-    assert out.with_suffix(".md").read_text().count("| psld") == 2
+    assert out.with_suffix(".md").read_text().count("| psld") == 3
