@@ -25,15 +25,15 @@ COLUMNS = (
 )
 NOTE = (
     "Std ratio: standard deviation of the samples over the exact posterior's, geometric mean over "
-    "the pixels (1 is right, below 1 too narrow), of all, of the hidden and of the seen pixels. To "
-    "plain: standard deviation over the plain solver's. Bias: distance of the sampler's mean from "
-    "the exact one in exact standard deviations, root mean square. Coverage: percentage of pixels "
-    "whose truth lies in the samples' central intervals of {levels}. Rank spread: squared distance "
-    "of the pixels' ranks from the middle, over that of uniform ranks (1 is right, above 1 the truths "
-    "lie outside too often). p: chi-square test of uniform ranks of the mean of the image, of the "
-    "pixel and of the direction that the measurement knows least, and of the log-likelihood. "
-    "Brackets are 95 % bootstrap intervals over truths. Not finite: truths with a sample that is "
-    "not."
+    "the pixels (1 is right, below 1 too narrow), of all, of the hidden and of the seen pixels. "
+    "To plain: standard deviation over the plain solver's. Bias: distance of the sampler's mean "
+    "from the exact one in exact standard deviations, root mean square. Coverage: percentage of "
+    "pixels whose truth lies in the samples' central intervals of {levels}. Rank spread: squared "
+    "distance of the pixels' ranks from the middle, over that of uniform ranks (1 is right, above "
+    "1 the truths lie outside too often). p: chi-square test of uniform ranks of the mean of the "
+    "image, of the pixel and of the direction that the measurement knows least, and of the "
+    "log-likelihood. Brackets are 95 % bootstrap intervals over truths. Not finite: truths with a "
+    "sample that is not."
 )
 
 
