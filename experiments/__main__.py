@@ -20,12 +20,14 @@ from experiments.arguments import (
 from experiments.calibration_arguments import CALIBRATION
 from experiments.compile_cache import set_compile_cache
 from experiments.cpu_flags import set_cpu_flags
+from experiments.export_arguments import EXPORT
 from experiments.faults import collecting
 from experiments.grid_arguments import (
     add_merge_arguments,
     add_reproduce_arguments,
     add_robustness_arguments,
 )
+from experiments.speed_arguments import SPEED
 from experiments.training_commands import TRAINING
 
 set_cpu_flags()
@@ -110,10 +112,11 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_memory(arguments: argparse.Namespace) -> Work:
     """Check `memory`."""
-    from experiments.memory import DTYPES, MODELS, memory
+    from experiments.memory import ADM, DTYPES, MODELS, memory
 
-    if arguments.model not in ("all", *MODELS):
-        raise ValueError(f"no model {arguments.model!r}: choose from all, {', '.join(MODELS)}")
+    if arguments.model not in ("all", *MODELS, ADM):
+        known = ", ".join(("all", *MODELS, ADM))
+        raise ValueError(f"no model {arguments.model!r}: choose from {known}")
     if arguments.dtype not in DTYPES:
         raise ValueError(f"no dtype {arguments.dtype!r}: choose from {', '.join(DTYPES)}")
     return lambda: memory(arguments)
@@ -121,7 +124,7 @@ def plan_memory(arguments: argparse.Namespace) -> Work:
 
 def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `memory` takes."""
-    add(parser, "--model", str, "ldm-ffhq, sd-1.5 or all", "all")
+    add(parser, "--model", str, "ldm-ffhq, sd-1.5, adm-ffhq or all", "all")
     add(parser, "--dtype", str, "compute type of the networks: float32 or bfloat16", "float32")
     add(parser, "--out", Path, "also write the table as JSON to this file")
 
@@ -163,11 +166,13 @@ COMMANDS = {
         plan_bench,
     ),
     "memory": (
-        "peak memory of a latent solver's step at the published models' sizes, by compiling it",
+        "peak memory of a solver's step at the published models' sizes, by compiling it",
         add_memory_arguments,
         plan_memory,
     ),
     **CALIBRATION,
+    **EXPORT,
+    **SPEED,
     **TRAINING,
 }
 """Name -> what it does, what adds its arguments, and what checks them and returns the work."""
@@ -206,6 +211,10 @@ def main(argv: list[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Check and do what a command is asked for; returns the exit code."""
     try:
+        if hasattr(arguments, "distributed"):
+            from experiments.processes import join_processes
+
+            join_processes(arguments)
         work = arguments.plan(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
