@@ -8,6 +8,7 @@ shortened (`reproduce_plan.REDUCED`), which every report states.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,9 +90,17 @@ def reproduce(planned: list[Planned], given: argparse.Namespace) -> None:
             }
             done = {place: lines_of(works[place]) for place in plans_of(one)}
             folder = (given.report or given.out) / one.experiment.name
+            if not any(work.todo for work in mine):
+                run = earlier_run(folder) or run
             write_report(folder, one, done, run, given)
     if given.shard:
         finish_shard(given.out, given.shard, [(work.planned, work.found) for work in every])
+
+
+def earlier_run(folder: Path) -> dict | None:
+    """Programs and seconds of the run that computed a report's numbers; None without a report."""
+    card = folder / "card.json"
+    return json.loads(card.read_text())["run"] if card.is_file() else None
 
 
 def plans_of(one: Planned) -> dict[Place, Plan]:

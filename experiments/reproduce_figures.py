@@ -98,10 +98,10 @@ def draw_bars(panel, experiment: Experiment, rows: list[dict], metric: str) -> N
 
 
 def draw_gains(panel, experiment: Experiment, rows: list[dict], metric: str) -> None:
-    """Paired difference in PSNR to the plain solver with its interval, a line per row."""
+    """Paired difference in PSNR to the plain solver with its interval; in brackets mean ranks."""
     del experiment, metric
     known = [
-        (row["row"], gain["psnr"])
+        (f"{row['row']} ({row['rank']:.1f})", gain["psnr"])
         for row in rows
         for gain in row["gains"].values()
         if gain["psnr"]["interval"] is not None

@@ -183,8 +183,8 @@ def markdown(planned: Planned, rows: list[dict], card: dict, picture: str) -> st
         parts.append(gains_table(experiment, mine))
     parts.append(
         f"Again: `{card['command']}`. {run['settings']} settings, {run['programs']} programs"
-        f" compiled in {run['compile_seconds']:.0f} s, {run['seconds']:.0f} s in all in the last"
-        " run of the command (what was on the disk already costs nothing). Details: card.json."
+        f" compiled in {run['compile_seconds']:.0f} s, {run['seconds']:.0f} s in all (what was on"
+        " the disk already, from other experiments say, costs nothing). Details: card.json."
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
