@@ -6,7 +6,7 @@ processes may work on one folder: each batch is claimed by one of them.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
@@ -50,7 +50,7 @@ class Work(NamedTuple):
     job: Job
     width: int
     """Items of a full batch."""
-    todo: list[list[Item]]
+    todo: list[Sequence[Item]]
     """Batches of which samples are missing; of a shard only its own."""
     found: Found
     at_once: int | None = None
@@ -84,7 +84,7 @@ def outstanding(plans: list[Plan]) -> list[Work]:
     return works
 
 
-def there(batch: list[Item], found: Found) -> bool:
+def there(batch: Sequence[Item], found: Found) -> bool:
     """Whether nothing of a batch is missing."""
     return all(item.identity in found.lines for item in batch)
 
@@ -118,11 +118,13 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
             left, compile_seconds[name] = run_job(work, bar)
             elsewhere.append(work._replace(todo=left))
     for work in elsewhere:
-        run_job(work, bar, wait=True)
+        if work.todo:
+            bar.set_description("waiting for another process")
+            run_job(work, bar, wait=True)
     return compile_seconds
 
 
-def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[list[Item]], float]:
+def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[Item]], float]:
     """Run the batches of one compiled program and record what they add.
 
     Args:
@@ -150,7 +152,7 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[list[Item]]
             keys = [item_key(own.seed, item.picture.image_index, item.sample) for item in full]
             given = jnp.stack(keys), stack([item.problem for item in full], axes)
             if compiled is None:
-                fixed = job.projection, planned.prior, job.method, axes, shape
+                fixed: tuple = job.projection, planned.prior, job.method, axes, shape
                 limits = work.at_once, own.save_every
                 compiled, compile_seconds = compile_batch(*given, *fixed, *limits)
             kept = batch_checkpoints(own, [item.identity for item in full], work.at_once)
@@ -160,7 +162,7 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[list[Item]]
 
 
 def made(
-    work: Work, batch: list[Item], images: np.ndarray, info: Info, seconds: float
+    work: Work, batch: Sequence[Item], images: np.ndarray, info: Info, seconds: float
 ) -> list[tuple[dict, bytes]]:
     """The lines and image files of the samples of a batch that were missing."""
     results = []
