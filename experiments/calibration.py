@@ -13,6 +13,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ from experiments.robustness_scores import PLAIN
 from experiments.runner import Static, batches, item_key, padded
 
 
-def score(setting: Setting, samples: np.ndarray, seconds: float) -> dict[str, np.ndarray]:
+def score(setting: Setting, samples: np.ndarray, seconds: float) -> dict[str, Any]:
     """What is kept of the samples (n, L, p) of every truth, as arrays.
 
     ``mean`` and ``variance`` (n, p), divided by L - 1; ``pixel_ranks`` (n, p) of every entry and
@@ -137,7 +138,8 @@ def plan_calibrate(arguments: Namespace) -> Callable[[], list[dict]]:
       ValueError: something the user gave is wrong; the message names it.
     """
     check(arguments)
-    settings = [make_setting(*name.split(":"), arguments) for name in arguments.setting]
+    names = [name.split(":") for name in arguments.setting]
+    settings = [make_setting(prior, task, arguments) for prior, task in names]
     cells = [cell for setting in settings for cell in cells_of(setting, arguments)]
     return lambda: calibrate(cells, arguments)
 

@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from experiments.calibration_figures import save_plots, write_maps
@@ -110,11 +111,9 @@ def card_of(cells: list[Cell], rows: list[dict], given: Namespace) -> dict:
     for cell in cells:
         if cell.method is not None and cell.rule == PLAIN:
             numbers = {n: float(v) for n, v in cell.method.traced.items() if np.ndim(v) == 0}
-            shapes = [np.shape(leaf) for leaf in cell.method.traced["steps"] if np.ndim(leaf)]
+            leaves = jax.tree.leaves(cell.method.traced["steps"])
             own = numbers | {n: jsonable(v) for n, v in cell.method.static}
-            methods[", ".join((*place_of(cell), cell.solver))] = own | {
-                "steps": list(max(shapes, key=len)) if shapes else None
-            }
+            methods[", ".join((*place_of(cell), cell.solver))] = own | {"steps": len(leaves[0])}
     settings = {", ".join(place_of(cell)): cell.setting for cell in cells}
     return {
         "arguments": {n: jsonable(v) for n, v in vars(given).items() if n not in unset},

@@ -1,6 +1,7 @@
 """The rows of `calibrate`: the scores of every sampler of a setting, with intervals over truths."""
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def row_of(cell: Cell, kept: Kept, plain: Kept, count: int) -> dict:
       plain: those of the same solver without a projection, for the ratio of their widths.
       count: samples of every truth.
     """
-    row = {"prior": cell.setting.prior, "task": cell.setting.task}
+    row: dict[str, Any] = {"prior": cell.setting.prior, "task": cell.setting.task}
     row |= {"solver": cell.solver, "rule": cell.rule, "seconds": round(float(kept["seconds"]), 1)}
     row |= {"not_finite": int(np.sum(~kept["finite"]))} | dict.fromkeys(MEASURED)
     if kept["finite"].sum() < 2:

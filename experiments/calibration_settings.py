@@ -98,7 +98,7 @@ def make_setting(prior: str, task: str, given: Namespace) -> Setting:
         variance,
         least_known(posterior),
         int(variance.mean(axis=0).argmax()),
-        ~matrix.any(axis=1),
+        np.all(matrix == 0, axis=1),
     )
 
 
