@@ -159,7 +159,7 @@ def write(arguments: Namespace, program: Program) -> None:
     """Export, and say what is where."""
     entries = exported(program, tuple(arguments.platforms))
     stream = io.BytesIO()
-    np.savez_compressed(stream, **entries)
+    np.savez_compressed(stream, allow_pickle=False, **entries)
     write_atomically(arguments.out, stream.getvalue())
     size, module = stream.tell() / 1e6, entries["module"].size / 1e6
     print(

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dsg_jax.latent import LDMNetwork, latent_prior
@@ -32,8 +33,8 @@ def random_prior(name: str) -> tuple[Prior, int]:
     model = MODELS[name]
     params = random_like(jax.eval_shape(partial(init_latent_params, model.unet, model.autoencoder)))
     context = None
-    if model.tokens is not None:
-        context = np.zeros((model.tokens, model.unet.context_dim), np.float32)
+    if model.tokens is not None and model.unet.context_dim is not None:
+        context = jnp.zeros((model.tokens, model.unet.context_dim))
     network = LDMNetwork(params["unet"], model.unet, context)
     stage = model.first_stage(params["first_stage"], model.autoencoder)
     return latent_prior(network, scaled_linear_betas(), stage), model.size

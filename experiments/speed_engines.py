@@ -53,13 +53,14 @@ def states(samples: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     image = np.fft.ifft2(np.fft.fft2(noise[0]) * spectrum).real
     image *= 0.5 / image.std()
     mixed = [np.sqrt(a) * image + np.sqrt(1 - a) * noise[1] for a in (0.5, 0.5 + STEP)]
-    return tuple(np.float32(np.moveaxis(z, 1, -1)) for z in mixed)
+    before, after = (np.moveaxis(z, 1, -1).astype(np.float32) for z in mixed)
+    return before, after
 
 
 def compare(samples: int, n: int, rule: str) -> list[dict]:
     """Rows of engines for one size: milliseconds, and worst relative error of the projection."""
     before, after = states(samples, n)
-    g = np.random.default_rng(1).standard_normal(after.shape).astype(np.float32)
+    noise = np.random.default_rng(1).standard_normal(after.shape).astype(np.float32)
     projection = Projection(rule=rule)
     rank = int(np.max(jax.vmap(lambda z: subspace(projection, z).rank)(after)))
     channels = lambda z: jnp.moveaxis(z, -1, 1)
@@ -76,8 +77,8 @@ def compare(samples: int, n: int, rule: str) -> list[dict]:
         one = lambda z, g, old: projected(*iterate(z, old)[:2], g)
         return jax.vmap(one)(z, g, old)
 
-    z, g = channels(after), channels(g)
-    calls = {
+    z, g = channels(after), channels(noise)
+    calls: dict[str, tuple] = {
         "svd": (by_engine(svd_engine), z, g),
         "gram": (by_engine(gram_engine), z, g),
         "subspace": (by_iteration, z, g, jnp.stack(exact)),

@@ -21,7 +21,7 @@ def tables(report: dict) -> str:
 def networks_table(report: dict) -> str:
     """Networks against the ceilings."""
     names = ("network", "state", "batch", "what", "ms", "GFLOP/s", "of product", "of copy")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (r["prior"], side(r), str(r["batch"]), r["what"], f"{r['milliseconds']:.1f}")
         + (f"{r['flops_per_second'] / 1e9:.0f}", f"{r['of_matrix_product']:.0%}")
         + (f"{r['of_copy']:.0%}",)
@@ -34,7 +34,7 @@ def steps_table(report: dict) -> str:
     """The pieces of steps."""
     pieces = ("network", "operator", "projection", "rest")
     names = ("solver", "prior", "state", "batch", "ms per step", *pieces, "MB planned")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (r["solver"], r["prior"], side(r), str(r["batch"]), f"{r['step']:.1f}")
         + tuple(f"{r[piece]:.1f} ({r[piece] / r['step']:.1%})" for piece in pieces)
         + (f"{r['planned_bytes'] / 1e6:.0f}",)
@@ -46,7 +46,7 @@ def steps_table(report: dict) -> str:
 def scaling_table(report: dict) -> str:
     """Batches."""
     names = ("solver", "prior", "batch", "ms per sample and step", "MB planned")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (r["solver"], r["prior"], str(r["batch"]), f"{r['per_sample']:.1f}")
         + (f"{r['bytes'] / 1e6:.0f}",)
         for r in report["scaling"]
@@ -58,7 +58,7 @@ def engines_table(report: dict) -> str:
     """Projection engines."""
     names = ("states", "rule", "rank", "engine", "ms", "error of the projection", "energy missed")
     missed = lambda r: "" if r["missed_energy"] is None else f"{r['missed_energy']:.1e}"
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (r["case"], r["rule"], str(r["rank"]), r["engine"], f"{r['milliseconds']:.2f}")
         + (f"{r['error']:.1e}", missed(r))
         for r in report["engines"]
@@ -68,13 +68,15 @@ def engines_table(report: dict) -> str:
 
 def progress_table(report: dict) -> str:
     """What a host callback costs."""
-    rows = [(r["how"], f"{r['milliseconds_per_step']:.2f}") for r in report["progress"]]
+    rows: list[tuple[str, ...]] = [
+        (r["how"], f"{r['milliseconds_per_step']:.2f}") for r in report["progress"]
+    ]
     return markdown_table(("a run of DPS, batch 1", "ms per step"), rows)
 
 
 def peers_table(report: dict) -> str:
     """The same solver of another package."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (r["package"], str(r["batch"]), f"{r['milliseconds_per_step']:.1f}")
         + (f"{r['gflop_of_a_step']:.1f}", f"{r['planned_bytes'] / 1e6:.0f}")
         for r in report["peers"]
