@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from jax.sharding import Sharding
+from jax.sharding import Sharding, SingleDeviceSharding
 
 from dsg_jax.streaming import write_tree
 
@@ -59,13 +59,17 @@ def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -
       ValueError: weights of another structure or shape, or missing ones.
     """
     path = (Path(folder) / "weights").absolute()
+    if placement is None and jax.process_count() > 1:  # Orbax would take the first process's
+        placement = SingleDeviceSharding(jax.local_devices()[0])
     if placement is not None:
         place = (lambda leaf: placement) if isinstance(placement, Sharding) else placement
         struct = jax.ShapeDtypeStruct
         wanted = jax.tree.map(
             lambda leaf: struct(leaf.shape, leaf.dtype, sharding=place(leaf)), wanted
         )
-    with ocp.StandardCheckpointer() as checkpointer:
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
         try:
             params = checkpointer.restore(path, wanted)
             stored = checkpointer.metadata(path).item_metadata.tree

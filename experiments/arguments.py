@@ -157,6 +157,13 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
     """Where a run is computed."""
     group = parser.add_argument_group("devices, and runs of hours")
     add(group, "--devices", int, "the first N of this process (default: all)", metavar="N")
+    text = "one of several processes that share --out: of a SLURM job or a TPU pod, found by jax"
+    group.add_argument("--distributed", action="store_true", help=text)
+    text = "one of several processes elsewhere: where process 0 listens"
+    add(group, "--coordinator", str, text, metavar="HOST:PORT")
+    add(group, "--processes", int, "how many there are", metavar="N")
+    add(group, "--process", int, "which of them this is, from 0", metavar="I")
+    add(group, "--heartbeat", int, "seconds until a silent process counts as dead", 60)
     text = "save unfinished batches every N steps, so that a killed run goes on from there"
     add(group, "--save-every", int, text, metavar="N")
     add(group, "--save-minutes", float, "the same every M minutes", metavar="M")

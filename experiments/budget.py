@@ -158,7 +158,7 @@ def chosen_budget(arguments: Namespace) -> tuple[float, str]:
     """Bytes to stay below and where the number is from."""
     if arguments.memory is not None:
         return arguments.memory * GB, "--memory"
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return float(stats["bytes_limit"]), "the device's limit"
     return free_bytes(), "free memory"

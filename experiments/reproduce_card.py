@@ -87,7 +87,7 @@ def peak_memory() -> dict:
     """MiB: of this process so far, and of the first device where the backend counts it."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     device = stats.get("peak_bytes_in_use")
     return {"process": round(process), "device": device and round(device / 2**20)}
 

@@ -14,6 +14,7 @@ from dsg_jax.types import Prior
 from experiments.compute import compute, lines_of
 from experiments.gallery import write_gallery
 from experiments.plan import Plan, plan
+from experiments.processes import is_first
 from experiments.records import versions_and_hardware, write_atomically
 from experiments.report import summary
 from experiments.shards import finish_shard
@@ -27,7 +28,8 @@ def restore(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> li
 def run(planned: Plan) -> list[dict]:
     """Compute what is missing, then write tables, grids and ``run.json`` for the whole plan.
 
-    A shard writes neither, and returns the lines that are there.
+    A shard writes neither, and returns the lines that are there. Of several processes the first
+    writes.
     """
     works, compile_seconds = compute([planned])
     found = works[0].found
@@ -35,7 +37,8 @@ def run(planned: Plan) -> list[dict]:
         finish_shard(planned.out, planned.arguments.shard, [(planned, found)])
         return list(found.lines.values())
     records = lines_of(works)
-    write_results(planned, records, compile_seconds)
+    if is_first():
+        write_results(planned, records, compile_seconds)
     return records
 
 
