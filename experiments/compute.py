@@ -152,9 +152,9 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
             keys = [item_key(own.seed, item.picture.image_index, item.sample) for item in full]
             given = jnp.stack(keys), stack([item.problem for item in full], axes)
             if compiled is None:
-                fixed: tuple = job.projection, planned.prior, job.method, axes, shape
-                limits = work.at_once, own.save_every
-                compiled, compile_seconds = compile_batch(*given, *fixed, *limits)
+                rest: tuple = job.projection, planned.prior, job.method, axes, shape
+                rest += work.at_once, own.save_every
+                compiled, compile_seconds = compile_batch(*given, *rest)
             kept = batch_checkpoints(own, [item.identity for item in full], work.at_once)
             store(found, made(work, batch, *run_batch(compiled, *given, kept)))
             forget(kept)
