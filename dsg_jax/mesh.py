@@ -89,7 +89,8 @@ def placement_of(tree: Any) -> tuple[Mesh | None, str]:
     placed = [leaf.sharding for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
     named = [s for s in placed if isinstance(s, NamedSharding) and s.mesh.size > 1]
     whole = all(sharding.is_fully_replicated for sharding in named)
-    return (named[0].mesh if named else None), ("replicated" if whole else "sharded")
+    meshes = [sharding.mesh for sharding in named if isinstance(sharding.mesh, Mesh)]
+    return (meshes[0] if meshes else None), ("replicated" if whole else "sharded")
 
 
 def place_pairs(tree: Any, mesh: Mesh, axes: Any = 0) -> Any:

@@ -58,7 +58,7 @@ def chunk_width(width: int, at_once: int) -> int:
 
 def chunk_of(
     keys: Array, problems: Problem, axes: Axes, number: int, chunk: int, mesh: Mesh | None
-) -> tuple:
+) -> tuple[Array, Problem]:
     """Keys and problems of a chunk; the last one is filled up by the batch's last sample.
 
     With a mesh they are split over its devices, whose number divides ``chunk``.
@@ -134,7 +134,8 @@ def run_parts(
       kept: where its states are saved, if they are.
     """
     blank = lambda form: jnp.zeros(form.shape, form.dtype, device=form.sharding)
-    first, state, parts = 0, jax.tree.map(blank, forms), []
+    first, state = 0, jax.tree.map(blank, forms)
+    parts: list = []
     if kept is not None:
         first, state, parts = resumed(kept, keys, forms, state)
 

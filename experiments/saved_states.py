@@ -76,7 +76,7 @@ def resumed(kept: Checkpoints, keys: Array, forms: Any, blank: Any) -> tuple[int
 
     ``blank`` is the state to begin with where nothing is saved; ``forms`` has its places.
     """
-    structure = jax.tree.structure((forms, Info(*[0] * len(Info._fields)), 0))
+    structure = jax.tree.structure((forms, Info._make(range(len(Info._fields))), 0))
     step, tree = newest(kept, structure)
     if tree is None:
         return 0, blank, []

@@ -26,6 +26,7 @@ from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Prior, Problem, Projection
 from experiments.__main__ import parser
 from experiments.methods import METHODS, state_shape
+from experiments.records import array_hash
 from experiments.restore import restore
 from experiments.runner import program_count
 from gaussian_prior import gaussian_prior
@@ -101,7 +102,7 @@ def compare(solver: str, name: str | None = None) -> None:
         x = samples(run, prior, traced, pairs, batch, devices, how)
         first = x if first is None else first
         case = {"solver": solver, "batch": batch, "devices": devices, "parameters": how}
-        case |= {"equal": int(sum(map(np.array_equal, x, first)))}
+        case |= {"equal": int(sum(map(np.array_equal, x, first))), "bits": array_hash(x)}
         case |= {"scale": float(np.abs(first).max()), "worst": float(np.abs(x - first).max())}
         print(json.dumps(case), flush=True)
 
