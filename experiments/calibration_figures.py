@@ -24,13 +24,49 @@ SHOWN = "direction"
 
 
 def save_plots(report: Path, rows: list[dict], given: Namespace) -> str:
-    """Write ``coverage.png`` and ``ranks.png``; returns why not, or ""."""
+    """Write ``widths.png``, ``coverage.png`` and ``ranks.png``; returns why not, or ""."""
     if find_spec("matplotlib") is None:
         return PLOTS_MISSING
     known = [row for row in rows if row["coverage"] is not None]
+    save_widths(report / "widths.png", known, given)
     save_figure(report / "coverage.png", known, given, draw_coverage)
     save_figure(report / "ranks.png", known, given, draw_ranks)
     return ""
+
+
+def save_widths(path: Path, rows: list[dict], given: Namespace) -> None:
+    """Std ratios with their intervals: a panel per setting, a column per solver."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    settings, solvers = grouped(rows, "prior", "task"), [EXACT, *given.solver]
+    figure = Figure(figsize=(0.8 + 3.6 * len(settings), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(settings), squeeze=False, sharey=True)[0]
+    for panel, ((prior, task), members) in zip(panels, settings.items(), strict=True):
+        panel.set_title(f"{prior}, {task}".replace("_", " "), fontsize="small")
+        panel.axhline(1, color="0.6", linewidth=1)
+        for i, rule in enumerate(given.rules):
+            mine = [m for m in members if m["rule"] == rule]
+            x = [solvers.index(m["solver"]) + 0.22 * i for m in mine]
+            value, low, high = np.transpose([m["std"] for m in mine])
+            error = np.maximum([value - low, high - value], 0)
+            label = "plain" if rule == PLAIN else rule.replace("_", " ")
+            panel.errorbar(x, value, error, fmt="o", markersize=4, color=f"C{i}", label=label)
+        panel.set_xticks(range(len(solvers)), solvers, rotation=60, fontsize="small")
+        panel.grid(axis="y", alpha=0.3)
+    panels[0].set_yscale("log", base=2)
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].set_ylabel("standard deviation over the exact one", fontsize="small")
+    panels[0].legend(frameon=False, fontsize="small")
+    write_figure(path, figure)
+
+
+def write_figure(path: Path, figure) -> None:
+    """Write a figure as PNG in one piece."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    write_atomically(path, stream.getvalue())
 
 
 def save_figure(path: Path, rows: list[dict], given: Namespace, draw) -> None:
@@ -58,9 +94,7 @@ def save_figure(path: Path, rows: list[dict], given: Namespace, draw) -> None:
                 panels[r, c].set_title(solver, fontsize="small")
     shown = panels[0, min(1, len(solvers) - 1)].get_legend_handles_labels()
     figure.legend(*shown, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100)
-    write_atomically(path, stream.getvalue())
+    write_figure(path, figure)
 
 
 def draw_coverage(panel, row: dict | None, colour: str, label: str) -> None:

@@ -5,7 +5,6 @@ from argparse import Namespace
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from experiments.calibration_figures import save_plots, write_maps
 from experiments.calibration_methods import PUBLISHED
@@ -110,7 +109,8 @@ def card_of(cells: list[Cell], rows: list[dict], given: Namespace) -> dict:
     methods = {}
     for cell in cells:
         if cell.method is not None and cell.rule == PLAIN:
-            numbers = {n: float(v) for n, v in cell.method.traced.items() if np.ndim(v) == 0}
+            arrays = {n: v for n, v in cell.method.traced.items() if n != "steps"}
+            numbers = {n: v._asdict() if hasattr(v, "_asdict") else v for n, v in arrays.items()}
             leaves = jax.tree.leaves(cell.method.traced["steps"])
             own = numbers | {n: jsonable(v) for n, v in cell.method.static}
             methods[", ".join((*place_of(cell), cell.solver))] = own | {"steps": len(leaves[0])}
@@ -144,7 +144,7 @@ def write_report(report: Path, cells: list[Cell], given: Namespace) -> list[dict
     if missing:
         text += f"No plots: {missing}.\n\n"
     else:
-        text += "![Coverage](coverage.png)\n\n![Ranks](ranks.png)\n\n"
+        text += "![Widths](widths.png)\n\n![Coverage](coverage.png)\n\n![Ranks](ranks.png)\n\n"
     levels = ", ".join(f"{level:.0%}" for level in levels_of(given.samples))
     text += f"{NOTE.format(levels=levels)}\n"
     for (prior, task), members in grouped(rows, "prior", "task").items():
@@ -152,7 +152,7 @@ def write_report(report: Path, cells: list[Cell], given: Namespace) -> list[dict
         text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps]({maps[prior, task].name})\n"
     write_atomically(report / "report.md", text.encode())
     write_atomically(report / "rows.json", (json.dumps(rows, indent=1) + "\n").encode())
-    card = json.dumps(card_of(cells, rows, given), indent=1)
+    card = json.dumps(card_of(cells, rows, given), indent=1, default=float)
     write_atomically(report / "card.json", (card + "\n").encode())
     print(text)
     return rows

@@ -8,7 +8,7 @@ import pytest
 from experiments import calibration_figures
 from experiments.__main__ import main, parser
 from experiments.calibration import draw_batch, plan_calibrate, score
-from experiments.calibration_report import sentences, sides
+from experiments.calibration_report import card_of, sentences, sides
 from experiments.calibration_rows import row_of
 from experiments.calibration_scores import (
     bias,
@@ -26,6 +26,7 @@ from experiments.calibration_settings import cells_of, make_setting
 from experiments.exact_posterior import draw_posterior
 
 COUNT = 39
+PLOTS = ("widths.png", "coverage.png", "ranks.png")
 
 
 def arguments(*more: str):
@@ -140,14 +141,33 @@ def test_the_command_samples_once_and_one_program_serves_all_tasks(tmp_path, mon
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == files
 
 
+def test_the_card_has_the_settings_of_every_solver():
+    given = arguments()
+    cells = cells_of(make_setting("gaussian", "gaussian_deblur", given), given)
+    card = json.loads(json.dumps(card_of(cells, [], given), default=float))
+    methods = {name.rsplit(", ")[-1]: own for name, own in card["methods"].items()}
+    assert list(methods) == given.solver
+    assert methods["daps"]["tau_y"] == 0.01 and methods["daps-sigma"]["tau_y"] == given.sigma
+    assert methods["resample"]["latent"]["limit"] == given.limit
+    assert methods["dps"]["scale"] == pytest.approx(0.3 * 10 / 32)  # 100 steps, 8 of 256 px
+    assert methods["psld"]["gamma"] == pytest.approx(0.1 * 10 / 8)
+    assert methods["latent-daps"]["steps"] == 50
+
+
 def test_the_figures_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     estimates = {level: [float(level)] * 3 for level in ("0.5", "0.8", "0.95")}
-    row = {"prior": "g", "task": "t", "coverage": estimates, "histogram": {"direction": [8] * 5}}
+    row = {
+        "prior": "g",
+        "task": "t",
+        "std": [1.0, 0.9, 1.1],
+        "coverage": estimates,
+        "histogram": {"direction": [8] * 5},
+    }
     rows = [row | {"solver": s, "rule": "none"} for s in ("exact", "dps")]
     given = arguments("--solver", "dps", "--rules", "none")
     assert calibration_figures.save_plots(tmp_path, rows, given) == ""
-    assert all((tmp_path / name).stat().st_size > 1000 for name in ("coverage.png", "ranks.png"))
+    assert all((tmp_path / name).stat().st_size > 1000 for name in PLOTS)
 
 
 @pytest.mark.parametrize(
