@@ -25,8 +25,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from checkpoints_convert.kinds import KINDS  # noqa: E402
 from golden_case import GOLDEN  # noqa: E402
-from made_state import Entry, write_state  # noqa: E402
+from made_state import Entry, entries, write_state  # noqa: E402
 from test_convert_kinds import FILES, published_file  # noqa: E402
+from test_lpips_conversion import torch_files  # noqa: E402
 
 # kind -> (start of the names, golden case); the recipe's tensors are numbered within these names
 GOLDEN_PARTS = {
@@ -35,10 +36,11 @@ GOLDEN_PARTS = {
     "vq-f4": [("", "full_vq_f4")],
 }
 
+LPIPS_KINDS = ("lpips-vgg", "lpips-alex")
 DAPS, PSLD = "--solver daps --levels", "--solver psld --steps"
 RESTORES = {
     "adm-ffhq": [f"{DAPS} 3"],
-    "adm-imagenet": [f"{DAPS} 1"],
+    "adm-imagenet": [f"{DAPS} 2"],
     "ldm-ffhq": [
         f"{PSLD} 4",
         f"{PSLD} 4 --remat",
@@ -105,6 +107,15 @@ def measured(*arguments: str, package: str = "checkpoints_convert") -> tuple[flo
     return time.perf_counter() - began, int(peak[1]) * 1024, done.stdout
 
 
+def written(kind: str, folder: Path) -> list[Path]:
+    """The kind's files; LPIPS's trunk without the dense layers, which are most of its file."""
+    if kind in LPIPS_KINDS:
+        states = zip(("trunk", "heads"), torch_files(kind.removeprefix("lpips-")), strict=True)
+        return [write_state(folder / f"{name}.pth", entries(state)) for name, state in states]
+    inside = "state_dict" if FILES[kind][1] else None
+    return [write_state(folder / "model.ckpt", published_entries(kind), inside)]
+
+
 def restored(prior: str, options: str, folder: Path) -> dict:
     """Seconds of an outer step (without compiling) and peak bytes of one short restoration."""
     given = f"restore --task super_resolution --projection state --count 1 --prior {prior}"
@@ -129,21 +140,20 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     folder = scratch / kind
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    inside = "state_dict" if FILES[kind][1] else None
-    path = write_state(folder / "model.ckpt", published_entries(kind), inside)
+    files = written(kind, folder)
     options = ["--kind", kind, "--dtype", dtype]
     if KINDS[kind].prompts:
         np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, 768)))
         options += ["--context", str(folder / "prompts.npy")]
     out = str(folder / "out")
     started, idle, _ = measured("list")
-    seconds, peak, _ = measured(str(path), "--out", out, *options)
+    seconds, peak, _ = measured(*map(str, files), "--out", out, *options)
     card = json.loads((folder / "out" / "card.json").read_text())
     kept = sum(f.stat().st_size for f in (folder / "out").rglob("*") if f.is_file())
     line = {
         "kind": kind,
         "dtype": dtype,
-        "file_bytes": path.stat().st_size,
+        "file_bytes": sum(path.stat().st_size for path in files),
         "kept_bytes": kept,
         "tensors": card["tensors"],
         "parameters": card["parameters"],
@@ -154,7 +164,8 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
         "of_which_imports_bytes": idle,
         "peak_over_kept": round(peak / kept, 2),
     }
-    path.unlink()
+    for path in files:
+        path.unlink()
     cases = [case for _, case in GOLDEN_PARTS.get(kind, [])]
     for case in cases or [None]:
         against = ["--against", str(GOLDEN / "networks" / f"{case}.npz")] if case else []
@@ -172,7 +183,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
 def main() -> None:
     """Print one JSON line a kind, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", nargs="+", choices=list(FILES))
+    parser.add_argument("kinds", nargs="+", choices=[*FILES, *LPIPS_KINDS])
     parser.add_argument("--scratch", type=Path, required=True, help="folder for the files")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--restore", action="store_true", help="then restore with what was made")
