@@ -16,7 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import Partial
+
+from dsg_jax.types import Prior
 
 PAIRS = "pairs"
 """The mesh's one axis."""
@@ -137,6 +141,23 @@ def split_pairs(batched: Callable, mesh: Mesh, specs: tuple, parameters: str) ->
         return jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
     split = NamedSharding(mesh, out)
     return lambda *given: jax.lax.with_sharding_constraint(batched(*given), split)
+
+
+def gathered_late(prior: Prior) -> Prior:
+    """The prior with networks that put their parameters together in each call.
+
+    XLA would do it once, before the loops around the calls, and hold all of them whole meanwhile.
+    """
+    stage = prior.first_stage
+    if stage is not None:
+        decode, encode = Partial(_anew, stage.decode), Partial(_anew, stage.encode)
+        stage = stage._replace(decode=decode, encode=encode)
+    return prior._replace(network=Partial(_anew, prior.network), first_stage=stage)
+
+
+def _anew(function: Callable, x: Array, *rest: Any) -> Array:
+    function, x = jax.lax.optimization_barrier((function, x))  # x is another one in every turn
+    return function(x, *rest)
 
 
 def over_pairs(batched: Callable, mesh: Mesh, parameters: str = "replicated") -> Callable:

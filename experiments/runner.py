@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from dsg_jax.mesh import PAIRS, full_width, pair_sharding, placement_of, split_pairs
+from dsg_jax.mesh import PAIRS, full_width, gathered_late, pair_sharding, placement_of, split_pairs
 from dsg_jax.sample import advance
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Info, Prior, Problem, Projection
@@ -64,6 +64,7 @@ def restore_batch(
 
     def batch(keys: Array, leaves: list[Array], state: Any, shared: tuple):
         projection, prior, traced, start = shared
+        prior = gathered_late(prior) if parameters == "sharded" else prior
 
         def one(key: Array, leaves: list[Array], state: Any) -> tuple[Any, Array, Info]:
             problem = jax.tree.unflatten(structure, leaves)

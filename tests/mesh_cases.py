@@ -4,12 +4,13 @@ Started by test_mesh.py in a process of its own, with eight CPU devices:
     mesh_cases.py SOLVER...                  a JSON line per case: how many are equal, how far
                                              apart the others
     mesh_cases.py --restore                  what `restore` writes on 1 and 8 devices
+    mesh_cases.py --memory                   what a device needs with parameters copied and split
     mesh_cases.py SOLVER... --prior=emoji    with a network, its parameters also split
 """
 
 import json
 import sys
-from functools import partial
+from functools import partial, reduce
 from tempfile import TemporaryDirectory
 
 import jax
@@ -19,7 +20,7 @@ from jax.tree_util import Partial
 
 from dsg_jax.measurement import measure
 from dsg_jax.mesh import data_mesh, over_pairs, place_parameters
-from dsg_jax.operators import inpainting
+from dsg_jax.operators import identity, inpainting
 from dsg_jax.priors import load_prior
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
@@ -28,7 +29,7 @@ from experiments.__main__ import parser
 from experiments.methods import METHODS, state_shape
 from experiments.records import array_hash
 from experiments.restore import restore
-from experiments.runner import program_count
+from experiments.runner import Method, compile_batch, planned_bytes, program_count, signature
 from gaussian_prior import gaussian_prior
 from linear_stage import linear_prior
 
@@ -39,7 +40,7 @@ QUICK = {
     "dps": {"steps": 4},
     "daps": {"levels": 3, "ode_steps": 2, "inner_steps": 3},
     "psld": {"steps": 4, "step_factor": 0.1},
-    "resample": {"steps": 8, "pixel_limit": 20, "latent_limit": 10},
+    "resample": {"steps": 30, "pixel_limit": 20, "latent_limit": 10},
     "latent-dps": {"steps": 4},
     "latent-daps": {"levels": 3, "ode_steps": 2, "inner_steps": 3},
 }
@@ -96,7 +97,9 @@ def compare(solver: str, name: str | None = None) -> None:
     run = batched(solver, tuple(static.items()), state_shape(prior, shape))
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(0)))(jnp.arange(PAIRS))
     pairs = keys, jax.vmap(partial(problem_of, shape=shape))(keys)
-    cases = [(*case, "replicated") for case in CASES] + ([(16, 8, "sharded")] if name else [])
+    cases = [(*case, "replicated") for case in CASES]
+    if name:  # its programs take long to compile
+        cases = [cases[0], (16, 8, "sharded")]
     first = None
     for batch, devices, how in cases:
         x = samples(run, prior, traced, pairs, batch, devices, how)
@@ -135,6 +138,30 @@ def restored() -> None:
         print(json.dumps(case | {"lines": shown}), flush=True)
 
 
+def planned() -> None:
+    """Print what a device needs for DPS with a network of 20 layers, by the compiler's plan."""
+    layers = [jax.random.normal(jax.random.key(i), (256, 256)) / 16 for i in range(20)]
+    prior = gaussian_prior()._replace(network=Partial(layered_network, layers))
+    traced, static = METHODS["dps"]("identity", np.asarray(prior.betas), steps=4)
+    method = Method("dps", traced, tuple(static.items()))
+    keys = jax.random.split(jax.random.key(0), 8)
+    problems = Problem(identity(), jnp.zeros((8, 16, 16, 1)), jnp.float32(0.05))
+    axes, shape = (0, None), (16, 16, 1)
+    for how in ("replicated", "sharded"):
+        placed = place_parameters(prior, data_mesh(8), how)
+        compile_batch(keys, problems, None, placed, method, axes, shape)
+        settings = {"axes": axes, "solver": "dps", "static": method.static, "shape": shape}
+        need = planned_bytes(signature(keys, problems, (None, placed, traced), **settings))
+        whole = sum(layer.nbytes for layer in layers)
+        print(json.dumps({"parameters": how, "bytes": need, "whole": whole}), flush=True)
+
+
+def layered_network(layers, x, t):
+    """Dense layers, recomputed in the backward pass as the blocks of a U-Net with ``remat``."""
+    step = jax.checkpoint(lambda h, layer: h + 0.1 * jnp.tanh(h @ layer))
+    return reduce(step, layers, x.reshape(1, -1)).reshape(x.shape)
+
+
 def wide_prior() -> Prior:
     """The Gaussian prior, with an array that is large enough to be split."""
     network = Partial(wide_network, jnp.zeros((8, 2**14)), gaussian_prior().network)
@@ -152,5 +179,7 @@ if __name__ == "__main__":
     for word in words:
         if not word.startswith("--"):
             compare(word, *names)
+    if "--memory" in words:
+        planned()
     if "--restore" in words:
         restored()

@@ -14,8 +14,10 @@ import pytest
 from dsg_jax.mesh import data_mesh, fully_sharded, over_pairs, parameter_placement, placement_of
 from experiments.__main__ import main
 
-TOLERANCE = 2e-5
+TOLERANCE = 1e-5
 """Of a sample, relative to the largest value: float32 rounding over a few steps."""
+ADAM = 2e-4
+"""The same after tens of updates of AdamW, which divides by small second moments."""
 HERE = Path(__file__).parent
 
 
@@ -54,14 +56,22 @@ def test_batches_and_devices_do_not_matter_to_restore():
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["dps", "daps", "psld", "resample", "latent-dps", "latent-daps"])
 def test_batches_and_devices_do_not_matter(solver):
-    assert_same(on_eight_devices("mesh_cases.py", solver))
+    cases = on_eight_devices("mesh_cases.py", solver)
+    assert_same(cases, ADAM if solver == "resample" else TOLERANCE)
 
 
 @pytest.mark.slow
 def test_a_network_with_split_parameters_restores_the_same():
     cases = on_eight_devices("mesh_cases.py", "dps", "--prior=emoji")
-    assert [case["parameters"] for case in cases][-1] == "sharded"
-    assert_same(cases, 1e-4)
+    assert [case["parameters"] for case in cases] == ["replicated", "sharded"]
+    assert cases[1]["worst"] <= 1e-4 * cases[1]["scale"], cases
+
+
+@pytest.mark.slow
+def test_split_parameters_are_never_whole_on_a_device():
+    copied, split = on_eight_devices("mesh_cases.py", "--memory")
+    assert (copied["parameters"], split["parameters"]) == ("replicated", "sharded")
+    assert copied["bytes"] > copied["whole"] and split["bytes"] < split["whole"] / 2
 
 
 def test_any_number_of_pairs_on_one_device():
