@@ -118,6 +118,7 @@ def test_the_words_follow_from_the_numbers():
     assert "(official): 1.20 to 1.20 times as wide; narrower in 0, wider in 1" in text
 
 
+@pytest.mark.slow
 def test_the_command_samples_once_and_one_program_serves_all_tasks(tmp_path, monkeypatch):
     given = ["--setting", "spots:box_inpainting", "gaussian:gaussian_deblur", "--steps", "5"]
     given += ["--truths", "8", "--solver", "dps", "--rules", "none", "official"]

@@ -49,6 +49,7 @@ def psld_run(prior, problem, draw, z, steps, weights):
     return trajectory(psld(prior, problem, steps=steps, **weights), draw, z)
 
 
+@pytest.mark.slow
 def test_psld_with_averaged_weights():
     manifest, arrays = load("trajectories/psld_checkpoint_end_to_end")
     config = manifest["config"]

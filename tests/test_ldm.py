@@ -86,6 +86,7 @@ def test_published_names_and_shapes(name):
     assert ours == published_keys(name)
 
 
+@pytest.mark.slow
 def test_remat_changes_neither_names_nor_numbers():
     rng = np.random.RandomState(0)
     z = rng.standard_normal((1, 4, 4, 3)).astype(np.float32)

@@ -30,6 +30,7 @@ def started(hang_at, *words):
     return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_its_work_to_the_other(whole, tmp_path):
     """One hangs in its second batch; the other does the rest, and that when the first is killed."""
     out = tmp_path / "out"

@@ -41,6 +41,7 @@ def assert_same(cases: list[dict], tolerance: float = TOLERANCE):
         assert case["scale"] > 0.1 and case["worst"] <= tolerance * case["scale"], case
 
 
+@pytest.mark.slow
 def test_batches_and_devices_do_not_matter_to_restore():
     one, *others = on_eight_devices("mesh_cases.py", "--restore")
     assert len(one["lines"]) == 5

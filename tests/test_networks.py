@@ -196,6 +196,7 @@ def test_bfloat16_compute():
 
 
 @pytest.mark.parametrize("config", [GOLDEN_CONFIGS["adm_ffhq_like"], OURS], ids=["adm", "ours"])
+@pytest.mark.slow
 def test_unbatched_under_vmap_equals_batched(config):
     network, params = ADMUNet(config), random_params(config)
     rng = np.random.RandomState(1)

@@ -64,7 +64,9 @@ def test_daps_langevin_follows_its_exact_recursion():
         {},
         {"inner": "hmc", "momentum": 0.5},
         # One acceptance for the whole image: it mixes in few dimensions only.
-        {"inner": "mh", "shape": (2, 1, 1), "inner_steps": 200},
+        pytest.param(
+            {"inner": "mh", "shape": (2, 1, 1), "inner_steps": 200}, marks=pytest.mark.slow
+        ),
     ],
     ids=["langevin", "hmc", "mh"],
 )
@@ -83,6 +85,7 @@ def test_daps_samples_the_known_posterior(options):
 
 
 @pytest.mark.parametrize("prior_score", ["score-t", "score-min", "exact"])
+@pytest.mark.slow
 def test_daps_other_prior_scores_agree_with_the_gaussian_one(prior_score):
     wanted = posterior_pixels(variant="main")
     pixels = posterior_pixels(variant="main", prior_score=prior_score)

@@ -91,6 +91,7 @@ def batch(*problems):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
 
 
+@pytest.mark.slow
 def test_early_stops_of_others_change_nothing():
     """The same program on other companions, one of which has nothing to fit, and on copies."""
     nothing, hard, other = toy_problem(0, 0.0), toy_problem(1), toy_problem(2)

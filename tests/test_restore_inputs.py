@@ -28,7 +28,7 @@ MEASURED = BOX + "--measured y.png --mask mask.png "
 def folder(tmp_path, monkeypatch):
     """A working folder with good and bad input, and a toy prior in place of the bundled ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan_module, "load_prior", lambda name: (gaussian_prior(), CARD))
+    monkeypatch.setattr(plan_module, "load_prior", lambda name, **placed: (gaussian_prior(), CARD))
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
     for name in ("y.png", "twice/x.png", "twice/x.bmp"):

@@ -102,6 +102,7 @@ def test_daps_trajectory(case):
         assert np.max(np.abs(value - expected)) <= manifest["tolerance"]["atol"]["x0hat_0_1"]
 
 
+@pytest.mark.slow
 def test_dps_with_the_adm_network_end_to_end():
     manifest, arrays = load("trajectories/dps_adm_end_to_end")
     config = manifest["config"]

@@ -56,6 +56,7 @@ def dying(batches, at):
     return build
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):
     train(source, tmp_path / "whole", 4)
     split, batches = training_images.SOURCES["emoji"]

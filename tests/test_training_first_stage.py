@@ -60,6 +60,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch
     assert log[-1]["l1"] < log[0]["l1"]
 
 
+@pytest.mark.slow
 def test_held_out_quality_is_that_of_the_first_stage():
     network, perception = Autoencoder(TINY), Perception(small_weights("alex"), 0.5)
     images = np.random.default_rng(0).uniform(-1, 1, (16, 32, 32, 3)).astype(np.float32)
