@@ -189,7 +189,7 @@ def test_parts_are_no_longer_than_asked():
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments(tmp_path, kills=40):
+def test_kills_at_random_moments(tmp_path, kills=20):
     here = Path(__file__).parent
     path = os.pathsep.join([str(here.parent), str(here)])
     done = subprocess.run(
