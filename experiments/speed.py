@@ -9,6 +9,7 @@ with the batch, projection engines, and what showing progress costs.
 import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -40,10 +41,26 @@ def ceilings() -> dict[str, float]:
     found = {}
     for dtype in ("float32", "bfloat16"):
         a = jnp.ones((n, n), dtype)
-        ms = measured({"it": (lambda a, b: a @ b, a, a)}, 5)["it"].milliseconds
+        ms = measured({"it": (lambda a, b: a @ b, a, a)})["it"].milliseconds
         found[f"matrix_product_{dtype}_flops_per_second"] = 2 * n**3 / (1e-3 * ms)
-    ms = measured({"it": (lambda x: x * 1.5, jnp.ones(large // 4))}, 5)["it"].milliseconds
+    ms = measured({"it": (lambda x: x * 1.5, jnp.ones(large // 4))})["it"].milliseconds
     return found | {"copy_bytes_per_second": 2 * large / (1e-3 * ms)}
+
+
+def processor_time() -> np.ndarray | None:
+    """What Linux counts: seconds/100 of all cores since the start, by use; elsewhere None."""
+    counted = Path("/proc/stat")
+    if not counted.is_file():
+        return None
+    return np.array(counted.read_text().splitlines()[0].split()[1:9], float)
+
+
+def stolen(before: np.ndarray | None, after: np.ndarray | None) -> float | None:
+    """Share of a virtual machine's processor time that its host gave to others."""
+    if before is None or after is None:
+        return None
+    spent = after - before
+    return float(spent[7] / max(spent.sum(), 1.0))
 
 
 def chosen_prior(name: str) -> tuple[Prior, int]:
@@ -116,7 +133,7 @@ def scaling_rows(name: str, prior: Prior, size: int, batches: list[int]) -> list
     rows = []
     for batch in batches:
         calls, count = step_calls(solver, prior, size, batch, Projection())
-        found = measured({"it": calls["whole"]}, 2)["it"]
+        found = measured({"it": calls["whole"]})["it"]
         each = {"per_sample": found.milliseconds / count / batch, "bytes": found.planned_bytes}
         rows.append({"prior": name, "solver": solver, "batch": batch} | each)
         print(".", end="", flush=True)
@@ -139,7 +156,7 @@ def progress_rows(prior: Prior, size: int) -> list[dict]:
         return whole
 
     given = (jax.random.key(0), prior, traced)
-    found = measured({"one call": (run(None), *given), "callback": (run(np.asarray), *given)}, 3)
+    found = measured({"one call": (run(None), *given), "callback": (run(np.asarray), *given)})
     return [
         {"how": how, "steps": PROGRESS_STEPS, "milliseconds_per_step": each.milliseconds / 20}
         for how, each in found.items()
@@ -149,7 +166,7 @@ def progress_rows(prior: Prior, size: int) -> list[dict]:
 def speed(arguments: Namespace) -> None:
     """Measure, print the tables, and write them, as JSON and as Markdown beside it."""
     print("ceilings, priors, engines: some minutes; a dot for every solver and batch", flush=True)
-    top = ceilings()
+    before, top = processor_time(), ceilings()
     report: dict[str, Any] = {"ceilings": top} | versions_and_hardware()
     for table in ("networks", "steps", "scaling", "progress", "peers"):
         report[table] = []
@@ -164,6 +181,7 @@ def speed(arguments: Namespace) -> None:
             report["progress"] = progress_rows(prior, size)
             report["peers"] = peer_rows(prior, size, batch)
     report["engines"] = engine_rows()
+    report["stolen"] = stolen(before, processor_time())
     write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode())
     shown = tables(report)
     write_atomically(arguments.out.with_suffix(".md"), (shown + "\n").encode())

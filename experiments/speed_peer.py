@@ -87,5 +87,5 @@ def peer_rows(prior: Prior, size: int, batch: int) -> list[dict]:
             "gflop_of_a_step": each.flops / 1e9,
             "planned_bytes": each.planned_bytes,
         }
-        for name, each in measured(calls, 3).items()
+        for name, each in measured(calls).items()
     ]

@@ -12,6 +12,9 @@ def tables(report: dict) -> str:
         f"{top['matrix_product_bfloat16_flops_per_second'] / 1e9:.0f} in bfloat16, "
         f"{top['copy_bytes_per_second'] / 1e9:.1f} GB/s copied"
     ]
+    if report["stolen"] is not None:
+        share = f"{report['stolen']:.0%} of the processor time went to other virtual machines"
+        lines += ["", f"{share}. Times are the least of up to seven."]
     for table in (networks_table, steps_table, scaling_table, engines_table, progress_table):
         lines += ["", table(report)]
     lines += ["", peers_table(report)] if report["peers"] else []

@@ -109,10 +109,19 @@ def test_tables_show_every_row():
             "engines": [engine | {"milliseconds": 1.5, "error": 1e-6, "missed_energy": None}],
             "progress": [{"how": "callback", "milliseconds_per_step": 4.0}],
             "peers": [],
+            "stolen": 0.25,
         }
     )
     for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "1.0e-06", "callback"):
         assert shown in text
+    assert "25% of the processor time went to other virtual machines" in text
+
+
+def test_the_time_that_others_took_is_a_share():
+    before = np.array([100.0, 0, 20, 500, 0, 0, 5, 30])
+    after = before + [60, 0, 10, 100, 0, 0, 10, 20]
+    assert speed_module.stolen(before, after) == pytest.approx(0.1)
+    assert speed_module.stolen(None, None) is None
 
 
 def test_bad_arguments_are_one_line(capsys, tmp_path):
