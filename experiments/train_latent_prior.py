@@ -97,7 +97,7 @@ def check(name: str, source: Path, first_stage: Path, size: int, **_settings) ->
     if name not in CONFIGS:
         raise ValueError(f"no latent prior {name!r} to train: choose from {', '.join(CONFIGS)}")
     multiple = train_first_stage.CONFIGS[name].factor * CONFIGS[name].size_multiple
-    if size % multiple:
+    if size < 1 or size % multiple:
         raise ValueError(f"size {size}: give a multiple of {multiple} pixels")
     emoji_split(source)
     trained_first_stage(name, first_stage)

@@ -20,7 +20,7 @@ from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.pixel import ADMNetwork
 from dsg_jax.priors import load_prior
-from experiments.training_images import training_and_validation
+from experiments.training_images import SOURCES, training_and_validation
 from experiments.training_loop import make_optimizer, train_until, updated_ema
 
 _SMALL = ADMConfig(
@@ -137,13 +137,41 @@ def initial_state(network: nn.Module, optimizer, size: int, seed: int) -> TrainS
     return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
 
 
-def with_weights_of(state: TrainState, prior: str) -> TrainState:
-    """The fresh state with the weights of a prior of the same architecture."""
+def weights_of(prior: str, wanted: dict) -> dict:
+    """The parameters of a prior; ValueError unless they have the shapes of those wanted."""
     network = load_prior(prior)[0].network
     params = {"params": network.params} if isinstance(network, ADMNetwork) else {}
-    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, state.params):
-        raise ValueError(f"the prior {prior!r} has another architecture than the one to train")
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, wanted)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"the prior {prior!r} has another architecture than the one to train: leave out --start"
+        )
+    return params
+
+
+def with_weights_of(state: TrainState, prior: str) -> TrainState:
+    """The fresh state with the weights of a prior of the same architecture."""
+    params = weights_of(prior, state.params)
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
+
+
+def check(name: str, source: Path, size: int, start: str | None, **_settings) -> None:
+    """Refuse what `train` cannot begin with.
+
+    Raises:
+      ValueError: an unknown name, a size that the network cannot take, or a prior to start with
+        that has another architecture.
+      FileNotFoundError: no images below ``source``, or no such prior.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"no prior {name!r} to train: choose from {', '.join(SOURCES)}")
+    multiple = CONFIGS[name].size_multiple
+    if size < 1 or size % multiple:
+        raise ValueError(f"size {size}: give a multiple of {multiple} pixels")
+    SOURCES[name][0](source)
+    if start is not None:
+        fresh = partial(_fresh_params, network=ADMUNet(CONFIGS[name]), size=size)
+        weights_of(start, jax.eval_shape(fresh, jax.random.key(0)))
 
 
 def train(

@@ -11,15 +11,23 @@ def _settings(arguments: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(arguments).items() if name != "plan"}
 
 
-def plan_train_prior(arguments: argparse.Namespace) -> Callable:
-    """Check `train-prior`: the source must hold the images that the prior wants."""
-    from experiments.train_prior import train
-    from experiments.training_images import SOURCES
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for numbers that no trainer takes."""
+    for name, least in {"steps": 1, "batch_size": 1, "save_every": 1, "seed": 0}.items():
+        value = getattr(arguments, name)
+        if value < least:
+            shown = name.replace("_", "-")
+            raise ValueError(f"--{shown} {value}: give a whole number >= {least}")
+    if not 0 < arguments.learning_rate < float("inf"):
+        raise ValueError(f"--learning-rate {arguments.learning_rate}: give a finite number > 0")
 
-    if arguments.name not in SOURCES:
-        raise ValueError(f"no prior {arguments.name!r} to train: choose from {', '.join(SOURCES)}")
-    split, _ = SOURCES[arguments.name]
-    split(arguments.source)
+
+def plan_train_prior(arguments: argparse.Namespace) -> Callable:
+    """Check `train-prior`: images, a size that the network takes, and the prior to start with."""
+    from experiments.train_prior import check, train
+
+    _check_numbers(arguments)
+    check(**_settings(arguments))
     return lambda: train(**_settings(arguments))
 
 
@@ -27,6 +35,7 @@ def plan_train_first_stage(arguments: argparse.Namespace) -> Callable:
     """Check `train-first-stage`: images, LPIPS weights, and a size that network and LPIPS take."""
     from experiments.train_first_stage import check, train
 
+    _check_numbers(arguments)
     check(**_settings(arguments))
     return lambda: train(**_settings(arguments))
 
@@ -35,6 +44,7 @@ def plan_train_latent_prior(arguments: argparse.Namespace) -> Callable:
     """Check `train-latent-prior`: images, and a first stage of the right architecture."""
     from experiments.train_latent_prior import check, train
 
+    _check_numbers(arguments)
     check(**_settings(arguments))
     return lambda: train(**_settings(arguments))
 
