@@ -55,13 +55,13 @@ def biharmonic(y: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: a mask of another shape, with values other than 0 and 1, or without a seen pixel.
     """
-    from skimage.restoration import inpaint_biharmonic
-
     y, mask = _image(y), np.asarray(mask)
     if mask.shape not in (y.shape[:2], (*y.shape[:2], 1)):
         raise ValueError(f"mask of shape {mask.shape}; an image {y.shape} needs {y.shape[:2]}")
     if not np.isin(mask, (0, 1)).all() or not mask.any():
         raise ValueError("the mask must hold only 0 (hole) and 1 (seen), and at least one 1")
+    from skimage.restoration import inpaint_biharmonic
+
     hole = mask.reshape(y.shape[:2]) == 0
     return _clipped(inpaint_biharmonic(np.where(hole[..., None], 0, y), hole, channel_axis=2))
 
@@ -84,12 +84,12 @@ def wiener(y: np.ndarray, kernel: np.ndarray, balance: float) -> np.ndarray:
     Raises:
       ValueError: a kernel with an even side or of another rank, or balance <= 0.
     """
-    from skimage.restoration import wiener as wiener_filter
-
     y, kernel = _image(y), np.asarray(kernel, np.float64)
     if kernel.ndim != 2 or any(side % 2 == 0 for side in kernel.shape):
         raise ValueError(f"the kernel must be two-dimensional with odd sides, got {kernel.shape}")
     _check_balance(balance)
+    from skimage.restoration import wiener as wiener_filter
+
     (top, left), (h, w, _) = (side // 2 for side in kernel.shape), y.shape
     framed = np.pad(y, ((top, top), (left, left), (0, 0)), mode="reflect")
     point_spread = kernel[::-1, ::-1]  # the filter inverts a convolution

@@ -14,6 +14,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,7 +188,13 @@ def markdown(title: str, rows: list[dict], phase: list[dict], facts: str) -> str
 
 
 def plan_quality(arguments: Namespace, parse: Callable[[list[str]], Namespace]) -> Callable:
-    """Plan both runs; ``parse`` reads the arguments of `restore`."""
+    """Plan both runs; ``parse`` reads the arguments of `restore`.
+
+    Raises:
+      ValueError: without scikit-image, which has the classical methods; and as `plan`.
+    """
+    if find_spec("skimage") is None:
+        raise ValueError("the classical methods are scikit-image's: pip install scikit-image")
     common = ["--prior", arguments.prior, "--size", str(arguments.size), "--sigma", "0.05"]
     common += ["--count", str(arguments.count), "--levels", str(arguments.levels)]
     common += ["--seed", str(arguments.seed), "--batch-size", str(arguments.batch_size)]
