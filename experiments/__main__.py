@@ -98,10 +98,10 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_bench(arguments: argparse.Namespace) -> Work:
-    """Nothing to check before `bench`."""
-    from experiments.bench import bench
+    """Check `bench`."""
+    from experiments.bench import plan_bench
 
-    return lambda: bench(arguments)
+    return plan_bench(arguments)
 
 
 def add_bench_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from dsg_jax.priors import load_prior
 from dsg_jax.projection import project, subspace
 from dsg_jax.sample import sample
 from dsg_jax.solvers.daps import daps, daps_steps
-from dsg_jax.types import Operator, Problem, Projection
+from dsg_jax.types import FirstStage, Operator, Problem, Projection
 from experiments.bench_latent import EXCERPTS, step_milliseconds
 from experiments.records import versions_and_hardware, write_atomically
 
@@ -161,12 +161,12 @@ def bench_daps(name: str, batch: int = 8, levels: int = 4) -> list[Row]:
     return rows(f"DAPS level on {name}, batch {batch}", cases)
 
 
-def bench_solvers(name: str) -> list[Row]:
-    """One outer step of every latent solver at the prior's own size and with 64 x 64 latents."""
+def bench_solvers(name: str, factor: int) -> list[Row]:
+    """One outer step of every latent solver at the prior's own size and with 64 x 64 latents.
+
+    ``factor`` is how many pixels a side of a latent pixel covers.
+    """
     prior, card = load_prior(name)
-    if prior.first_stage is None:
-        raise ValueError(f"{name} is a prior over pixels")
-    factor = prior.first_stage.factor
     found = []
     for solver in EXCERPTS:
         for size in dict.fromkeys((card["size"], 64 * factor)):
@@ -177,13 +177,19 @@ def bench_solvers(name: str) -> list[Row]:
     return found
 
 
-def bench(arguments: Namespace) -> None:
+def plan_bench(arguments: Namespace) -> Callable[[], None]:
+    """Check `bench`: whether there is such a prior."""
+    stage = load_prior(arguments.prior)[0].first_stage
+    return lambda: bench(arguments, stage)
+
+
+def bench(arguments: Namespace, stage: FirstStage | None) -> None:
     """Print the table, and write it as JSON where asked; a latent prior is timed in its solvers."""
-    if load_prior(arguments.prior)[0].first_stage is None:
+    if stage is None:
         found = bench_operators() + bench_projection()
         found += bench_network(arguments.prior) + bench_daps(arguments.prior)
     else:
-        found = bench_projection() + bench_solvers(arguments.prior)
+        found = bench_projection() + bench_solvers(arguments.prior, int(stage.factor))
     width = max(len(row[0]) for row in found)
     for group, name, ms, ratio in found:
         print(f"{group:{width}}  {name:26} {ms:10.2f} ms {ratio:8.2f}x")
