@@ -80,7 +80,7 @@ def within_memory(planned: Plan, jobs: list[Open]) -> tuple[Plan, int | None]:
     kinds = {(one.job.projection is None, one.job.shape): one for one in jobs}
     guess = max(modelled_bytes(planned, *one, largest) for one in kinds.values())
     if MARGIN * guess <= budget:
-        say(planned, largest, guess, budget, "modelled", origin)
+        announce(planned, largest, guess, budget, "modelled", origin)
         return planned, None
     for prior in policies(planned.prior):
         tried = planned._replace(prior=prior)
@@ -88,7 +88,7 @@ def within_memory(planned: Plan, jobs: list[Open]) -> tuple[Plan, int | None]:
         at_once = widest(need, largest, budget)
         if at_once:
             how = "planned" if prior is planned.prior else "planned, blocks recomputed"
-            say(planned, at_once, need(at_once), budget, how, origin)
+            announce(planned, at_once, need(at_once), budget, how, origin)
             return tried, at_once
     raise MemoryError(refusal(planned, need(1), budget, origin, prior is not planned.prior))
 
@@ -175,7 +175,7 @@ def free_bytes() -> float:
     return min(found)
 
 
-def say(planned: Plan, count: int, need: float, budget: float, how: str, origin: str) -> None:
+def announce(planned: Plan, count: int, need: float, budget: float, how: str, origin: str) -> None:
     """Print the plan, once where several runs have the same solver."""
     at_once = f"{count} sample{'s' if count > 1 else ''} at once"
     of = f"{need / GB:.2g} GB {how} of {budget / GB:.3g} GB ({origin})"

@@ -133,10 +133,17 @@ def planned_daps_bytes(dtype: str, batch: int) -> dict[str, float]:
 
 
 def plan_of(step: Callable, given: tuple) -> dict[str, float]:
-    """What the compiler plans for a function of arrays of these shapes."""
+    """What the compiler plans for a function of arrays of these shapes.
+
+    Raises:
+      OSError: the compiler of this machine does not tell.
+    """
     plan = jax.jit(step).lower(*given).compile().memory_analysis()
     if plan is None:
-        raise RuntimeError(f"the compiler for {jax.default_backend()} plans no memory in advance")
+        backend = jax.default_backend()
+        raise OSError(
+            f"the compiler for {backend} plans no memory in advance: set JAX_PLATFORMS=cpu"
+        )
     parts: dict[str, float] = {
         "arguments": plan.argument_size_in_bytes,
         "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,

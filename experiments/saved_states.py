@@ -75,6 +75,9 @@ def resumed(kept: Checkpoints, keys: Array, forms: Any, blank: Any) -> tuple[int
     """How a chunk goes on: (finished steps, state on its devices, `Info` of the parts so far).
 
     ``blank`` is the state to begin with where nothing is saved; ``forms`` has its places.
+
+    Raises:
+      OSError: the random keys saved are others, as of another of jax's generators.
     """
     structure = jax.tree.structure((forms, Info._make(range(len(Info._fields))), 0))
     step, tree = newest(kept, structure)
@@ -82,7 +85,7 @@ def resumed(kept: Checkpoints, keys: Array, forms: Any, blank: Any) -> tuple[int
         return 0, blank, []
     state, info, saved_keys = tree
     if not np.array_equal(saved_keys, jax.random.key_data(keys)):
-        raise ValueError(f"{kept.folder} is of other samples: delete it")
+        raise OSError(f"{kept.folder} is of other samples: delete it")
     put = lambda leaf, form: jax.device_put(leaf, form.sharding)
     return step, jax.tree.map(put, state, forms), [info]
 
