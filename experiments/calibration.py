@@ -24,10 +24,11 @@ from tqdm import tqdm
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Operator, Prior, Problem, Projection
-from experiments.calibration_arguments import PRIOR_NAMES, SOLVER_NAMES, TASK_NAMES
+from experiments.calibration_arguments import PRIOR_NAMES, RULES, SOLVER_NAMES, TASK_NAMES
 from experiments.calibration_report import write_report
 from experiments.calibration_scores import BINS, functionals, levels_of, ranks
 from experiments.calibration_settings import EXACT, Cell, Setting, cells_of, make_setting
+from experiments.choices import check_once
 from experiments.exact_posterior import draw_posterior
 from experiments.exact_priors import SHAPE
 from experiments.records import write_atomically
@@ -111,18 +112,19 @@ def draw_samples(cell: Cell, given: Namespace, advance: Callable[[int], object])
 def check(given: Namespace) -> None:
     """Raise ValueError for names, counts or values that make no experiment."""
     settings = [f"{prior}:{task}" for prior in PRIOR_NAMES for task in TASK_NAMES]
-    for name, known in (("setting", settings), ("solver", SOLVER_NAMES)):
+    for name, known in (("setting", settings), ("solver", SOLVER_NAMES), ("rules", RULES)):
         for value in getattr(given, name):
             if value not in known:
                 raise ValueError(f"--{name} {value}: choose from {', '.join(known)}")
     for name in ("setting", "solver", "rules"):
-        if len(set(getattr(given, name))) < len(getattr(given, name)):
-            raise ValueError(f"--{name} names an entry twice: drop one")
+        check_once(name, getattr(given, name))
     if PLAIN not in given.rules:
         raise ValueError(f"--rules: add {PLAIN}, the plain solver that the others are compared to")
     if given.truths < BINS:
         raise ValueError(f"--truths {given.truths}: give at least {BINS}, one per bin of ranks")
     levels_of(given.samples)
+    if given.seed < 0:
+        raise ValueError(f"--seed {given.seed}: give a whole number >= 0")
     if not given.sigma > 0:
         raise ValueError(f"--sigma {given.sigma}: the posterior wants a positive noise level")
     for name in ("steps", "levels", "resample_steps", "limit", "batch_size"):

@@ -3,6 +3,7 @@
 import itertools
 import math
 from argparse import Namespace
+from collections.abc import Sequence
 from functools import cache
 
 import jax
@@ -72,6 +73,13 @@ def check_numbers(arguments: Namespace) -> None:
             owners = " or ".join(solver for solver, names in OPTIONS.items() if name in names)
             shown = name.replace("_", "-")
             raise ValueError(f"--{shown} is an option of {owners}: drop it or change --solver")
+
+
+def check_once(name: str, values: Sequence) -> None:
+    """Raise ValueError where a list of an option has an entry twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"--{name.replace('_', '-')} names {value} twice: drop one")
 
 
 def chosen_tasks(arguments: Namespace) -> list[str]:

@@ -84,7 +84,7 @@ def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         images = [file for file in files if file == path or file.suffix.lower() in known]
         if not images:
-            raise FileNotFoundError(f"the folder {path} holds no image")
+            raise FileNotFoundError(f"the folder {path} holds no image: name another")
         found += images
     stems = [file.stem for file in found]
     twice = next((file for file in found if stems.count(file.stem) > 1), None)

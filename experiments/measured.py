@@ -68,7 +68,7 @@ def read_array(path: Path) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise Unreadable(f"{path} is not a readable .npy array: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise ValueError(f"{path} does not hold one array of real numbers")
+        raise ValueError(f"{path} does not hold one array of real numbers: save one by numpy.save")
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{path} holds NaN or infinite values: replace them first")
@@ -96,7 +96,9 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     mask = read_array(path) if npy else (read_image(path, 1)[..., 0] > 0).astype(np.float32)
     if mask.shape[:2] != shape[:2]:
         sizes = [" x ".join(map(str, s[:2])) for s in (mask.shape, shape)]
-        raise ValueError(f"the mask {path} is {sizes[0]}, but the measurement is {sizes[1]}")
+        raise ValueError(
+            f"the mask {path} is {sizes[0]}, but the measurement is {sizes[1]}: give one as large"
+        )
     return mask
 
 
@@ -137,7 +139,10 @@ def measured_problem(
     check_sides(shape, card["size_multiple"], f"the image behind {path}")
     expected = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape
     if expected != y.shape:
-        raise ValueError(f"{path} has shape {y.shape}; {task} of a {shape} image gives {expected}")
+        raise ValueError(
+            f"{path} has shape {y.shape}; {task} of a {shape} image gives {expected}: "
+            "give another --size or the options that it was measured with"
+        )
     if NEEDS.get(task) == "mask":
         y = np.asarray(operator.forward(jnp.asarray(y)))  # a hole reads 0, whatever the file shows
     inputs = {

@@ -59,7 +59,8 @@ def check_names(found: Found) -> None:
     for line in found.lines.values():
         png = PurePath(line["png"])
         if png.is_absolute() or ".." in png.parts:
-            raise ValueError(f"{found.out / LOG} names {png}, which is not in its folder")
+            where = found.out / LOG
+            raise ValueError(f"{where} names {png}, which is not in its folder: delete that line")
 
 
 def check_settings(found: Found, other: Found) -> None:
@@ -128,7 +129,7 @@ def expected(roots: list[Path]) -> dict[str, Path]:
             try:
                 given = json.loads(path.read_bytes())["samples"].items()
             except (ValueError, LookupError, TypeError, AttributeError):
-                fault(f"{path} is damaged and left out")
+                fault(f"{path} is damaged and left out: run that shard again")
                 continue
             samples |= {h: path.parent.relative_to(root) / png for h, png in given}
     return samples

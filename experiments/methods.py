@@ -45,7 +45,7 @@ def dps_method(
     """DPS on evenly spaced times of the schedule."""
     count = len(betas) if steps is None else steps
     if count > len(betas):
-        raise ValueError(f"--steps {count}: the prior has {len(betas)} diffusion times")
+        raise ValueError(f"--steps {count}: the prior has {len(betas)} diffusion times, no more")
     times = np.round(np.linspace(0, len(betas) - 1, count)).astype(int)
     scale = step_factor * (DPS_SCALE[task] if scale is None else scale)
     return {"steps": dps_steps(betas, times), "scale": scale}, {}

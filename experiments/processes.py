@@ -38,7 +38,10 @@ def join_processes(arguments: Namespace) -> None:
             initialization_timeout=PATIENCE,
         )
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"the processes did not find each other: {error}") from error
+        named = "start all of them, with the same --coordinator and --processes"
+        alone = "name them by --coordinator, --processes and --process"
+        mend = alone if arguments.distributed else named
+        raise ValueError(f"the processes did not find each other: {error}; {mend}") from error
     here, all_of_them = jax.process_index(), jax.process_count()
     print(
         f"process {here} of {all_of_them}: if another dies, this one ends within about"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.choices import check_once
 from experiments.compute import Work, lines_of, outstanding, progress, work_off
 from experiments.measured import Posed
 from experiments.papers import chosen_experiments, list_text
@@ -30,8 +31,7 @@ def check(given: argparse.Namespace) -> None:
         value = getattr(given, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} {value}: give a finite number > 0")
-    if len(set(given.seeds)) < len(given.seeds):
-        raise ValueError("--seeds names a seed twice: drop one")
+    check_once("seeds", given.seeds)
     if given.dry_run and given.shard:
         raise ValueError("--dry-run is about the whole run: drop --shard")
     if given.report and given.report.exists() and not given.report.is_dir():

@@ -19,7 +19,7 @@ from dsg_jax.metrics import psnr
 from dsg_jax.priors import load_prior
 from dsg_jax.projection import RANK_RULES
 from dsg_jax.types import Prior
-from experiments.choices import TASK_OPTIONS, chosen_tasks, given_options
+from experiments.choices import TASK_OPTIONS, check_once, chosen_tasks, given_options
 from experiments.compute import Work, compute, lines_of
 from experiments.faults import fault
 from experiments.measured import Posed
@@ -57,9 +57,7 @@ def check_grid(arguments: Namespace) -> None:
     if PLAIN not in arguments.rules:
         raise ValueError(f"--rules: add {PLAIN}, the plain solver that the others are compared to")
     for name in ("rules", "step_factors"):
-        given = getattr(arguments, name)
-        if len(set(given)) < len(given):
-            raise ValueError(f"--{name.replace('_', '-')} names an entry twice: drop one")
+        check_once(name, getattr(arguments, name))
     if arguments.measured:
         raise ValueError("--measured images have no truth to compare with: use --images")
     fixed = {"rank_rule": "rules", "step_factor": "step-factors"}

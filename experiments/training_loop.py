@@ -113,7 +113,7 @@ def newest_ema(run: Path, wanted, trainer: str) -> tuple[int, dict]:
     with ocp.CheckpointManager(run.absolute(), item_handlers=handler) as manager:
         step = manager.latest_step()
         if step is None:
-            raise FileNotFoundError(f"{run} holds no checkpoint of {trainer}")
+            raise FileNotFoundError(f"{run} holds no checkpoint of {trainer}: run that first")
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # wherever it was trained
         state = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
@@ -121,7 +121,10 @@ def newest_ema(run: Path, wanted, trainer: str) -> tuple[int, dict]:
         )
         ema = manager.restore(step, args=ocp.args.StandardRestore(state))["ema"]
     if jax.tree.map(np.shape, ema) != jax.tree.map(lambda leaf: leaf.shape, wanted):
-        raise ValueError(f"the checkpoint in {run} is not of this prior's architecture")
+        raise ValueError(
+            f"the checkpoint in {run} is not of this prior's architecture: give a run of {trainer} "
+            "for the same name"
+        )
     return step, ema
 
 

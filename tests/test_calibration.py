@@ -177,7 +177,7 @@ def test_the_figures_are_drawn(tmp_path):
         (["--setting", "spots:hdr"], "--setting spots:hdr: choose from gaussian:box_inpainting"),
         (["--setting", "spots"], "--setting spots: choose from"),
         (["--solver", "ddrm"], "--solver ddrm: choose from dps"),
-        (["--solver", "dps", "dps"], "--solver names an entry twice"),
+        (["--solver", "dps", "dps"], "--solver names dps twice"),
         (["--rules", "official"], "--rules: add none"),
         (["--rules", "none", "mean"], "--rules mean: choose from none"),
         (["--samples", "20"], "20 samples: give 19"),

@@ -204,7 +204,7 @@ def test_the_list_needs_no_prior(capsys):
     [
         ("table99", "unknown experiment 'table99': choose from all, table1"),
         ("", "no experiment is named"),
-        ("table1 --seeds 1 1", "--seeds names a seed twice"),
+        ("table1 --seeds 1 1", "--seeds names 1 twice"),
         ("table1 --large-step 0", "--large-step 0.0: give"),
     ],
 )

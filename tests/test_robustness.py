@@ -192,7 +192,7 @@ def test_the_factor_multiplies_both_learning_rates_of_resample():
     [
         ("--rules official", "add none"),
         ("--rules none pca", "--rules pca: choose from none, official"),
-        ("--step-factors 1 1", "--step-factors names an entry twice"),
+        ("--step-factors 1 1", "--step-factors names 1.0 twice"),
         ("--step-factors 0", "--step-factor 0.0: give"),
         ("--step-factor 2", "use --step-factors"),
         ("--rank-rule mean", "use --rules"),
