@@ -92,15 +92,14 @@ def _header(file: MappedFile) -> tuple[dict[str, Any], int]:
             "allowed"
         )
     try:
-        # from bytes, json would guess an encoding; the format says which
+        # from bytes, json would guess an encoding; the format says which;
+        # what starts with a brace, as `looks_like_safetensors` asks, is an object or no JSON
         text = file.content[8 : 8 + length].decode("utf-8")
         header = json.loads(text, object_pairs_hook=_unique)
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"its header is not JSON: {str(error)[:200]}") from error
-    if not isinstance(header, dict):
-        raise CheckpointError("its header is not a table of tensors")
     return header, 8 + length
 
 
