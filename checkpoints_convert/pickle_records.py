@@ -134,14 +134,14 @@ def refer(reference: Any) -> StorageRecord | Foreign:
 
     The legacy format gives a view as (key, first element, elements) of the storage, or None.
     """
-    if type(reference) is not tuple or len(reference) not in (3, 4, 5, 6):
-        raise CheckpointError("its pickle refers to something that is not a storage", HOSTILE)
-    if type(reference[0]) is str and reference[0] == "module":
+    parts = reference if type(reference) is tuple and len(reference) in (3, 4, 5, 6) else (None,)
+    what = parts[0] if type(parts[0]) is str else None
+    if what == "module":
         return Foreign("source code of a module")
-    if len(reference) < 5 or type(reference[0]) is not str or reference[0] != "storage":
+    if what != "storage" or len(parts) < 5:
         raise CheckpointError("its pickle refers to something that is not a storage", HOSTILE)
-    kind, key, _device, total = reference[1:5]
-    view = reference[5] if len(reference) == 6 else None
+    kind, key, _device, total = parts[1:5]
+    view = parts[5] if len(parts) == 6 else None
     if type(kind) is not Global or type(key) is not str or not is_count(total):
         raise CheckpointError("a storage's type, key or size is of the wrong type", HOSTILE)
     dtype = _STORAGE_DTYPES.get(kind.name) if kind.module == "torch" else None
