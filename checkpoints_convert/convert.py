@@ -141,7 +141,9 @@ def merged(sources: list[Stored]) -> dict[str, StoredTensor]:
     for stored in sources:
         twice = tensors.keys() & stored.tensors.keys()
         if twice:
-            raise ValueError(f"{stored.path} and another file both hold {min(twice)}")
+            raise ValueError(
+                f"{stored.path} and another file both hold {min(twice)}: give each file once"
+            )
         tensors |= stored.tensors
     return tensors
 
@@ -173,16 +175,23 @@ def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]
 
 def _given_architecture(kind: Kind, path: Path) -> dict:
     """The kind's architecture with the parts that a JSON file gives instead."""
-    given = json.loads(path.read_text())
+    try:
+        given = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no readable JSON: {error}") from error
     unknown = sorted(set(given) - set(kind.architecture)) if isinstance(given, dict) else [given]
     if unknown:
         raise ValueError(
             f"{path} has {unknown}; the parts of this kind are {', '.join(kind.architecture)}"
         )
-    made = {
-        part: config_of(value, type(kind.architecture[part])) if isinstance(value, dict) else value
-        for part, value in given.items()
-    }
+    made = {}
+    for part, value in given.items():
+        published = kind.architecture[part]
+        fields = isinstance(published, tuple) and isinstance(value, dict)
+        made[part] = config_of(value, type(published)) if fields else value
+        if type(made[part]) is not type(published) or (part == "net" and value != published):
+            like = "fields by name" if isinstance(published, tuple) else f"one like {published!r}"
+            raise ValueError(f"{path} has {value!r} for {part}; wanted: {like}")
     return kind.architecture | made
 
 
@@ -196,7 +205,8 @@ def _cast(value: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         made = np.ascontiguousarray(value, dtype)
     if not np.isfinite(made).all():
-        why = "its values leave the type's range" if np.isfinite(value).all() else "damaged weights"
+        large = "its values leave the type's range, so choose another --dtype"
+        why = large if np.isfinite(value).all() else "so does the file, whose weights are damaged"
         raise ValueError(f"{source} would hold infinities or NaN as {dtype}: {why}")
     return made
 

@@ -43,11 +43,11 @@ def unet_params(
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}; choose 'ema' or 'raw'")
-    wanted = jax.eval_shape(partial(ldm.init_params, config), jax.random.key(0))
     found = _below(state_dict, _RAW if weights == "raw" else _EMA)
     if not found:
         other = {"ema": "raw", "raw": "ema"}[weights]
         raise ValueError(f"the file has no {weights} weights of a U-Net; try weights={other!r}")
+    wanted = jax.eval_shape(partial(ldm.init_params, config), jax.random.key(0))
     if weights == "ema":
         keys = (torch_key(path) for path, _ in tree_leaves_with_path({"params": wanted}))
         dotted = {key.replace(".", ""): key for key in keys}
@@ -79,7 +79,10 @@ def class_context(state_dict: Mapping[str, np.ndarray], label: int = 1000) -> np
     """
     table = state_dict.get("cond_stage_model.embedding.weight")
     if table is None:
-        raise ValueError("the file has no class table (cond_stage_model.embedding.weight)")
+        raise ValueError(
+            "the file has no class table, cond_stage_model.embedding.weight: only models such as "
+            "cin256-v2, which are conditioned on a class, have one"
+        )
     if not 0 <= label < len(table):
         raise ValueError(f"label {label} is not in 0..{len(table) - 1}")
     return np.asarray(table[label][None], np.float32)

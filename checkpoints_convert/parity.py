@@ -47,7 +47,8 @@ def errors(card: dict, params: Any, recorded: Recorded) -> dict[str, float]:
     }
     if not found:
         raise ValueError(
-            f"the recorded arrays ({', '.join(arrays)}) are none of a {card['kind']} network"
+            f"the recorded arrays ({', '.join(arrays)}) are none of a {card['kind']} network: the "
+            "head of checkpoints_convert/parity.py lists the names"
         )
     return found
 

@@ -51,7 +51,11 @@ def prompt_embeddings(context: Path | None, source: Path, dim: int = 768) -> Emb
 
 
 def _from_file(context: Path, dim: int) -> Embedded:
-    table = np.load(context, allow_pickle=False)
+    try:
+        with open(context, "rb") as file:
+            table = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{context} is no .npy of numbers: {error}") from error
     table = table[None] if table.ndim == 2 else table
     fits = table.ndim == 3 and table.shape[1:] == (TOKENS, dim) and len(table) in (1, len(PROMPTS))
     if not fits or not np.issubdtype(table.dtype, np.floating) or not np.isfinite(table).all():

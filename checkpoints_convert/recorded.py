@@ -9,8 +9,10 @@ same times 0.6 and clipped to [-1, 1]. That file may also bound errors, by
 import json
 import math
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,19 +34,25 @@ def read_recorded(path: Path) -> Recorded:
     """Read a ``.npz`` and, where there is one, the ``.json`` beside it.
 
     Raises:
-      ValueError: it is no archive of arrays.
+      ValueError: it is no archive of arrays, or the file beside it is damaged.
       OSError: it cannot be opened.
     """
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} is one array; wanted is a .npz of named ones")
-    with loaded:
-        arrays = dict(loaded)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array without a name")
+        with loaded:
+            arrays = dict(loaded)
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no .npz of named arrays: {error}") from error
     beside = path.with_suffix(".json")
-    manifest = json.loads(beside.read_text()) if beside.is_file() else {}
+    try:
+        manifest = json.loads(beside.read_text()) if beside.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{beside} is no readable JSON: {error}") from error
     for name in INPUTS:
         if name not in arrays and isinstance(manifest.get(name), str):
-            arrays[name] = _drawn(manifest[name])
+            arrays[name] = _drawn(manifest[name], beside)
     config = manifest.get("config", {})
     probes = {name: rows for name, rows in config.items() if "probe" in name}
     return Recorded(arrays, manifest.get("tolerance", {}).get("rel_l2", {}), probes)
@@ -57,10 +65,13 @@ def pattern(k: int, shape: tuple[int, ...]) -> np.ndarray:
     return values.reshape(shape).astype(np.float32)
 
 
-def _drawn(recipe: str) -> np.ndarray:
+def _drawn(recipe: str, named: Path) -> np.ndarray:
     found = _RANDN.match(recipe)
     if not found:
-        raise ValueError(f"no recipe for an input: {recipe[:80]!r}")
+        raise ValueError(
+            f"{named} has {recipe[:80]!r} for an input; wanted is randn(seed, [shape]) or "
+            "clip(scale*randn(seed, [shape]), -1, 1)"
+        )
     scale, seed, shape = found.groups()
     values = np.random.RandomState(int(seed)).standard_normal([int(n) for n in shape.split(",")])
     return (values if scale is None else np.clip(float(scale) * values, -1, 1)).astype(np.float32)

@@ -62,7 +62,8 @@ def flatten(stored: TorchFile) -> tuple[dict[str, StoredTensor], dict[str, Scala
             values[_printable(name)] = summary(value)
     if not tensors:
         lost = stored.pickled.tensors
-        raise CheckpointError(f"it has no tensors but {lost} in objects of foreign classes", RESAVE)
+        where = f" but {lost} in objects of foreign classes" if lost else ""
+        raise CheckpointError(f"it has no tensors{where}", RESAVE)
     return tensors, values
 
 

@@ -43,12 +43,19 @@ def plan_verify(arguments: Namespace) -> Callable[[], int]:
 
 
 def verify(folder: Path, card: dict, recorded: Recorded | None = None) -> int:
-    """Print what was checked; returns 0, or 1 if something is wrong."""
+    """Print what was checked; returns 0, or 1 if something is wrong.
+
+    Raises:
+      ValueError: the folder is not as a conversion leaves it, or nothing recorded can be compared.
+    """
     table = (folder / "tensors.txt").read_bytes()
     problems = []
     if hashlib.sha256(table).hexdigest() != card["tensors_sha256"]:
         problems.append("tensors.txt is not that of the card")
-    lines = [Written(*line.split(" ")) for line in table.decode().splitlines()]
+    rows = [line.split(" ") for line in table.decode("utf-8", "replace").splitlines()]
+    if any(len(row) != len(Written._fields) for row in rows):
+        raise ValueError(f"{folder}/tensors.txt is damaged: convert it anew")
+    lines = [Written(*row) for row in rows]
     params = stored_params(folder, card, lines)
     differing, infinite = check_arrays(params, lines)
     for what, names in (("differ from their hash", differing), ("are not finite", infinite)):
@@ -78,7 +85,8 @@ def stored_params(folder: Path, card: dict, lines: list[Written]) -> Any:
     if names != types.keys():
         odd = sorted(names ^ types.keys())
         raise ValueError(
-            f"{folder}: {len(odd)} tensors are in only one of card and table: {odd[0]}"
+            f"{folder}: {len(odd)} tensors are in only one of card and table: {odd[0]}; "
+            "convert it anew"
         )
     struct = lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(types[tree_name(path)]))
     return read_weights(folder, jax.tree_util.tree_map_with_path(struct, wanted))
