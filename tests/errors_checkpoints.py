@@ -1,0 +1,16 @@
+"""The errors of `checkpoints_convert`, and what provokes them; see test_errors.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import errors_checkpoints_command
+import errors_checkpoints_containers
+import errors_checkpoints_pickles
+import errors_checkpoints_safetensors
+
+CASES: dict[str, Callable[[Path], object]] = {
+    **errors_checkpoints_command.CASES,
+    **errors_checkpoints_containers.CASES,
+    **errors_checkpoints_pickles.CASES,
+    **errors_checkpoints_safetensors.CASES,
+}
