@@ -192,7 +192,12 @@ def _given_architecture(kind: Kind, path: Path) -> dict:
         if type(made[part]) is not type(published) or (part == "net" and value != published):
             like = "fields by name" if isinstance(published, tuple) else f"one like {published!r}"
             raise ValueError(f"{path} has {value!r} for {part}; wanted: {like}")
-    return kind.architecture | made
+    architecture = kind.architecture | made
+    try:
+        kind.wanted(architecture)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{path} describes no network of this kind: {error}") from error
+    return architecture
 
 
 def _stored_type(path: tuple, struct: Any, dtype: str) -> np.dtype:

@@ -79,7 +79,10 @@ def stored_params(folder: Path, card: dict, lines: list[Written]) -> Any:
     Raises:
       ValueError: the folder holds other tensors than its card and its table say.
     """
-    wanted = WANTED[card["kind"]](card)
+    try:
+        wanted = WANTED[card["kind"]](card)
+    except KeyError as error:
+        raise ValueError(f"{folder}/card.json lacks {error}: convert it anew") from error
     types = {line.name: line.dtype for line in lines}
     names = {tree_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(wanted)}
     if names != types.keys():

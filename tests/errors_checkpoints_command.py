@@ -62,13 +62,13 @@ def tiny(*options, before=("",), scale: float = 1.0, out: str = "out") -> Callab
     return convert
 
 
-def architecture(text: str) -> Callable[[Path], object]:
+def architecture(text: str, kind: str = "lpips-alex") -> Callable[[Path], object]:
     """Gives a conversion this file of parts."""
 
     def convert(folder: Path):
         (folder / "parts.json").write_text(text)
         parts = "--architecture", folder / "parts.json"
-        alexnet("--kind", "lpips-alex", *parts)(folder)
+        alexnet("--kind", kind, *parts)(folder)
 
     return convert
 
@@ -86,7 +86,7 @@ def started_by_its_name(folder: Path):
 
 
 def verified(table: str = "", against: str | None = None, **facts) -> Callable[[Path], object]:
-    """Verifies a folder with a card and a table, and against a file of these bytes or arrays."""
+    """Verifies a folder with a card and a table, perhaps against a file in it."""
 
     def verify(folder: Path):
         card = {"kind": "lpips-alex", "version": 1, "parameters": 0} | facts
@@ -168,11 +168,15 @@ CASES: dict[str, Callable[[Path], object]] = {
     "parts.json is no readable JSON: Expecting value": architecture("unet:"),
     "parts.json has ['text']; the parts of this kind are net": architecture('{"text": 1}'),
     "parts.json has 'squeeze' for net; wanted: one like 'alex'": architecture('{"net": "squeeze"}'),
+    "parts.json describes no network of this kind: object of type 'int' has no len": architecture(
+        '{"unet": {"channel_mult": 3}}', "adm-ffhq"
+    ),
     "records no hashes: convert or export it anew": verified(),
     "tensors.txt is damaged: convert it anew": verified("<html>\n", tensors_sha256=""),
     "15 tensors are in only one of card and table: convolutions/0/bias; convert": verified(
         tensors_sha256=""
     ),
+    "card.json lacks 'architecture': convert it anew": verified(tensors_sha256="", kind="adm"),
     "golden.npy is no .npz of named arrays: it is one array": recorded("golden.npy", one_array),
     "golden.npz is no .npz of named arrays: No data left": recorded("golden.npz", Path.touch),
     "golden.json is no readable JSON: Expecting value": recorded("golden.npz", named_arrays, "x"),
