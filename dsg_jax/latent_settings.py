@@ -15,7 +15,7 @@ from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
 from dsg_jax.solvers.latent_daps import latent_daps_steps
 from dsg_jax.solvers.resample import LATENT, PIXEL
 from dsg_jax.solvers.resample_steps import ReSampleSteps, resample_steps
-from dsg_jax.tasks import TASKS
+from dsg_jax.tasks import check_task
 
 
 class PSLDWeights(NamedTuple):
@@ -100,8 +100,10 @@ def psld_settings(
       eta: noise of the DDIM steps, 0 in the reference.
 
     Raises:
-      ValueError: a nonlinear task, an unknown group, or a count that the schedule does not allow.
+      ValueError: an unknown task, a nonlinear one, an unknown group, or a count that the schedule
+        does not allow.
     """
+    check_task(task)
     table = _group(PSLD_GROUPS, group)
     if task not in table:
         raise ValueError(
@@ -117,7 +119,11 @@ def latent_dps_settings(
     """Our constants for a task: ``(steps, keyword arguments of latent_dps)``.
 
     ``betas``, ``count`` and ``eta`` as in `psld_settings`.
+
+    Raises:
+      ValueError: an unknown task, or a count that the schedule does not allow.
     """
+    check_task(task)
     return ddim_steps(betas, count, eta=eta), {"zeta": LATENT_DPS_ZETA[task]}
 
 
@@ -135,8 +141,9 @@ def latent_daps_settings(
     The inner sampler is HMC, the only one that the reference tunes for latents.
 
     Raises:
-      ValueError: a group other than "ldm" and "sd".
+      ValueError: an unknown task, or a group other than "ldm" and "sd".
     """
+    check_task(task)
     chosen = _group(LATENT_DAPS_GROUPS, group)[task]
     steps = latent_daps_steps(
         levels=levels, ode_steps=ode_steps, lr=chosen.lr, lr_min_ratio=chosen.lr_min_ratio
@@ -169,10 +176,10 @@ def resample_settings(
       latent_limit: most updates of a latent.
 
     Raises:
-      ValueError: an unknown task, or steps too few for any optimisation.
+      ValueError: an unknown task, a ``count`` or ``every`` that `resample_steps` refuses, or steps
+        too few for any optimisation.
     """
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    check_task(task)
     steps = resample_steps(betas, count, every=every)
     if not steps.stage.any():
         raise ValueError(

@@ -7,6 +7,7 @@ the inner prior is Gaussian for all of them. Solvers on latent priors: `dsg_jax.
 from typing import NamedTuple
 
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps
+from dsg_jax.tasks import check_task
 
 DPS_SCALE = {
     "identity": 0.3,  # ours: not a task of the papers
@@ -75,7 +76,11 @@ def daps_settings(
     """The reference's constants for a task: ``(steps, keyword arguments of daps)``.
 
     ``levels``, ``ode_steps`` and ``inner_steps`` shorten the run; the grids keep their end points.
+
+    Raises:
+      ValueError: an unknown task, or a variant other than "legacy" and "main".
     """
+    check_task(task)
     table = DAPS_HMC if inner == "hmc" else DAPS_LANGEVIN
     if inner != "hmc" and variant == "main":
         table = DAPS_LANGEVIN_MAIN

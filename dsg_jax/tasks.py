@@ -166,6 +166,16 @@ TASKS: dict[str, Task] = {
 }
 
 
+def check_task(task: str) -> None:
+    """Refuse a name that is no key of `TASKS`.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+
+
 def operator_for(task: str, shape: Shape, seed: int | Sequence[int], **options) -> Operator:
     """The operator of a named task for images of one shape.
 
@@ -179,8 +189,7 @@ def operator_for(task: str, shape: Shape, seed: int | Sequence[int], **options) 
     Raises:
       ValueError: an unknown task or option, or a setting that the shape does not allow.
     """
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    check_task(task)
     build = TASKS[task].build
     known = [n for n, p in inspect.signature(build).parameters.items() if p.kind == p.KEYWORD_ONLY]
     unknown = sorted(set(options) - set(known))
@@ -195,6 +204,9 @@ def reference_operator(task: str, shape: Shape, **options) -> Operator:
     """The operator that DiffStateGrad and DAPS use for every image: seed 42, second motion kernel.
 
     The code of the nonlinear blur has seed 0. For DAPS's box, give ``margin`` = side / 8.
+
+    Raises:
+      ValueError: as `operator_for`.
     """
     if task == "motion_deblur":
         options = {"second_draw": True, **options}

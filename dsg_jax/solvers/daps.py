@@ -25,6 +25,7 @@ from dsg_jax.solvers.inner import Level, guided_chain, metropolis
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _SCORE_MIN_SIGMA = 0.01
+VARIANTS = ("legacy", "main")
 INNER = ("langevin", "hmc", "mh")
 PRIOR_SCORES = ("gaussian", "score-t", "score-min", "exact")
 
@@ -56,9 +57,11 @@ def daps_steps(
     """Annealing levels, ODE grids and inner step sizes; the defaults are the reference's.
 
     ``variant`` is "legacy" (August 2024, what the papers ran) or "main" (the 2025 rewrite).
+
+    Raises:
+      ValueError: another variant.
     """
-    if variant not in ("legacy", "main"):
-        raise ValueError(f"variant={variant!r}: choose legacy or main")
+    _check_variant(variant)
     sigma = daps_annealing(variant, levels, sigma_max, sigma_min)
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1
@@ -97,7 +100,11 @@ def daps(
 
     Departs from the reference: a sample that is not finite is reported in `Info`, not zeroed
     together with its batch.
+
+    Raises:
+      ValueError: an unknown ``variant``, ``inner`` or ``prior_score``, or a projection for "mh".
     """
+    _check_variant(variant)
     steps = daps_steps(variant=variant) if steps is None else steps
     if inner not in INNER or prior_score not in PRIOR_SCORES:
         options = f"inner from {', '.join(INNER)}; prior_score from {', '.join(PRIOR_SCORES)}"
@@ -146,6 +153,11 @@ def ode(
         return x + move * (denoise(prior, x, sigma, time(sigma)) - x), None
 
     return jax.lax.scan(euler, x, (at.ode_sigma, at.ode_move))[0]
+
+
+def _check_variant(variant: str) -> None:
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: choose from {', '.join(VARIANTS)}")
 
 
 def _prior_pull(prior: Prior, prior_score: str, level: Level):
