@@ -9,6 +9,16 @@ from dsg_jax.types import Prior
 _BETA_MIN, _BETA_D = 0.1, 19.9  # the variance-preserving SDE behind ADM's 1000 linear betas
 
 
+def check_parametrisation(name: str) -> None:
+    """Refuse what a network's output cannot be: anything but "eps", the noise, or "v".
+
+    Raises:
+      ValueError: it is something else.
+    """
+    if name not in ("eps", "v"):
+        raise ValueError(f"parametrisation={name!r}: choose from eps, v")
+
+
 def predict(prior: Prior, x: Array, t: Array) -> tuple[Array, Array | None]:
     """Predicted noise (h, w, c) and, if the network has them, the variance values (h, w, c)."""
     out = prior.network(x, t)

@@ -10,7 +10,7 @@ from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from dsg_jax.diffusion import table_alpha_bar
+from dsg_jax.diffusion import check_parametrisation, table_alpha_bar
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.types import FirstStage, Prior
 
@@ -45,11 +45,11 @@ class LDMNetwork:
     def __call__(self, z: Array, t: Array) -> Array:
         """(h, w, c) latent and () time -> (h, w, c) noise."""
         t = jnp.asarray(t, jnp.float32)
-        out = self._guided(z, t)
         if self.parametrisation == "eps":
-            return out
+            return self._guided(z, t)
         if self.betas is None:
             raise ValueError('parametrisation "v" needs betas; make the prior by `latent_prior`')
+        out = self._guided(z, t)
         alpha_bar = table_alpha_bar(self.betas, t)
         return jnp.sqrt(alpha_bar) * out + jnp.sqrt(1 - alpha_bar) * z
 
@@ -114,7 +114,11 @@ def latent_prior(network: LDMNetwork, betas: ArrayLike, first_stage: FirstStage)
 
     The FFHQ and ImageNet models have ``scaled_linear_betas()``, Stable Diffusion has
     ``scaled_linear_betas(0.00085, 0.012)``.
+
+    Raises:
+      ValueError: a network whose parametrisation is not "eps" or "v".
     """
+    check_parametrisation(network.parametrisation)
     betas = jnp.asarray(betas, jnp.float32)
     if network.parametrisation == "v":
         network = replace(network, betas=betas)
@@ -127,11 +131,12 @@ def with_remat(prior: Prior) -> Prior:
     Numbers agree up to rounding. ``experiments memory`` prints what it saves at published sizes.
 
     Raises:
-      ValueError: a prior over pixels, whose network has no such option.
+      ValueError: a prior over pixels, or one with a network other than `LDMNetwork`.
     """
     stage, network = prior.first_stage, prior.network
     if stage is None or not isinstance(network, LDMNetwork):
-        raise ValueError("remat is an option of latent priors, and this one is over pixels")
+        what = "is over pixels" if stage is None else "has another network"
+        raise ValueError(f"remat is an option of latent priors, and this one {what}: leave it out")
 
     def recomputing(half: Any) -> Partial:
         autoencoder, *rest = half.args

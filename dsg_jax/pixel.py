@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.diffusion import continuous_alpha_bar
+from dsg_jax.diffusion import check_parametrisation, continuous_alpha_bar
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.schedule import linear_betas
 from dsg_jax.types import Prior
@@ -36,5 +36,11 @@ class ADMNetwork:
 
 
 def adm_prior(params: dict, config: ADMConfig, **choices) -> Prior:
-    """A prior on ADM's linear schedule; ``choices`` are further fields of `ADMNetwork`."""
-    return Prior(ADMNetwork(params, config, **choices), jnp.asarray(linear_betas(), jnp.float32))
+    """A prior on ADM's linear schedule; ``choices`` are further fields of `ADMNetwork`.
+
+    Raises:
+      ValueError: a ``parametrisation`` other than "eps" and "v".
+    """
+    network = ADMNetwork(params, config, **choices)
+    check_parametrisation(network.parametrisation)
+    return Prior(network, jnp.asarray(linear_betas(), jnp.float32))
