@@ -62,7 +62,8 @@ def nonlinear_blur(network: BlurNetwork, code: Array | np.ndarray) -> Operator:
         entries act as 0.
 
     Raises:
-      ValueError: a code with another number of axes or channels.
+      ValueError: a code with another number of axes or channels; later, at an image whose sides are
+        not 128 times the code's.
     """
     channels = network.config.code_channels
     if np.ndim(code) != 3 or np.shape(code)[-1] != channels:
@@ -102,12 +103,15 @@ def load_blur_network(folder: str | Path) -> BlurNetwork:
     """The network of a folder that `save_blur_network` wrote, in float32.
 
     Raises:
-      FileNotFoundError: no such folder.
+      FileNotFoundError: no such folder, or one without a card.
       ValueError: a card or weights that do not belong to a blur network of this version.
     """
     architecture = read_card(folder, KIND).get("architecture")
     if not isinstance(architecture, dict) or set(architecture) != set(BlurConfig._fields):
-        raise ValueError(f"{folder}/card.json: its architecture must have {BlurConfig._fields}")
+        raise ValueError(
+            f"{folder}/card.json: its architecture must have the fields "
+            f"{', '.join(BlurConfig._fields)}, not {architecture}"
+        )
     config = BlurConfig(**architecture)
     wanted = jax.eval_shape(partial(init_params, config), jax.random.key(0))
     return BlurNetwork(read_weights(folder, wanted), config)
@@ -129,6 +133,9 @@ def save_blur_network(
       config: its architecture.
       card: further facts, such as the source's name and SHA-256.
       compress: as for `streaming.write_tree`.
+
+    Raises:
+      ValueError: a folder that holds something else.
     """
     facts = {
         "kind": KIND,

@@ -10,7 +10,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
 
-from dsg_jax.streaming import write_tree
+from dsg_jax.streaming import tree_name, write_tree
 
 CARD_VERSION = 1
 
@@ -50,6 +51,19 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
     return card
 
 
+@contextmanager
+def naming_lacks(folder: str | Path) -> Iterator[None]:
+    """Around what looks entries of a folder's card up: says which one there is none of.
+
+    Raises:
+      ValueError: in place of a KeyError.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{Path(folder) / 'card.json'} lacks {error}") from error
+
+
 def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -> Any:
     """The parameters of a folder as the shapes and types ``wanted``, a tree of structs.
 
@@ -59,6 +73,7 @@ def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -
       ValueError: weights of another structure or shape, or missing ones.
     """
     path = (Path(folder) / "weights").absolute()
+    fault = f"{path} does not hold what its card says, so make or copy the folder again"
     if placement is None and jax.process_count() > 1:  # Orbax would take the first process's
         placement = SingleDeviceSharding(jax.local_devices()[0])
     if placement is not None:
@@ -74,11 +89,15 @@ def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -
             params = checkpointer.restore(path, wanted)
             stored = checkpointer.metadata(path).item_metadata.tree
         except (ValueError, KeyError, FileNotFoundError) as error:
-            raise ValueError(f"{path} does not hold what its card says: {error}") from error
+            raise ValueError(f"{fault}: {error}") from error
     # Orbax pads or cuts an array of another shape, or returns it as it is.
-    shapes = [[tuple(leaf.shape) for leaf in jax.tree.leaves(tree)] for tree in (stored, wanted)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{path} does not hold what its card says: arrays of other shapes")
+    found, asked = jax.tree.leaves(stored), jax.tree_util.tree_leaves_with_path(wanted)
+    for array, (name, form) in zip(found, asked, strict=True):
+        if tuple(array.shape) != tuple(form.shape):
+            raise ValueError(
+                f"{fault}: it holds {tree_name(name)} of shape {tuple(array.shape)} and its card "
+                f"wants {tuple(form.shape)}"
+            )
     return jax.tree.map(jnp.asarray, params)
 
 
@@ -104,8 +123,8 @@ def write_weights(
     ``folder`` as it was. One with a card is replaced. Leaves may be `streaming.LazyArray`s.
 
     Raises:
-      ValueError: a card without ``kind`` or one of the entries ``needed``, or a folder that holds
-        something else.
+      ValueError: a card without ``kind`` or one of the entries ``needed``, or a folder that
+        `check_free` refuses.
     """
     missing = {"kind", *needed} - set(card)
     if missing:

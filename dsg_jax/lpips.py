@@ -110,6 +110,9 @@ def save_lpips(folder: str | Path, weights: LPIPSWeights, card: Mapping | None =
       folder: made if it does not exist; earlier weights in it are replaced.
       weights: of AlexNet or VGG16.
       card: further facts, such as the sources' names and SHA-256.
+
+    Raises:
+      ValueError: a folder that holds something else.
     """
     facts = {"kind": f"lpips-{weights.net}", "image_range": [-1, 1]}
     return write_weights(folder, _arrays(weights), dict(card or {}) | facts)
@@ -238,7 +241,8 @@ def _checked(stored: dict, net: str) -> LPIPSWeights:
         channels = bias.size
     for k, tap in enumerate(trunk.taps):
         if heads[k].size != layers[tap]["bias"].size:
-            raise ValueError(f"NetLinLayer_{k} has shape {heads[k].shape}")
+            channels, shape = layers[tap]["bias"].size, heads[k].shape
+            raise ValueError(f"NetLinLayer_{k} has shape {shape}, after {channels} channels")
     as_float32 = lambda a: jnp.asarray(a, jnp.float32)
     convolutions = tuple({n: as_float32(layer[n]) for n in ("kernel", "bias")} for layer in layers)
     return LPIPSWeights(convolutions, tuple(as_float32(head).reshape(-1) for head in heads), net)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from dsg_jax.cards import Placement, read_card, read_weights, write_weights
+from dsg_jax.cards import Placement, naming_lacks, read_card, read_weights, write_weights
 from dsg_jax.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.latent import LDMNetwork, latent_prior, with_guidance
 from dsg_jax.networks import autoencoder, ldm
@@ -52,7 +52,8 @@ def load_prior(
 
     Raises:
       FileNotFoundError: no such prior.
-      ValueError: a card that this version does not understand, or no such condition.
+      ValueError: a card that this version does not understand, weights that are not those of the
+        card, or no such condition.
     """
     folder = BUNDLED.get(str(name), Path(name))
     if not (folder / "card.json").is_file():
@@ -60,17 +61,14 @@ def load_prior(
         raise FileNotFoundError(f"no prior {str(name)!r}: give a folder with card.json, or {known}")
     card = read_card(folder, *LOADERS)
     wanted, build = LOADERS[card["kind"]]
-    try:
-        structs = as_type(wanted(card), params_dtype)
-    except KeyError as error:
-        raise ValueError(f"{folder}/card.json lacks {error}") from error
-    params = read_weights(folder, structs, placement)
-    prior = build(card, params, dtype)
-    if condition is not None:
-        table, facts = params.get("conditions", ()), card.get("conditions", {"names": []})
-        prior = prior._replace(
-            network=_conditioned(prior.network, table, facts, condition, guidance_scale)
-        )
+    with naming_lacks(folder):
+        params = read_weights(folder, as_type(wanted(card), params_dtype), placement)
+        prior = build(card, params, dtype)
+        if condition is not None:
+            table, facts = params.get("conditions", ()), card.get("conditions", {"names": []})
+            prior = prior._replace(
+                network=_conditioned(prior.network, table, facts, condition, guidance_scale)
+            )
     return prior, card
 
 
@@ -151,7 +149,8 @@ def save_prior(
     """Write a pixel prior as `load_prior` reads it; returns the completed card.
 
     Raises:
-      ValueError: a card without ``parametrisation``, or ``size``, the usual side of its images.
+      ValueError: a card without ``parametrisation``, or ``size``, the usual side of its images; a
+        folder that holds something else.
     """
     facts = {
         "kind": "adm",
@@ -186,7 +185,7 @@ def save_latent_prior(
       compress: as for `streaming.write_tree`.
 
     Raises:
-      ValueError: a card that lacks one of these.
+      ValueError: a card that lacks one of these, or a folder that holds something else.
     """
     facts = {
         "kind": "ldm",
@@ -196,8 +195,11 @@ def save_latent_prior(
     }
     needed = "parametrisation", "size", "latent_scale", "betas"
     if "conditions" in params:
-        shape = {"shape": list(params["conditions"].shape)}
-        card = card | {"conditions": shape | card["conditions"]}
+        conditions = {"shape": list(params["conditions"].shape)} | card.get("conditions", {})
+        missing = sorted({"names", "default"} - set(conditions))
+        if missing:
+            raise ValueError(f"the card's conditions lack {', '.join(missing)}")
+        card = card | {"conditions": conditions}
     return write_weights(folder, params, facts | card, *needed, compress=compress)
 
 
@@ -209,7 +211,10 @@ def config_of(architecture: dict, kind: type[Config]) -> Config:
     """
     unknown = sorted(set(architecture) - set(kind._fields))
     if unknown:
-        raise ValueError(f"this program knows no architecture with {', '.join(unknown)}")
+        raise ValueError(
+            f"this program knows no architecture with {', '.join(unknown)}; known are "
+            f"{', '.join(kind._fields)}"
+        )
     fields: dict[str, Any] = {}
     for name, value in architecture.items():
         fields[name] = tuple(value) if isinstance(value, list) else value

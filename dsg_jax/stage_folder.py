@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from dsg_jax.cards import Placement, read_card, read_weights, write_weights
+from dsg_jax.cards import Placement, naming_lacks, read_card, read_weights, write_weights
 from dsg_jax.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.networks.autoencoder import AutoencoderConfig, init_params
 from dsg_jax.priors import as_type, config_of
@@ -23,11 +23,13 @@ def load_first_stage(
 ) -> tuple[FirstStage, dict]:
     """The first stage of a folder, and its card; arguments and errors are those of `load_prior`."""
     card = read_card(folder, KIND)
-    config = config_of(card["architecture"], AutoencoderConfig)
+    with naming_lacks(folder):
+        config = config_of(card["architecture"], AutoencoderConfig)
+        scale = card["latent_scale"]
     wanted = jax.eval_shape(partial(init_params, config), jax.random.key(0))
     params = read_weights(folder, as_type(wanted, params_dtype), placement)
     build = vq_first_stage if config.codes else kl_first_stage
-    return build(params, config, scale=card["latent_scale"], dtype=dtype), card
+    return build(params, config, scale=scale, dtype=dtype), card
 
 
 def save_first_stage(
@@ -36,7 +38,8 @@ def save_first_stage(
     """Write a first stage as `load_first_stage` reads it; returns the completed card.
 
     Raises:
-      ValueError: a card without ``latent_scale``, what makes latents of unit variance.
+      ValueError: a card without ``latent_scale``, what makes latents of unit variance, or a folder
+        that holds something else.
     """
     facts = {
         "kind": KIND,
