@@ -72,9 +72,13 @@ def parameter_placement(mesh: Mesh, how: str) -> Callable[[Any], NamedSharding]:
     Raises:
       ValueError: ``how`` is no key of `PARAMETERS`.
     """
+    _check_parameters(how)
+    return partial(PARAMETERS[how], mesh)
+
+
+def _check_parameters(how: str) -> None:
     if how not in PARAMETERS:
         raise ValueError(f"parameters {how!r}: choose from {', '.join(PARAMETERS)}")
-    return partial(PARAMETERS[how], mesh)
 
 
 def place_parameters(tree: Any, mesh: Mesh, how: str = "replicated") -> Any:
@@ -135,7 +139,11 @@ def split_pairs(batched: Callable, mesh: Mesh, specs: tuple, parameters: str) ->
       specs: for every argument, a `PartitionSpec` or a tree of them; every result has the pairs
         first.
       parameters: a key of `PARAMETERS`.
+
+    Raises:
+      ValueError: it is none.
     """
+    _check_parameters(parameters)
     out = PartitionSpec(PAIRS)
     if parameters == "replicated":
         return jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
@@ -174,7 +182,11 @@ def over_pairs(batched: Callable, mesh: Mesh, parameters: str = "replicated") ->
 
     Returns:
       A function like ``batched``, compiled once for every number of pairs to a device.
+
+    Raises:
+      ValueError: ``parameters`` is no key of `PARAMETERS`.
     """
+    _check_parameters(parameters)
 
     @jax.jit
     def program(pairs: Any, *shared: Any) -> Any:
