@@ -42,8 +42,8 @@ def blur(shape: tuple[int, int, int], kernel: Array | np.ndarray, method: str = 
       method: "fft", "direct", or "auto", the faster one for this size of kernel.
 
     Returns:
-      A linear operator (h, w, c) -> (h, w, c). It has no pseudo-inverse: most of its singular
-      values are close to zero.
+      A linear operator (h, w, c) -> (h, w, c); by FFT it raises ValueError for images of other
+      sides. It has no pseudo-inverse: most of its singular values are close to zero.
 
     Raises:
       ValueError: a kernel that is not two-dimensional and odd or too large for the reflection, or
@@ -72,7 +72,11 @@ def blur(shape: tuple[int, int, int], kernel: Array | np.ndarray, method: str = 
 
 
 def check_reflection(shape: tuple[int, ...], radius: tuple[int, int]) -> None:
-    """Refuse a padding that reaches beyond the image's mirror image, naming both numbers."""
+    """Refuse a padding that reaches beyond the image's mirror image, naming both numbers.
+
+    Raises:
+      ValueError: it does.
+    """
     for side, pad in zip(shape[:2], radius, strict=True):
         if pad >= side:
             raise ValueError(
@@ -91,7 +95,10 @@ def _by_fft(spectrum: Array, x: Array, *, image, radius, sizes) -> Array:
     """Circular correlation long enough that the h x w entries kept never wrap around."""
     h, w = image
     if x.shape[:2] != image:
-        raise ValueError(f"this blur was built for images of {image} pixels, got {x.shape[:2]}")
+        raise ValueError(
+            f"this blur was built for images of {image} pixels, got {x.shape[:2]}: build one for "
+            "each size"
+        )
     products = spectrum * jnp.fft.rfft2(_reflect(x, radius), s=sizes)
     return jnp.moveaxis(jnp.fft.irfft2(products, s=sizes)[:, :h, :w], 0, -1)
 

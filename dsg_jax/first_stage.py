@@ -46,7 +46,9 @@ def vq_first_stage(
       ValueError: an architecture without codes.
     """
     if not config.codes:
-        raise ValueError("codes=None is an autoencoder without codebook: use kl_first_stage")
+        raise ValueError(
+            f"codes={config.codes} is an autoencoder without codebook: use kl_first_stage"
+        )
     network = Autoencoder(config, jnp.dtype(dtype), remat)
     decode = _decode if force_not_quantize else _vq_decode
     return FirstStage(

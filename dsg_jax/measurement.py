@@ -31,9 +31,12 @@ def measure(
       sigma: noise level, see ``noise_domain``.
       noise_domain: the scale that ``sigma`` is meant for, see `noise_level`.
       output_domain: the scale of A(x), see `noise_level`.
+
+    Raises:
+      ValueError: what `noise_level` refuses.
     """
-    clean = operator.forward(x)
     level = noise_level(sigma, noise_domain, output_domain)
+    clean = operator.forward(x)
     return clean + level * jax.random.normal(key, clean.shape, clean.dtype)
 
 
@@ -57,7 +60,7 @@ def noise_level(
     """
     for domain in (noise_domain, output_domain):
         if domain not in _DOMAINS:
-            raise ValueError(f"unknown noise domain {domain!r}; choose one of {_DOMAINS}")
+            raise ValueError(f"unknown noise domain {domain!r}; choose from {', '.join(_DOMAINS)}")
     if not isinstance(sigma, Tracer) and not sigma >= 0:
         raise ValueError(f"sigma must not be negative, got {sigma}")
     return 2 * sigma if (noise_domain, output_domain) == ("unit", "symmetric") else sigma

@@ -57,7 +57,11 @@ def ssim(x: Array, reference: Array) -> Array:
 
 
 def on_unit_range(x: Array, reference: Array) -> tuple[Array, Array]:
-    """Two images (h, w, c) in [-1, 1], clipped, as float32 in [0, 1]."""
+    """Two images (h, w, c) in [-1, 1], clipped, as float32 in [0, 1].
+
+    Raises:
+      ValueError: shapes that differ or are not (h, w, c).
+    """
     if x.shape != reference.shape or x.ndim != 3:
         raise ValueError(
             f"images of shapes {x.shape} and {reference.shape}; give two of one shape (h, w, c), "

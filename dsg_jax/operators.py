@@ -96,7 +96,7 @@ def super_resolution(shape: Shape, factor: int = 4) -> Operator:
       factor: integer that divides h and w.
 
     Raises:
-      ValueError: a factor that does not divide both sides.
+      ValueError: a factor that is not a positive integer or does not divide both sides.
     """
     if int(factor) != factor or factor < 1 or any(n % factor for n in shape[:2]):
         raise ValueError(

@@ -136,7 +136,11 @@ ENGINES = {"svd": svd_engine, "gram": gram_engine}
 def state_projection(
     tau: float = 0.99, *, rule: str = "official", period: int = 1, **choices: str
 ) -> Projection:
-    """A checked `Projection`; raises ValueError naming the argument and its allowed values."""
+    """A checked `Projection`; the arguments are its fields.
+
+    Raises:
+      ValueError: a value, or a name, that is not among those which `Projection` lists.
+    """
     allowed: dict[str, Iterable[str]] = {
         "rule": RANK_RULES,
         "sides": ("both", "left", "right"),

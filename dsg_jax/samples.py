@@ -17,6 +17,9 @@ def sample_images(name: str, count: int | None = None) -> tuple[list[str], np.nd
 
     Returns:
       names, and the images as float32 (n, h, w, 3) in [-1, 1].
+
+    Raises:
+      ValueError: an unknown set, or a ``count`` that it does not have.
     """
     if name not in SAMPLES:
         raise ValueError(f"no samples named {name!r}: choose from {', '.join(SAMPLES)}")

@@ -51,9 +51,10 @@ class SpatialTransformer(nn.Module):
     def __call__(self, x: Array, context: Array) -> Array:
         """(b, h, w, c) map and (b, tokens, dim) context -> map of the same shape."""
         c, dtype, block = x.shape[-1], self.dtype, "transformer_blocks.0"
-        if c % self.heads:
+        if self.heads < 1 or c % self.heads:
             raise ValueError(
-                f"{c} channels cannot be split into {self.heads} heads; choose a divisor of {c}"
+                f"{c} channels cannot be split into {self.heads} heads; choose num_heads, or "
+                f"num_head_channels, that divides {c}"
             )
 
         def norm(k: int, tokens: Array) -> Array:

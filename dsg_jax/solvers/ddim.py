@@ -41,9 +41,10 @@ def ddim_steps(betas: np.ndarray, count: int, *, eta: float = 0.0) -> DDIMSteps:
     time = np.arange(0, total, total // count) + 1
     shifted = time - 1 if count == total else time
     if shifted[-1] >= total:
+        fits = (n for n in range(count - 1, 1, -1) if (total - 1) % (total // n))
         raise ValueError(
-            f"{count} DDIM steps end at time {shifted[-1]}, beyond the {total} of the schedule: "
-            f"choose a count whose stride {total // count} does not divide {total - 1}"
+            f"{count} DDIM steps end at time {shifted[-1]}, and the schedule at {total - 1}: "
+            f"{next(fits, total)} would do"
         )
     a = alpha_bar[shifted]
     a_prev = np.append(alpha_bar[:1], a[:-1])
