@@ -43,7 +43,11 @@ def gaussian_taps(size: int, std: float) -> np.ndarray:
 
 
 def gaussian_kernel(size: int = 61, std: float = 3.0) -> np.ndarray:
-    """The two-dimensional Gaussian g g'; (size, size) float64 with sum 1. See `gaussian_taps`."""
+    """The two-dimensional Gaussian g g'; (size, size) float64 with sum 1.
+
+    Raises:
+      ValueError: as `gaussian_taps`.
+    """
     taps = gaussian_taps(size, std)
     return np.outer(taps, taps)
 
@@ -81,6 +85,9 @@ def reference_motion_kernel(seed: int, size: int = 61, intensity: float = 0.5) -
     """The kernel that the reference code uses after ``numpy.random.seed(seed)``; (size, size).
 
     Its blur layer draws one kernel when it is built and its operator replaces that by a second one.
+
+    Raises:
+      ValueError: as `motion_kernel`.
     """
     rng = np.random.RandomState(seed)
     motion_kernel(rng, size, intensity)
@@ -105,7 +112,7 @@ def box_mask(
     Top and left are uniform in [margin, side - margin - box), the upper end excluded.
 
     Raises:
-      ValueError: no place is left for the box.
+      ValueError: a box that is not positive, a negative margin, or no place left for the box.
     """
     h, w = shape[:2]
     if box < 1 or margin < 0 or min(h, w) - margin - box <= margin:

@@ -43,7 +43,11 @@ class LDMNetwork:
     """Recompute the blocks in the backward pass: see `LDMUNet`."""
 
     def __call__(self, z: Array, t: Array) -> Array:
-        """(h, w, c) latent and () time -> (h, w, c) noise."""
+        """(h, w, c) latent and () time -> (h, w, c) noise.
+
+        Raises:
+          ValueError: "v" without betas, or a latent or a context that the network does not take.
+        """
         t = jnp.asarray(t, jnp.float32)
         if self.parametrisation == "eps":
             return self._guided(z, t)
