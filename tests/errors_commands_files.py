@@ -149,7 +149,7 @@ CASES = {
     "shard_1_of_2.json is damaged and left out": merge_with_a_torn_shard,
     "runs.jsonl, line 1 is damaged and left out": report_with_a_torn_log_of_runs,
     "knows no file locks: give an --out on another one": a_disk_without_locks,
-    "/4 cannot be read and is left out": a_state_that_is_no_checkpoint,
+    "/4 cannot be read and is left out: FileNotFoundError": a_state_that_is_no_checkpoint,
     "its arrays are not those that were written": a_state_with_other_bits,
     "is of other samples: delete it": a_state_of_other_keys,
     "(there is none yet): FileExistsError": a_file_where_states_go,
