@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench bench-gpu quality clean
+.PHONY: demo test test-slow soak lint bench bench-gpu quality clean
 
 demo: .venv/.run
 	$(BIN)/python -m experiments demo
@@ -12,6 +12,9 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 1200
+
+soak: .venv/.dev
+	$(BIN)/python tests/soak.py --out results/soak.json
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
