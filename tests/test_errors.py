@@ -1,7 +1,7 @@
 """Every error that a user can meet is provoked, and says what its table says.
 
-The tables, `errors_*.py`, have the words of a message and what brings it about. That none is missing
-is checked against the code: each of its lines that makes an error has to be run by a case.
+The tables, `errors_*.py`, have the words of a message and what brings it about. That none is
+missing is checked against the code: each of its lines that makes an error has to be run by a case.
 """
 
 from collections.abc import Callable
