@@ -207,8 +207,10 @@ def config_of(architecture: dict, kind: type[Config]) -> Config:
     """An architecture from its JSON form.
 
     Raises:
-      ValueError: fields that ``kind`` does not have.
+      ValueError: it is no object of fields, or has some that ``kind`` does not have.
     """
+    if not isinstance(architecture, dict):
+        raise ValueError(f"architecture {architecture!r}: wanted are fields by name")
     unknown = sorted(set(architecture) - set(kind._fields))
     if unknown:
         raise ValueError(

@@ -19,14 +19,18 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_speed(arguments: argparse.Namespace) -> Callable[[], object]:
     """Check `speed`."""
-    from dsg_jax.priors import BUNDLED
+    from dsg_jax.cards import read_card
+    from dsg_jax.priors import BUNDLED, LOADERS
     from experiments.random_priors import PUBLISHED
     from experiments.speed import speed
 
     for name in arguments.priors:
-        if name not in PUBLISHED and not (BUNDLED.get(name, Path(name)) / "card.json").is_file():
+        folder = BUNDLED.get(name, Path(name))
+        if name not in PUBLISHED and not (folder / "card.json").is_file():
             known = ", ".join((*sorted(BUNDLED), *PUBLISHED))
             raise ValueError(f"no prior {name!r}: give a folder with card.json, or {known}")
+        if name not in PUBLISHED:
+            read_card(folder, *LOADERS)
     for name, least in (("batch_size", arguments.batch_size), ("batches", min(arguments.batches))):
         if least < 1:
             raise ValueError(f"--{name.replace('_', '-')} {least}: give whole numbers >= 1")

@@ -99,6 +99,9 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     ),
     "holds layer/bias of shape (3,) and its card wants (4,)": weights_of_another_shape,
     "card.json lacks 'architecture'": lambda folder: load_prior(with_card(folder, kind="adm")),
+    "architecture None: wanted are fields by name": lambda folder: load_prior(
+        with_card(folder, kind="adm", architecture=None)
+    ),
     "knows no architecture with experts; known are model_channels": lambda folder: load_prior(
         with_card(folder, kind="adm", architecture={"experts": 8})
     ),
