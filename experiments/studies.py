@@ -80,7 +80,7 @@ def optimiser_rows() -> tuple[Row, ...]:
 STUDIES = (
     rank_study("daps", INPAINTING + LINEAR),
     rank_study("psld", INPAINTING + LINEAR),
-    rank_study("resample", ("box_inpainting",)),
+    rank_study("resample", ("box_inpainting", "super_resolution")),
     Experiment(
         "study-subspace",
         "our study (beyond DiffStateGrad, Table 1)",

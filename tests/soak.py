@@ -58,8 +58,8 @@ def start(command: str, folder: Path) -> subprocess.Popen:
     return subprocess.Popen(words, cwd=folder, env=os.environ | there, text=True, **pipes)
 
 
-def kill(processes: list[subprocess.Popen], moments: list[float]) -> int:
-    """Kill every process so many seconds from now; returns how many were still alive."""
+def kill(processes: list[subprocess.Popen], moments: list[float]) -> tuple[int, float]:
+    """Kill every process so many seconds from now: (how many were still alive, seconds)."""
     begun, alive = time.monotonic(), 0
     for moment, process in sorted(zip(moments, processes, strict=True), key=lambda pair: pair[0]):
         try:
@@ -68,7 +68,7 @@ def kill(processes: list[subprocess.Popen], moments: list[float]) -> int:
             process.send_signal(signal.SIGKILL)
         process.communicate()
         alive += process.returncode == -signal.SIGKILL
-    return alive
+    return alive, time.monotonic() - begun
 
 
 def results(folder: Path) -> dict[str, dict]:
@@ -86,30 +86,41 @@ def has_state(folder: Path) -> bool:
     return any(path.name.isdigit() for path in folder.glob("*/.states/*/*/*"))
 
 
-def one_run(case: str, folder: Path, longest: float, rng: random.Random) -> dict:
-    """Run a case to its end, with kills up to ``longest`` seconds after a start (none if 0)."""
+def one_run(case: str, folder: Path, longest: list[float], rng: random.Random) -> dict:
+    """Run a case to its end, with kills up to about ``longest`` seconds after a stage's start.
+
+    These follow what a stage takes on a machine that is now fast, now slow. Without them none is
+    killed, and they are measured.
+    """
     counts = dict.fromkeys(("starts", "kills", "resumed", "lost", "failed"), 0)
     folder.mkdir(parents=True)
     kept: dict[str, dict] = {}
     complaints, begun = [], time.monotonic()
-    for stage in CASES[case]:
-        for _ in range(rng.randint(1, ROUNDS) if longest else 0):
+    for number, stage in enumerate(CASES[case]):
+        for _ in range(rng.randint(1, ROUNDS) if longest[number:] else 0):
             counts["starts"] += len(stage)
             counts["resumed"] += has_state(folder)
-            moments = [rng.uniform(0, longest) for _ in stage]
-            counts["kills"] += kill([start(command, folder) for command in stage], moments)
+            moments = [rng.uniform(0, longest[number]) for _ in stage]
+            killed, seconds = kill([start(command, folder) for command in stage], moments)
+            counts["kills"] += killed
             kept |= results(folder)
+            longest[number] = 1.1 * longest[number] if killed else min(longest[number], seconds)
+            if not killed:
+                break
         counts["starts"] += len(stage)
         counts["resumed"] += has_state(folder)
+        started = time.monotonic()
         processes = [start(command, folder) for command in stage]
         ends = [(process.communicate()[1], process.returncode) for process in processes]
         complaints += [said[-2000:] for said, code in ends if code]
+        if not longest[number:]:
+            longest.append(time.monotonic() - started)
     counts["failed"] = len(complaints)
     found = results(folder / "OUT")
     counts["lost"] = sum(found.get(sample) != line for sample, line in kept.items())
     left = [str(path) for path in folder.rglob("*") if path.suffix == ".partial"]
     seconds = time.monotonic() - begun
-    more = {"case": case, "results": len(found), "seconds": seconds, "left_over": left}
+    more = {"case": case, "results": len(found), "seconds": seconds, "left_over": len(left)}
     return more | counts | {"complaints": complaints, "found": found}
 
 
@@ -130,22 +141,22 @@ def soak(minutes: float, out: Path, seed: int) -> None:
     rng = random.Random(seed + len(runs))
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        whole = {}
+        whole: dict[str, dict] = {}
+        longest: dict[str, list[float]] = {}
         for case in CASES:
-            one_run(case, root / "cold" / case, 0, rng)
-            whole[case] = one_run(case, root / "whole" / case, 0, rng)
-            print(f"{case}: {whole[case]['seconds']:.0f} s without kills", flush=True)
-            if whole[case]["failed"] or not whole[case]["found"]:
-                sys.exit("\n".join(whole[case]["complaints"]) or "no results")
-            shutil.rmtree(root / "cold" / case)
+            longest[case] = []
+            run = one_run(case, root / "whole" / case, longest[case], rng)
+            print(f"{case}: {run['seconds']:.0f} s without kills", flush=True)
+            if run["failed"] or not run["found"]:
+                sys.exit("\n".join(run["complaints"]) or "no results")
+            whole[case] = run["found"]
         while sum(run["seconds"] for run in runs) < 60 * minutes:
             case = list(CASES)[len(runs) % len(CASES)]
             if len(runs) % COLD == 0:
                 shutil.rmtree(root / "cache", ignore_errors=True)
-            longest = whole[case]["seconds"] / len(CASES[case])
-            run = one_run(case, root / "runs" / case, longest, rng)
-            found, expected = run.pop("found"), whole[case]["found"]
-            run["differing"] = sum(found.get(key) != line for key, line in expected.items())
+            run = one_run(case, root / "runs" / case, longest[case], rng)
+            found = run.pop("found")
+            run["differing"] = sum(found.get(key) != line for key, line in whole[case].items())
             runs.append(run)
             shutil.rmtree(root / "runs")
             report = {"minutes": sum(run["seconds"] for run in runs) / 60, "table": table(runs)}
