@@ -26,7 +26,8 @@ def save_figure(path: Path, experiment: Experiment, rows: list[dict]) -> str:
         return "no restoration is finite"
     down = len(shown) if experiment.figure == "lines" else 1
     height = 1.2 + 0.22 * len(experiment.rows) if experiment.figure == "gains" else 2.6
-    figure = Figure(figsize=(1.5 + 3.5 * len(tasks), 1 + height * down), layout="constrained")
+    width = 5 if experiment.figure == "histogram" else 3.5
+    figure = Figure(figsize=(1.5 + width * len(tasks), 1 + height * down), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(down, len(tasks), squeeze=False)
     draw = {
@@ -40,10 +41,22 @@ def save_figure(path: Path, experiment: Experiment, rows: list[dict]) -> str:
         for r in range(down):
             draw[experiment.figure or "lines"](panels[r, c], experiment, mine, shown[r])
         panels[0, c].set_title(task.replace("_", " "))
+    add_legend(figure, columns=1 + len(tasks))
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
+    figure.savefig(stream, format="png", dpi=110, bbox_inches="tight")
     write_atomically(path, stream.getvalue())
     return ""
+
+
+def add_legend(figure, columns: int) -> None:
+    """Name what the panels show, every label once, below them."""
+    found: dict = {}
+    for panel in figure.axes:
+        handles, labels = panel.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    if found:
+        where = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(found.values(), found, **where, frameon=False, fontsize="small")
 
 
 def draw_lines(panel, experiment: Experiment, rows: list[dict], metric: str) -> None:
@@ -69,11 +82,10 @@ def draw_lines(panel, experiment: Experiment, rows: list[dict], metric: str) -> 
     panel.set_xlabel(experiment.sweep.axis)
     panel.set_ylabel(METRICS[metric])
     panel.grid(alpha=0.3)
-    panel.legend(frameon=False, fontsize="x-small")
 
 
 def draw_histogram(panel, experiment: Experiment, rows: list[dict], metric: str) -> None:
-    """The PSNR of single images, a histogram per method and choice of samples."""
+    """The PSNR of single images, a histogram per method and choice; plain ones dashed."""
     del experiment, metric
     known = [row for row in rows if row["chosen"] != BY_MISFIT]
     values = [[v for v in row["values"] if v is not None] for row in known]
@@ -82,10 +94,11 @@ def draw_histogram(panel, experiment: Experiment, rows: list[dict], metric: str)
     for i, (row, mine) in enumerate(zip(known, values, strict=True)):
         label = f"{row['row']}, {row['chosen']}" if row["chosen"] else row["row"]
         share = np.full(len(mine), 1 / max(1, len(mine)))
-        panel.hist(mine, edges, weights=share, histtype="step", color=f"C{i}", label=label)
+        looks = {"linestyle": "-"} if row["gains"] else {"linestyle": "--", "zorder": 3}
+        looks |= {"histtype": "step", "color": f"C{i}", "label": label}
+        panel.hist(mine, edges, weights=share, **looks)
     panel.set_xlabel(METRICS["psnr"])
     panel.set_ylabel("share of runs")
-    panel.legend(frameon=False, fontsize="x-small")
 
 
 def draw_bars(panel, experiment: Experiment, rows: list[dict], metric: str) -> None:
@@ -112,5 +125,5 @@ def draw_gains(panel, experiment: Experiment, rows: list[dict], metric: str) -> 
     panel.set_yticks(range(len(known)), [label for label, _ in known], fontsize="small")
     panel.invert_yaxis()
     panel.axvline(0, color="gray", linewidth=0.8)
-    panel.set_xlabel("PSNR over the plain solver / dB")
+    panel.set_xlabel("PSNR over plain / dB", fontsize="small")
     panel.grid(alpha=0.3, axis="x")

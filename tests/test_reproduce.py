@@ -8,7 +8,7 @@ from PIL import Image
 from experiments.__main__ import main, parser
 from experiments.paper_entry import METRICS, Sweep, Value, values
 from experiments.papers import EXPERIMENTS, list_text
-from experiments.reproduce_figures import save_figure
+from experiments.reproduce_figures import add_legend, save_figure
 from experiments.reproduce_plan import plan_experiment, restore_defaults
 from experiments.reproduce_report import as_csv, gains_table, main_table
 from experiments.reproduce_scores import table_rows
@@ -213,3 +213,20 @@ def test_what_cannot_be_reproduced_is_one_clear_error(text, message, tmp_path, c
     assert main(["reproduce", *text.split(), "--out", str(out)]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_legend_has_every_label_once_below_the_panels():
+    agg = pytest.importorskip("matplotlib.backends.backend_agg")
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(6, 3), layout="constrained")
+    canvas = agg.FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for panel, labels in ((left, ["PSLD"]), (right, ["PSLD", "DiffStateGrad-PSLD"])):
+        for label in labels:
+            panel.plot([0, 1], [0, 1], label=label)
+    add_legend(figure, columns=2)
+    canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["PSLD", "DiffStateGrad-PSLD"]
+    box = legend.get_window_extent()
+    assert 0 <= box.y0 and box.y1 <= min(panel.get_tightbbox().y0 for panel in (left, right))
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.width
