@@ -29,8 +29,10 @@ def save_plots(report: Path, rows: list[dict], given: Namespace) -> str:
         return PLOTS_MISSING
     known = [row for row in rows if row["coverage"] is not None]
     save_widths(report / "widths.png", known, given)
-    save_figure(report / "coverage.png", known, given, draw_coverage)
-    save_figure(report / "ranks.png", known, given, draw_ranks)
+    text = "level of the central interval (across), share of the truths that it holds (up)"
+    save_figure(report / "coverage.png", known, given, draw_coverage, text)
+    text = "rank of the truth along the direction measured least (across), 1 is calibrated (up)"
+    save_figure(report / "ranks.png", known, given, draw_ranks, text)
     return ""
 
 
@@ -69,14 +71,14 @@ def write_figure(path: Path, figure) -> None:
     write_atomically(path, stream.getvalue())
 
 
-def save_figure(path: Path, rows: list[dict], given: Namespace, draw) -> None:
-    """A panel per setting (down) and solver (across), drawn by ``draw``."""
+def save_figure(path: Path, rows: list[dict], given: Namespace, draw, axes: str) -> None:
+    """A panel per setting (down) and solver (across), drawn by ``draw``; ``axes`` names both."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     settings = grouped(rows, "prior", "task")
     solvers = [EXACT, *given.solver]
-    size = (0.8 + 1.6 * len(solvers), 0.6 + 1.6 * len(settings))
+    size = (0.8 + 1.6 * len(solvers), 0.8 + 1.6 * len(settings))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(settings), len(solvers), squeeze=False, sharex=True, sharey=True)
@@ -93,7 +95,8 @@ def save_figure(path: Path, rows: list[dict], given: Namespace, draw) -> None:
             if r == 0:
                 panels[r, c].set_title(solver, fontsize="small")
     shown = panels[0, min(1, len(solvers) - 1)].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    looks = {"ncols": 4, "frameon": False, "fontsize": "small", "title_fontsize": "small"}
+    figure.legend(*shown, loc="outside lower center", title=axes, **looks)
     write_figure(path, figure)
 
 
