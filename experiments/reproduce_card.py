@@ -118,7 +118,8 @@ def differences(planned: Planned, card: dict) -> str:
     several = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
     sigmas = sorted({cell.settings["sigma"] for cell in planned.cells})
     text += (
-        f" Here: prior {', '.join(card['priors'])}; {len(names)} images of {', '.join(sizes)} px"
+        f" Here: prior {', '.join(card['priors'])}; {len(names)} image{'s' * (len(names) > 1)} of"
+        f" {', '.join(sizes)} px"
         f"{several}; noise {', '.join(f'{sigma:g}' for sigma in sigmas)}; preset {card['preset']}"
         f" (rank rule {PRESETS[card['preset']]['rule']} where a row names none)."
     )
