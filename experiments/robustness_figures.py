@@ -21,7 +21,7 @@ def save_plot(path: Path, rows: list[dict]) -> str:
     """PSNR and LPIPS against the step, a panel per task, a line per rule; returns why not, or "".
 
     The shade of a rule is the 95 % interval of its difference to the plain solver, put on the plain
-    solver's mean: where it misses the plain line, the two differ.
+    solver's mean: where it misses the plain line, the two differ. For a single step it is a bar.
     """
     if find_spec("matplotlib") is None:
         return PLOTS_MISSING
@@ -42,7 +42,8 @@ def save_plot(path: Path, rows: list[dict]) -> str:
         panels[-1, c].set_xlabel("step, multiples of the default")
     for r, name in enumerate(shown):
         panels[r, 0].set_ylabel(AXES[name])
-    panels[0, 0].legend(frameon=False, fontsize="small")
+    shown_lines = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*shown_lines, loc="outside lower center", ncols=4, frameon=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     write_atomically(path, stream.getvalue())
@@ -53,24 +54,33 @@ def draw_panel(panel, rows: list[dict], name: str) -> None:
     """One task and score; a cross marks a step at which a restoration is not finite."""
     factors = sorted({row["factor"] for row in rows})
     plain = {row["factor"]: row[name] for row in rows if row["rule"] == PLAIN}
+    single = len(factors) == 1
     for i, ((rule,), members) in enumerate(grouped(rows, "rule").items()):
         known = [row for row in members if row[name] is not None]
-        x, y = [row["factor"] for row in known], [row[name] for row in known]
+        place = 1.2**i if single else 1.0  # of a single step, one beside the other
+        x, y = [row["factor"] * place for row in known], [row[name] for row in known]
         label = "plain" if rule == PLAIN else f"projected, {rule}"
         panel.plot(x, y, marker="o", markersize=3, color=f"C{i}", label=label)
+        for height in y if single and rule == PLAIN else ():
+            panel.axhline(height, color=f"C{i}", linewidth=0.8)
         broken = [row for row in known if row["not_finite"]]
-        x, y = [row["factor"] for row in broken], [row[name] for row in broken]
+        x, y = [row["factor"] * place for row in broken], [row[name] for row in broken]
         panel.plot(x, y, "x", markersize=9, color=f"C{i}")
         sure = [row for row in known if rule != PLAIN and row[f"{name}_gain"]["interval"]]
-        x = [row["factor"] for row in sure]
+        x = [row["factor"] * place for row in sure]
         if not sure:
             continue
         ends = [
             [plain[row["factor"]] + row[f"{name}_gain"]["interval"][k] for row in sure]
             for k in (0, 1)
         ]
-        panel.fill_between(x, *ends, color=f"C{i}", alpha=0.2, linewidth=0)
+        if single:
+            panel.vlines(x, *ends, color=f"C{i}", alpha=0.4)
+        else:
+            panel.fill_between(x, *ends, color=f"C{i}", alpha=0.2, linewidth=0)
     panel.set_xscale("log", base=2)
+    if single:
+        panel.set_xlim(factors[0] / 1.5, factors[0] * 1.5 * place)
     panel.set_xticks(factors, [f"{factor:g}" for factor in factors])
     panel.grid(alpha=0.3)
 

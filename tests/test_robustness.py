@@ -105,6 +105,18 @@ def test_the_plot_needs_matplotlib_and_says_so(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_single_step_shows_its_intervals_beside_each_other():
+    axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    rows = [row for row in table_rows(two_rules(), 20) if row["factor"] == 1.0]
+    robustness_figures.draw_panel(axes, rows, "psnr")
+    plain, ours = (row["psnr"] for row in rows)
+    low, high = rows[1]["psnr_gain"]["interval"]
+    (bar,) = (part for held in axes.collections for part in held.get_segments())
+    np.testing.assert_allclose(bar, [[1.2, plain + low], [1.2, plain + high]])
+    left, right = axes.get_xlim()
+    assert left < 1 < 1.2 < right and low <= ours - plain <= high
+
+
 @pytest.mark.parametrize("lpips", [0.25, None])
 def test_the_plot_is_an_image(tmp_path, lpips):
     pytest.importorskip("matplotlib")
