@@ -118,8 +118,8 @@ def gram_engine(z: Array) -> tuple[Array, Array, Array]:
     """The same from one eigen-decomposition of Z Z' (or Z' Z), the other side as Z' U / S.
 
     20-40 % cheaper than the SVD on a CPU. The error of the projection grows with the squared ratio
-    of the largest to the smallest kept singular value: 1e-5 on noisy states, up to 2e-2 on clean
-    256 px images at tau 0.99.
+    of the largest to the smallest kept singular value: 1e-5 to 1e-4 on noisy states, up to 2e-2
+    on clean 256 px images at tau 0.99.
     """
     if z.shape[1] > z.shape[2]:
         v, s, u = gram_engine(z.swapaxes(1, 2))
