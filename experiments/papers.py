@@ -11,7 +11,7 @@ from experiments.choices import NEEDS_CHECKPOINT
 from experiments.paper_entry import METRICS, Experiment, Row, Value
 from experiments.papers_figures import FIGURES
 from experiments.papers_tables import TABLES
-from experiments.studies import STUDIES
+from experiments.studies import NOT_IN_THE_PAPERS, STUDIES
 
 EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES)}
 
@@ -63,13 +63,14 @@ def list_text(experiments: list[Experiment]) -> str:
         varied = (
             "" if sweep is None else f"{sweep.axis}: {', '.join(f'{v:g}' for v in sweep.values)}"
         )
+        own = experiment.setting == NOT_IN_THE_PAPERS
         lacking = [task for task in experiment.tasks if task in NEEDS_CHECKPOINT]
         about = [
             experiment.shows,
             f"Paper: {experiment.setting}.",
             f"Tasks: {', '.join(experiment.tasks)}. Preset: {experiment.preset}.",
             f"Varied: {varied}." if varied else "",
-            "" if experiment.values else "The paper's values are not in its text.",
+            "" if experiment.values or own else "The paper's values are not in its text.",
             *(f"{task}: paper's values only, unless --blur-network is given." for task in lacking),
             f"Open: {experiment.note}" if experiment.note else "",
         ]

@@ -16,6 +16,7 @@ from experiments.reproduce_figures import save_figure
 from experiments.reproduce_plan import Absent, Planned
 from experiments.reproduce_scores import QUALITY, Done, table_rows
 from experiments.robustness_report import gain_text, text_of
+from experiments.studies import NOT_IN_THE_PAPERS
 
 DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "seconds": 2}
 
@@ -151,9 +152,12 @@ def csv_line(row: dict, metric: str, against: str | None) -> dict:
 
 def reading(planned: Planned, failure_psnr: float) -> str:
     """How to read the tables."""
-    theirs = "its printed value" if planned.experiment.values else "its values are not in its text"
+    experiment, theirs = planned.experiment, ""
+    if experiment.setting != NOT_IN_THE_PAPERS:
+        printed = "its printed value" if experiment.values else "its values are not in its text"
+        theirs = f"; paper: {printed}"
     text = (
-        f"Mean (std) over the finite runs; paper: {theirs}. Worst 10 %: mean PSNR of the"
+        f"Mean (std) over the finite runs{theirs}. Worst 10 %: mean PSNR of the"
         " worst tenth. Failure: not finite, or a PSNR below"
         f" {failure_psnr:g} dB (our threshold). Against: mean difference on the same images with"
         " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
