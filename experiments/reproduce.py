@@ -18,6 +18,7 @@ from experiments.compute import Work, lines_of, outstanding, progress, work_off
 from experiments.measured import Posed
 from experiments.papers import chosen_experiments, list_text
 from experiments.plan import Plan
+from experiments.reproduce_card import peak_memory
 from experiments.reproduce_plan import Planned, Priors, chosen_priors, place_of, plan_experiment
 from experiments.reproduce_probe import dry_run
 from experiments.reproduce_report import write_report
@@ -87,6 +88,7 @@ def reproduce(planned: list[Planned], given: argparse.Namespace) -> None:
                 "programs": program_count() - programs,
                 "compile_seconds": round(sum(compile_seconds.values()), 1),
                 "seconds": round(time.perf_counter() - started, 1),
+                "peak_memory_mib": peak_memory(),
             }
             done = {place: lines_of(works[place]) for place in plans_of(one)}
             folder = (given.report or given.out) / one.experiment.name
@@ -98,7 +100,7 @@ def reproduce(planned: list[Planned], given: argparse.Namespace) -> None:
 
 
 def earlier_run(folder: Path) -> dict | None:
-    """Programs and seconds of the run that computed a report's numbers; None without a report."""
+    """Programs, seconds and memory of the run that computed a report's numbers, if there is one."""
     card = folder / "card.json"
     return json.loads(card.read_text())["run"] if card.is_file() else None
 

@@ -49,7 +49,6 @@ def card_of(planned: Planned, rows: list[dict], run: dict, given: argparse.Names
             {name: row[name] for name in ("task", "row", "x", "seconds")} for row in rows
         ],
         "run": run,
-        "peak_memory_mib": peak_memory(),
         "paper_values_only": [
             {"task": task, "row": row.label, "why": why} for task, row, why in planned.absent
         ],

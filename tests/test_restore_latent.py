@@ -47,7 +47,7 @@ def test_a_latent_solver_restores_and_resumes(solver, tmp_path):
     ("text", "message"),
     [
         ("--solver psld --task hdr", "use resample or latent-daps"),
-        ("--solver psld --task box_inpainting --steps 333", "and the schedule at 999: 250 would do"),
+        ("--solver psld --task box_inpainting --steps 333", "the schedule at 999: 250 would do"),
         ("--solver daps --task box_inpainting", "daps works on pixels"),
         ("--solver latent-dps --task box_inpainting --gamma 1", "--gamma is an option of psld"),
         ("--solver psld --task box_inpainting --step-factor 0", "--step-factor 0.0: give"),
