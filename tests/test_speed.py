@@ -16,7 +16,7 @@ from experiments import speed_engines, speed_peer
 from experiments.__main__ import main
 from experiments.bench_latent import EXCERPTS, PIXEL_EXCERPTS
 from experiments.random_priors import PUBLISHED
-from experiments.speed_engines import iterate, projected, relative, states
+from experiments.speed_engines import iterate, iterated_or_exact, projected, relative, states
 from experiments.speed_split import Measured, hollow, measured, split
 from experiments.speed_tables import tables
 from golden_case import tiny_latent_prior, tiny_prior
@@ -86,6 +86,10 @@ def test_subspace_iteration_follows_a_state():
     assert 1e-3 < relative(result[None], exact[None]) < 0.5
     least = np.sum(energy[:, 20:], 1) / np.sum(energy, 1)
     assert np.all(missed >= least - 1e-6) and np.all(missed < least + 0.05)
+    old = svd_engine(before)[0][..., :20]
+    for tau, wanted in ((1 - 1.01 * missed.max(), result), (1 - 0.99 * missed.max(), exact)):
+        found = iterated_or_exact(after, g, old, tau)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_tables_show_every_row():
@@ -153,7 +157,7 @@ def test_a_whole_report(tmp_path, monkeypatch):
     out = tmp_path / "report" / "speed.json"
     speed_module.speed(Namespace(priors=list(tiny), batch_size=2, batches=[1, 3], out=out))
     found = json.loads(out.read_text())
-    rows = {"networks": 4, "steps": 6, "scaling": 4, "engines": 6, "progress": 2}
+    rows = {"networks": 4, "steps": 6, "scaling": 4, "engines": 8, "progress": 2}
     assert {name: len(found[name]) for name in rows} == rows
     assert found["ceilings"]["copy_bytes_per_second"] > 1e6
     assert all(r["error"] < 0.5 for r in found["engines"])
