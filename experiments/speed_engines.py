@@ -106,7 +106,7 @@ def compare(samples: int, n: int, rule: str) -> list[dict]:
     ]
 
 
-def iterated_or_exact(z: Array, g: Array, old: Array, tau: float) -> Array:
+def iterated_or_exact(z: Array, g: Array, old: Array, tau: Array | float) -> Array:
     """P(g) by `iterate` if it holds the share tau of every channel's energy, else by the SVD."""
     found, rank = iterate(z, old), old.shape[-1]
 
