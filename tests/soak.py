@@ -24,21 +24,21 @@ from experiments.found import LOG, image_hash
 from experiments.records import read_records, versions_and_hardware, write_atomically
 
 SMALL = "restore --count 2 --samples 2 --projection state --batch-size 2"
-DPS = f"{SMALL} --solver dps --task gaussian_deblur --steps 60"
+DPS = f"{SMALL} --solver dps --task gaussian_deblur --steps 240"
 CASES: dict[str, list[list[str]]] = {
-    "DAPS": [[f"{SMALL} --task super_resolution --levels 20 --save-every 2 --out OUT"]],
-    "PSLD": [[f"{SMALL} --solver psld --task box_inpainting --steps 40 --save-every 4 --out OUT"]],
+    "DAPS": [[f"{SMALL} --task super_resolution --levels 60 --save-every 3 --out OUT"]],
+    "PSLD": [[f"{SMALL} --solver psld --task box_inpainting --steps 120 --save-every 6 --out OUT"]],
     "ReSample": [
         [
-            f"{SMALL} --solver resample --task box_inpainting --steps 20 --pixel-limit 50"
-            " --latent-limit 20 --save-every 2 --out OUT"
+            f"{SMALL} --solver resample --task box_inpainting --steps 60 --pixel-limit 50"
+            " --latent-limit 20 --save-every 3 --out OUT"
         ]
     ],
-    "DPS, two processes in one folder": [[f"{DPS} --save-every 6 --out OUT"] * 2],
+    "DPS, two processes in one folder": [[f"{DPS} --save-every 12 --out OUT"] * 2],
     "DPS, two shards, joined": [
-        [f"{DPS} --save-every 6 --shard {i}/2 --out OUT{i}" for i in (1, 2)],
+        [f"{DPS} --save-every 12 --shard {i}/2 --out OUT{i}" for i in (1, 2)],
         ["merge OUT OUT1 OUT2"],
-        [f"{DPS} --save-every 6 --out OUT"],
+        [f"{DPS} --save-every 12 --out OUT"],
     ],
 }
 """What is run -> its stages, one after the other, each of processes at the same time."""
