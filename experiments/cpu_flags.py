@@ -5,6 +5,7 @@ flags are set only for the release series in which they were tried; a setting of
 """
 
 import os
+import re
 from importlib.metadata import version
 
 _KNOWN_JAXLIB = ("0.10.",)
@@ -14,11 +15,19 @@ _XLA_FLAGS = (
     # Less memory, and no hang of two batched LAPACK calls that share the thread pool.
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
 )
+_FORCED = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
 def set_cpu_flags() -> None:
-    """Set the XLA flags (known jaxlib only) and keep OpenBLAS from competing for the cores."""
+    """Set the XLA flags (known jaxlib only) and keep OpenBLAS from competing for the cores.
+
+    Where XLA makes several devices of one CPU, it gets two threads for each. With one, devices that
+    wait for each other's parameters hold all threads, and a batch of SVDs waits for one forever.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    forced = _FORCED.search(os.environ.get("XLA_FLAGS", ""))
+    if forced:
+        os.environ.setdefault("PJRT_NPROC", str(2 * int(forced[1])))
     if version("jaxlib").startswith(_KNOWN_JAXLIB):
         given = os.environ.get("XLA_FLAGS", "")
         missing = [flag for flag in _XLA_FLAGS if flag.split("=")[0] not in given]

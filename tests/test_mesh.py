@@ -13,6 +13,7 @@ import pytest
 
 from dsg_jax.mesh import data_mesh, fully_sharded, over_pairs, parameter_placement, placement_of
 from experiments.__main__ import main
+from experiments.cpu_flags import set_cpu_flags
 
 TOLERANCE = 1e-5
 """Of a sample, relative to the largest value: float32 rounding over a few steps."""
@@ -25,9 +26,13 @@ def on_eight_devices(script: str, *given: str) -> list[dict]:
     """The JSON lines that a script of this folder prints, run with eight CPU devices."""
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     path = os.pathsep.join([str(HERE.parent), str(HERE)])
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path}
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path, "PJRT_NPROC": "16"}
     done = subprocess.run(
-        [sys.executable, HERE / script, *given], env=environment, capture_output=True, text=True
+        [sys.executable, HERE / script, *given],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -73,6 +78,18 @@ def test_split_parameters_are_never_whole_on_a_device():
     copied, split = on_eight_devices("mesh_cases.py", "--memory")
     assert (copied["parameters"], split["parameters"]) == ("replicated", "sharded")
     assert copied["bytes"] > copied["whole"] and split["bytes"] < split["whole"] / 2
+
+
+def test_devices_made_of_one_cpu_have_two_threads_each(monkeypatch):
+    """With one each, devices that gather and a batch of SVDs wait for each other forever."""
+    for name in ("PJRT_NPROC", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    set_cpu_flags()
+    assert os.environ["PJRT_NPROC"] == "16"
+    monkeypatch.setenv("PJRT_NPROC", "40")
+    set_cpu_flags()
+    assert os.environ["PJRT_NPROC"] == "40"
 
 
 def test_any_number_of_pairs_on_one_device():
