@@ -82,14 +82,11 @@ def test_split_parameters_are_never_whole_on_a_device():
 
 def test_devices_made_of_one_cpu_have_two_threads_each(monkeypatch):
     """With one each, devices that gather and a batch of SVDs wait for each other forever."""
-    for name in ("PJRT_NPROC", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-    set_cpu_flags()
-    assert os.environ["PJRT_NPROC"] == "16"
-    monkeypatch.setenv("PJRT_NPROC", "40")
-    set_cpu_flags()
-    assert os.environ["PJRT_NPROC"] == "40"
+    forced = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    for given, wanted in ((forced, "16"), (forced | {"PJRT_NPROC": "40"}, "40"), ({}, None)):
+        monkeypatch.setattr(os, "environ", dict(given))
+        set_cpu_flags()
+        assert os.environ.get("PJRT_NPROC") == wanted
 
 
 def test_any_number_of_pairs_on_one_device():
