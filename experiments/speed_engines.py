@@ -6,6 +6,8 @@ the SVD where that is more than tau allows. docs/speed.md has the reason for lea
 written for one given number of vectors, which a rank rule decides from the data.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -58,6 +60,24 @@ def states(samples: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return before, after
 
 
+def engines(rank: int, tau: Array | float) -> dict[str, Callable]:
+    """Every way as a function of batches: states, gradients, and old left vectors."""
+
+    def exactly(engine, z, g, old):
+        u, _, v = engine(z)
+        return projected(u[..., :rank], v[..., :rank], g)
+
+    iterated = lambda z, g, old: projected(*iterate(z, old)[:2], g)
+    guarded = lambda each: iterated_or_exact(each[0], each[1], each[2], tau)
+    return {
+        "svd": jax.vmap(partial(exactly, svd_engine)),
+        "gram": jax.vmap(partial(exactly, gram_engine)),
+        "subspace": jax.vmap(iterated),
+        # one after the other, for under vmap both branches of a cond are run
+        "subspace or svd": lambda z, g, old: jax.lax.map(guarded, (z, g, old)),
+    }
+
+
 def compare(samples: int, n: int, rule: str) -> list[dict]:
     """Rows of engines for one size: milliseconds, and worst relative error of the projection."""
     before, after = states(samples, n)
@@ -66,32 +86,11 @@ def compare(samples: int, n: int, rule: str) -> list[dict]:
     rank = int(np.max(jax.vmap(lambda z: subspace(projection, z).rank)(after)))
     channels = lambda z: jnp.moveaxis(z, -1, 1)
     exact = [svd_engine(z)[0][..., :rank] for z in channels(before)]
-
-    def by_engine(engine):
-        def whole(z, g):
-            u, _, v = engine(z)
-            return projected(u[..., :rank], v[..., :rank], g)
-
-        return jax.vmap(whole)
-
-    def by_iteration(z, g, old):
-        one = lambda z, g, old: projected(*iterate(z, old)[:2], g)
-        return jax.vmap(one)(z, g, old)
-
-    def guarded(z, g, old):  # one after the other, for under vmap both branches of a cond are run
-        one = lambda each: iterated_or_exact(each[0], each[1], each[2], projection.tau)
-        return jax.lax.map(one, (z, g, old))
-
-    z, g = channels(after), channels(noise)
-    calls: dict[str, tuple] = {
-        "svd": (by_engine(svd_engine), z, g),
-        "gram": (by_engine(gram_engine), z, g),
-        "subspace": (by_iteration, z, g, jnp.stack(exact)),
-        "subspace or svd": (guarded, z, g, jnp.stack(exact)),
-    }
+    z, g, old = channels(after), channels(noise), jnp.stack(exact)
+    calls = {name: (run, z, g, old) for name, run in engines(rank, projection.tau).items()}
     times = measured(calls, repeat=9)
     results = {name: np.asarray(jax.jit(f)(*given)) for name, (f, *given) in calls.items()}
-    missed = jax.vmap(lambda z, old: iterate(z, old).missed)(z, jnp.stack(exact))
+    missed = jax.vmap(lambda z, old: iterate(z, old).missed)(z, old)
     return [
         {
             "case": f"{samples} x 3 x {n} x {n}",
