@@ -14,7 +14,7 @@ test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 1200
 
 soak: .venv/.dev
-	$(BIN)/python tests/soak.py --out results/soak.json
+	$(BIN)/python tests/slow/soak.py --out results/soak.json
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

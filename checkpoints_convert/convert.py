@@ -16,13 +16,13 @@ from tqdm import tqdm
 from checkpoints_convert.facts import card_facts, source_facts
 from checkpoints_convert.kinds import KINDS, Kind
 from checkpoints_convert.match import Fit, fits, recognise, to_layout
-from checkpoints_convert.open_checkpoint import Stored, open_checkpoint
 from checkpoints_convert.prompts import Embedded, prompt_embeddings
-from checkpoints_convert.stored import StoredTensor
-from dsg_jax.cards import check_free
-from dsg_jax.first_stage import CODES
+from checkpoints_convert.read import Stored, open_checkpoint
+from checkpoints_convert.read.stored import StoredTensor
 from dsg_jax.priors import config_of
-from dsg_jax.streaming import LazyArray
+from dsg_jax.priors.first_stage import CODES
+from dsg_jax.priors.folder import check_free
+from dsg_jax.priors.streaming import LazyArray
 
 DTYPES = {
     "float32": np.dtype(np.float32),

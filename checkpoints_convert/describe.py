@@ -6,7 +6,7 @@ from math import prod
 
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import fits, recognise
-from checkpoints_convert.open_checkpoint import Stored, open_checkpoint
+from checkpoints_convert.read import Stored, open_checkpoint
 
 _SHOWN = 40
 _NESTED = "state_dict", "model", "ema", "net"

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from checkpoints_convert.kinds import Kind
 from checkpoints_convert.match import Fit
-from checkpoints_convert.open_checkpoint import Stored
+from checkpoints_convert.read import Stored
 
 LICENCE = "to be filled in: the terms under which you got these weights"
 _PACKAGES = "dsg_jax", "jax", "flax", "orbax-checkpoint", "numpy"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from checkpoints_convert.rename import to_flax
-from dsg_jax.lpips import TRUNKS, LPIPSWeights, lpips_shapes
+from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips_shapes
 
 LAYERS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
 """Places of the convolutions in torchvision's ``features``; activations and pools lie between."""
@@ -17,7 +17,7 @@ DROPPED = {"classifier.": "the dense layers that name a class; LPIPS compares ea
 def lpips_from_torch(
     trunk: Mapping[str, np.ndarray], heads: Mapping[str, np.ndarray], net: str
 ) -> LPIPSWeights:
-    """The weights of `dsg_jax.lpips` in float32, for `lpips` itself or for `save_lpips`.
+    """The weights of `dsg_jax.metrics.lpips` in float32, for `lpips` itself or for `save_lpips`.
 
     Args:
       trunk: state dict of torchvision's AlexNet or VGG16 (``alexnet-owt-7be5be79.pth``,

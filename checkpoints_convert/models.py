@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from checkpoints_convert.lpips import LAYERS
-from dsg_jax.blur_network import save_blur_network
-from dsg_jax.lpips import LPIPSWeights, lpips_shapes, save_lpips
+from dsg_jax.metrics.lpips import LPIPSWeights, lpips_shapes, save_lpips
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
+from dsg_jax.operators.blur_network import save_blur_network
 from dsg_jax.priors import init_params, save_latent_prior, save_prior
-from dsg_jax.stage_folder import save_first_stage
-from dsg_jax.streaming import LazyArray
+from dsg_jax.priors.stage_folder import save_first_stage
+from dsg_jax.priors.streaming import LazyArray
 
 Architecture = dict[str, Any]
 """Part of a model -> its configuration."""
@@ -100,7 +100,7 @@ def save_wizard_folder(folder: Path, found: dict, architecture: Architecture, ca
 
 
 def save_lpips_folder(folder: Path, found: dict, architecture: Architecture, card: dict) -> dict:
-    """For `dsg_jax.lpips.lpips_weights`."""
+    """For `dsg_jax.metrics.lpips.lpips_weights`."""
     net = architecture["net"]
     flat: list[Any] = []
     for k in range(len(found["heads"])):

@@ -17,13 +17,13 @@ import numpy as np
 from jax import Array
 
 from checkpoints_convert.recorded import Recorded, pattern
-from dsg_jax.first_stage import CODES, quantized
-from dsg_jax.lpips import LPIPSWeights, lpips
+from dsg_jax.metrics.lpips import LPIPSWeights, lpips
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig
 from dsg_jax.networks.kernel_wizard import Adapter, BlurConfig, FeatureExtractor, Reconstruction
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.priors import config_of
+from dsg_jax.priors.first_stage import CODES, quantized
 
 Arrays = dict[str, np.ndarray]
 

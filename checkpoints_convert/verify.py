@@ -13,11 +13,11 @@ import numpy as np
 
 from checkpoints_convert.parity import OUTPUTS, errors
 from checkpoints_convert.recorded import Recorded, read_recorded
-from dsg_jax.cards import read_card, read_weights
-from dsg_jax.lpips import lpips_shapes
+from dsg_jax.metrics.lpips import lpips_shapes
 from dsg_jax.networks import autoencoder, kernel_wizard
 from dsg_jax.priors import LOADERS, config_of
-from dsg_jax.streaming import Written, describe_array, tree_name
+from dsg_jax.priors.folder import naming_lacks, read_card, read_weights
+from dsg_jax.priors.streaming import Written, describe_array, tree_name
 
 LIMITS = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 """Bounds on relative errors against recorded outputs, by the type of the stored kernels."""
@@ -79,10 +79,8 @@ def stored_params(folder: Path, card: dict, lines: list[Written]) -> Any:
     Raises:
       ValueError: the folder holds other tensors than its card and its table say.
     """
-    try:
+    with naming_lacks(folder):
         wanted = WANTED[card["kind"]](card)
-    except KeyError as error:
-        raise ValueError(f"{folder}/card.json lacks {error}: convert it anew") from error
     types = {line.name: line.dtype for line in lines}
     names = {tree_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(wanted)}
     if names != types.keys():

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsg_jax.operators.tasks import check_task
 from dsg_jax.settings import DAPS_TAU_Y, Inner
 from dsg_jax.solvers.daps import DAPSSteps
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
 from dsg_jax.solvers.latent_daps import latent_daps_steps
 from dsg_jax.solvers.resample import LATENT, PIXEL
-from dsg_jax.solvers.resample_steps import ReSampleSteps, resample_steps
-from dsg_jax.tasks import check_task
+from dsg_jax.solvers.resample.steps import ReSampleSteps, resample_steps
 
 
 class PSLDWeights(NamedTuple):

@@ -6,8 +6,8 @@ the inner prior is Gaussian for all of them. Solvers on latent priors: `dsg_jax.
 
 from typing import NamedTuple
 
+from dsg_jax.operators.tasks import check_task
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps
-from dsg_jax.tasks import check_task
 
 DPS_SCALE = {
     "identity": 0.3,  # ours: not a task of the papers

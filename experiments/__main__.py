@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 def plan_restore(arguments: argparse.Namespace) -> Work:
     """Check `restore`."""
-    from experiments.restore import plan, run
+    from experiments.restore.run import plan, run
 
     planned = plan(arguments)
     return lambda: run(planned)
@@ -57,28 +57,28 @@ def plan_restore(arguments: argparse.Namespace) -> Work:
 
 def plan_quality(arguments: argparse.Namespace) -> Work:
     """Check `quality`."""
-    from experiments.quality import plan_quality
+    from experiments.quality.command import plan_quality
 
     return plan_quality(arguments, parser().parse_args)
 
 
 def plan_robustness(arguments: argparse.Namespace) -> Work:
     """Check `robustness`."""
-    from experiments.robustness import plan_robustness
+    from experiments.papers.robustness import plan_robustness
 
     return plan_robustness(arguments)
 
 
 def plan_reproduce(arguments: argparse.Namespace) -> Work:
     """Check `reproduce`."""
-    from experiments.reproduce import plan_reproduce
+    from experiments.papers.command import plan_reproduce
 
     return plan_reproduce(arguments)
 
 
 def plan_merge(arguments: argparse.Namespace) -> Work:
     """Check `merge`."""
-    from experiments.merge import plan_merge
+    from experiments.restore.merge import plan_merge
 
     return plan_merge(arguments)
 
@@ -99,7 +99,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_bench(arguments: argparse.Namespace) -> Work:
     """Check `bench`."""
-    from experiments.bench import plan_bench
+    from experiments.speed.bench import plan_bench
 
     return plan_bench(arguments)
 
@@ -112,7 +112,7 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_memory(arguments: argparse.Namespace) -> Work:
     """Check `memory`."""
-    from experiments.memory import ADM, DTYPES, MODELS, memory
+    from experiments.speed.memory import ADM, DTYPES, MODELS, memory
 
     if arguments.model not in ("all", *MODELS, ADM):
         known = ", ".join(("all", *MODELS, ADM))
@@ -212,7 +212,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check and do what a command is asked for; returns the exit code."""
     try:
         if hasattr(arguments, "distributed"):
-            from experiments.processes import join_processes
+            from experiments.restore.processes import join_processes
 
             join_processes(arguments)
         work = arguments.plan(arguments)

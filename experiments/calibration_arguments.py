@@ -49,7 +49,7 @@ def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_calibrate(arguments: argparse.Namespace) -> Callable[[], object]:
     """Check `calibrate`."""
-    from experiments.calibration import plan_calibrate
+    from experiments.calibrate.command import plan_calibrate
 
     return plan_calibrate(arguments)
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.gallery import TITLES, row_of
 from experiments.images import from_bytes, save_png
 from experiments.pictures import Cell, grid, show_measurement
-from experiments.plan import Plan, plan
-from experiments.report import lowest_misfit
-from experiments.restore import run
+from experiments.restore.gallery import TITLES, row_of
+from experiments.restore.plan import Plan, plan
+from experiments.restore.report import lowest_misfit
+from experiments.restore.run import run
 
 TASKS = (
     "super_resolution",

@@ -19,16 +19,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, export
 
+from dsg_jax.operators.tasks import operator_for
 from dsg_jax.priors import load_prior
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
-from dsg_jax.tasks import operator_for
 from dsg_jax.types import Prior, Problem, Projection
-from experiments.choices import check_numbers, chosen_projections, chosen_tasks, task_options
-from experiments.methods import chosen_method, default_prior, state_shape
-from experiments.records import installed, write_atomically
-from experiments.reproduce_plan import restore_defaults
-from experiments.runner import Method
+from experiments.files import installed, write_atomically
+from experiments.papers.plan import restore_defaults
+from experiments.restore.batch import Method
+from experiments.restore.choices import (
+    check_numbers,
+    chosen_projections,
+    chosen_tasks,
+    task_options,
+)
+from experiments.restore.methods import chosen_method, default_prior, state_shape
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -19,10 +19,10 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_speed(arguments: argparse.Namespace) -> Callable[[], object]:
     """Check `speed`."""
-    from dsg_jax.cards import read_card
     from dsg_jax.priors import BUNDLED, LOADERS
-    from experiments.random_priors import PUBLISHED
-    from experiments.speed import speed
+    from dsg_jax.priors.folder import read_card
+    from experiments.speed.command import speed
+    from experiments.speed.random_priors import PUBLISHED
 
     for name in arguments.priors:
         folder = BUNDLED.get(name, Path(name))

@@ -24,7 +24,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def plan_train_prior(arguments: argparse.Namespace) -> Callable:
     """Check `train-prior`: images, a size that the network takes, and the prior to start with."""
-    from experiments.train_prior import check, train
+    from experiments.train.pixel import check, train
 
     _check_numbers(arguments)
     check(**_settings(arguments))
@@ -33,7 +33,7 @@ def plan_train_prior(arguments: argparse.Namespace) -> Callable:
 
 def plan_train_first_stage(arguments: argparse.Namespace) -> Callable:
     """Check `train-first-stage`: images, LPIPS weights, and a size that network and LPIPS take."""
-    from experiments.train_first_stage import check, train
+    from experiments.train.first_stage import check, train
 
     _check_numbers(arguments)
     check(**_settings(arguments))
@@ -42,7 +42,7 @@ def plan_train_first_stage(arguments: argparse.Namespace) -> Callable:
 
 def plan_train_latent_prior(arguments: argparse.Namespace) -> Callable:
     """Check `train-latent-prior`: images, and a first stage of the right architecture."""
-    from experiments.train_latent_prior import check, train
+    from experiments.train.latent import check, train
 
     _check_numbers(arguments)
     check(**_settings(arguments))
@@ -51,8 +51,8 @@ def plan_train_latent_prior(arguments: argparse.Namespace) -> Callable:
 
 def plan_export_prior(arguments: argparse.Namespace) -> Callable:
     """Check `export-prior`."""
-    from experiments.export_prior import export_prior, restored_ema
-    from experiments.train_prior import CONFIGS
+    from experiments.train.finish import export_prior, restored_ema
+    from experiments.train.pixel import CONFIGS
 
     if arguments.name not in CONFIGS:
         raise ValueError(f"no prior {arguments.name!r}: choose from {', '.join(CONFIGS)}")
@@ -62,7 +62,7 @@ def plan_export_prior(arguments: argparse.Namespace) -> Callable:
 
 def plan_export_latent_prior(arguments: argparse.Namespace) -> Callable:
     """Check `export-latent-prior`."""
-    from experiments.export_latent_prior import check, export_latent_prior
+    from experiments.train.finish_latent import check, export_latent_prior
 
     check(**_settings(arguments))
     return lambda: export_latent_prior(**_settings(arguments))

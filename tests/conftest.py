@@ -29,9 +29,23 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture
+def constant_rate(monkeypatch):
+    """A learning rate that does not depend on how long a training is to be, in every trainer."""
+    import optax
+
+    from experiments.train.loop import make_optimizer
+
+    make_optimizer.cache_clear()  # others of this process have the true schedule
+    constant = optax.constant_schedule(1e-3)
+    monkeypatch.setattr(optax, "warmup_cosine_decay_schedule", lambda *_: constant)
+    yield
+    make_optimizer.cache_clear()
+
+
+@pytest.fixture
 def tiny(monkeypatch):
     """The prior of `tiny_command` in place of the bundled ones."""
-    from tiny_command import stand_in
+    from support.tiny_command import stand_in
 
     stand_in(monkeypatch.setattr)
 
@@ -40,7 +54,7 @@ def tiny(monkeypatch):
 def whole(tmp_path_factory):
     """The folder of one whole run of `tiny_command.FIVE`."""
     from experiments.__main__ import main
-    from tiny_command import FIVE, command, stand_in
+    from support.tiny_command import FIVE, command, stand_in
 
     out = tmp_path_factory.mktemp("whole") / "out"
     with pytest.MonkeyPatch.context() as patch:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import errors_checkpoints
-import errors_commands
-import errors_library
-from error_sites import sites, watched
+from support import errors_checkpoints, errors_commands, errors_library
+from support.error_sites import sites, watched
 
 TABLES: dict[str, dict[str, Callable[[Path], object]]] = {
     "dsg_jax": errors_library.CASES,

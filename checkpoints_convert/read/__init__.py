@@ -1,0 +1,145 @@
+"""Open a checkpoint of any format that this package reads, without executing anything in it.
+
+stored = open_checkpoint("model.ckpt")
+stored.container                                  # "torch zip"
+stored.tensors["state_dict.betas"].shape          # (1000,), from the table of contents only
+stored.tensors["state_dict.betas"].read()         # a read-only view of the mapped file
+below(stored, "state_dict.model.diffusion_model.")     # {"time_embed.0.weight": ..., ...}
+stored.values["global_step"]                      # 42
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from checkpoints_convert.read.safetensors import (
+    MAX_HEADER,
+    looks_like_safetensors,
+    open_safetensors,
+)
+from checkpoints_convert.read.stored import RESAVE, CheckpointError, StoredTensor, naming
+from checkpoints_convert.read.torch_legacy import MAGIC as legacy_magic
+from checkpoints_convert.read.torch_legacy import open_torch_legacy
+from checkpoints_convert.read.torch_tree import Scalar, flatten, summary
+from checkpoints_convert.read.torch_zip import MAGIC as zip_magic
+from checkpoints_convert.read.torch_zip import open_torch_zip
+
+_FETCH = "fetch the file itself, and compare its size and hash with the publisher's"
+_UNPACK = "unpack it, and give the file or folder inside"
+_UNSHARD = "save it with diffusers as one file per part (max_shard_size)"
+_FOLDER = "give a checkpoint file, or a diffusers folder with unet/ and vae/"
+
+# What is found under a checkpoint's name instead: first bytes, where they are, what, and the mend.
+_OTHERS = [
+    (b"<", 0, "a web page, not a checkpoint", _FETCH),
+    (b"version https://git-lfs", 0, "a Git LFS pointer, not the file", _FETCH),
+    (b"\x1f\x8b", 0, "compressed by gzip", _UNPACK),
+    (b"7z\xbc\xaf", 0, "a 7z archive", _UNPACK),
+    (b"\x89HDF", 0, "an HDF5 file (Keras)", _FETCH),
+    (b"\x93NUMPY", 0, "a NumPy array", _FETCH),
+    (b"GGUF", 0, "a GGUF file", _FETCH),
+    (b"ustar", 257, "a tar archive; if PyTorch 0.1 wrote it, it is too old", RESAVE),
+    (b"\x80", 0, "a plain pickle, or a torch file with a damaged start", RESAVE),
+]
+# In the order of preference; fp16 copies are taken only where there is nothing else.
+_WEIGHTS = [
+    f"{stem}{variant}.{ending}"
+    for variant in ("", ".fp16")
+    for stem, ending in (
+        ("diffusion_pytorch_model", "safetensors"),
+        ("model", "safetensors"),
+        ("diffusion_pytorch_model", "bin"),
+        ("pytorch_model", "bin"),
+    )
+]
+
+
+class Stored(NamedTuple):
+    """What a checkpoint holds.
+
+    Args:
+      path: the file or folder.
+      container: "torch zip", "torch legacy", "safetensors" or "diffusers folder".
+      tensors: by name, in the file's order. Nested containers join their keys with dots
+        (``state_dict.betas``, ``optimizer_states.0.state.7.exp_avg``); the parts of a diffusers
+        folder come first (``unet.conv_in.weight``). Tensors inside objects of foreign classes are
+        not among them.
+      values: everything else, by name, as a summary: numbers and text as they are (text cut at 200
+        characters), lists by their length, objects by the name of their class.
+    """
+
+    path: Path
+    container: str
+    tensors: dict[str, StoredTensor]
+    values: dict[str, Scalar]
+
+
+def open_checkpoint(path: str | Path) -> Stored:
+    """Recognise a checkpoint's format by its first bytes and read its table of contents.
+
+    Args:
+      path: a ``.pt``, ``.pth``, ``.ckpt`` or ``.bin`` of `torch.save` (zip or legacy), a
+        ``.safetensors``, or a diffusers folder of such files.
+
+    Returns:
+      its tensors, not read, and a summary of its other values.
+
+    Raises:
+      CheckpointError: another format, damage, a claim that the file cannot keep, or no tensors; it
+        names the file and the mend. Damage to a zip member that holds values is found by
+        `StoredTensor.read`.
+      OSError: the file cannot be opened.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    with naming(path), open(path, "rb") as file:
+        container = _recognise(file.read(512))
+    if container == "safetensors":
+        tensors, metadata = open_safetensors(path)
+        values = {str(summary(name)): summary(text) for name, text in metadata.items()}
+    else:
+        opener = open_torch_zip if container == "torch zip" else open_torch_legacy
+        with naming(path):
+            tensors, values = flatten(opener(path))
+    return Stored(path, container, tensors, values)
+
+
+def below(stored: Stored, prefix: str) -> dict[str, StoredTensor]:
+    """The tensors whose names start with a prefix, by the rest of their names."""
+    found = stored.tensors.items()
+    return {name.removeprefix(prefix): t for name, t in found if name.startswith(prefix)}
+
+
+def _recognise(start: bytes) -> str:
+    if not start:
+        raise CheckpointError("the file is empty")
+    if start.startswith(zip_magic):
+        return "torch zip"
+    if start.startswith(legacy_magic):
+        return "torch legacy"
+    if looks_like_safetensors(start) and int.from_bytes(start[:8], "little") <= MAX_HEADER:
+        return "safetensors"
+    for magic, at, problem, mend in _OTHERS:
+        if start[at:].startswith(magic):
+            raise CheckpointError(f"it is {problem}", mend)
+    raise CheckpointError(f"it is no known checkpoint: it starts with {start[:8]!r}")
+
+
+def _open_folder(path: Path) -> Stored:
+    """The weights of each part of a diffusers folder, or of one part's own folder."""
+    tensors: dict[str, StoredTensor] = {}
+    values: dict[str, Scalar] = {}
+    parts = sorted(part for part in path.iterdir() if part.is_dir())
+    for part, prefix in [(path, ""), *((part, f"{part.name}.") for part in parts)]:
+        weights = next((part / name for name in _WEIGHTS if (part / name).is_file()), None)
+        if weights is None:
+            if any(part.glob("*.index.json")):
+                raise CheckpointError("its weights are split into shards", _UNSHARD, part)
+            continue
+        stored = open_checkpoint(weights)
+        tensors |= {prefix + name: tensor for name, tensor in stored.tensors.items()}
+        values |= {prefix + name: value for name, value in stored.values.items()}
+        values[f"{prefix}file"] = weights.name
+    if not tensors:
+        raise CheckpointError(f"the folder has none of {', '.join(_WEIGHTS)}", _FOLDER, path)
+    return Stored(path, "diffusers folder", tensors, values)

@@ -1,0 +1,157 @@
+"""From the object that a torch file pickles to names, tensors and a summary of the rest."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+from checkpoints_convert.read.pickle import Unpickled
+from checkpoints_convert.read.pickle_records import Foreign, Global, Pairs, TensorRecord
+from checkpoints_convert.read.stored import (
+    HOSTILE,
+    MAX_TENSORS,
+    RESAVE,
+    CheckpointError,
+    Extent,
+    MappedFile,
+    StoredTensor,
+    check_name,
+    stored_tensor,
+)
+
+Scalar = str | int | float | bool | None
+
+MAX_VISITS = 1_000_000
+_MAX_DEPTH, _MAX_VALUES, _MAX_TEXT = 24, 10_000, 200
+
+
+class TorchFile(NamedTuple):
+    """A torch file's parts, of either format.
+
+    Args:
+      file: the file.
+      pickled: its object.
+      extents: where its storages lie, by key.
+    """
+
+    file: MappedFile
+    pickled: Unpickled
+    extents: dict[str, Extent]
+
+
+def flatten(stored: TorchFile) -> tuple[dict[str, StoredTensor], dict[str, Scalar]]:
+    """Name the tensors and values of a torch file; `open_checkpoint.Stored` says how.
+
+    Raises:
+      CheckpointError: the object is not a dict, holds no tensors, or is nested in itself; a name or
+        a tensor is refused.
+    """
+    if type(stored.pickled.tree) is not Pairs:
+        raise CheckpointError(
+            f"it holds {_describe(stored.pickled.tree)}, not a dict of tensors", RESAVE
+        )
+    tensors: dict[str, StoredTensor] = {}
+    values: dict[str, Scalar] = {}
+    for name, value in _walk(stored.pickled.tree, "", 0, count()):
+        if len(tensors) >= MAX_TENSORS:
+            raise CheckpointError(f"it has over {MAX_TENSORS} tensors", HOSTILE)
+        if type(value) is TensorRecord:
+            if name in tensors:
+                raise CheckpointError(f"two tensors are named {name!a}", HOSTILE)
+            tensors[check_name(name)] = place(value, stored)
+        elif len(values) < _MAX_VALUES and len(name) < _MAX_TEXT:
+            values[_printable(name)] = summary(value)
+    if not tensors:
+        lost = stored.pickled.tensors
+        where = f" but {lost} in objects of foreign classes" if lost else ""
+        raise CheckpointError(f"it has no tensors{where}", RESAVE)
+    return tensors, values
+
+
+def place(record: TensorRecord, stored: TorchFile) -> StoredTensor:
+    """Find a tensor's bytes.
+
+    Raises:
+      CheckpointError: its storage is not in the file, or one of them is of another size.
+    """
+    storage = record.storage
+    extent = stored.extents.get(storage.key)
+    if extent is None:
+        raise CheckpointError(f"storage {storage.key[:80]!a} is not in the file")
+    size = storage.dtype.itemsize
+    if storage.total * size != extent.length:
+        raise CheckpointError(
+            f"storage {storage.key[:80]!a} holds {extent.length} bytes, but {storage.total} "
+            f"{storage.dtype} values are claimed"
+        )
+    # of a storage that is itself a view (legacy files), the tensor sees that part only
+    seen = Extent(extent.start + storage.start * size, storage.seen * size, extent.crc32)
+    seen = extent if storage.seen == storage.total else seen._replace(crc32=None)
+    return stored_tensor(
+        stored.file, seen, storage.dtype, record.shape, record.strides, record.offset
+    )
+
+
+def nested_arrays(tree: Any, stored: TorchFile) -> Any:
+    """An object that `flatten` accepted, with its nesting: dicts by text keys, arrays, the rest.
+
+    Raises:
+      CheckpointError: a tensor's bytes differ from their checksum.
+    """
+    if type(tree) is TensorRecord:
+        return place(tree, stored).read()
+    if type(tree) is Pairs:
+        return {_key(key): nested_arrays(value, stored) for key, value in tree.items}
+    return tree
+
+
+def summary(value: Any) -> Scalar:
+    """A value as `open_checkpoint.Stored` shows it."""
+    if type(value) is str:
+        return _printable(value[:_MAX_TEXT])
+    if value is None or type(value) in (int, float, bool):
+        return value
+    return _describe(value)
+
+
+def _walk(node: Any, name: str, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, Any]]:
+    """Every tensor, list and plain value of the nested dicts, in the file's order.
+
+    Containers may be shared and then grow exponentially: depth and visits are limited.
+    """
+    if depth > _MAX_DEPTH:
+        raise CheckpointError(f"it is nested over {_MAX_DEPTH} deep", HOSTILE)
+    if type(node) is not Pairs:
+        yield name, node
+    if type(node) is Pairs:
+        parts = ((_key(key), value) for key, value in node.items)
+    elif type(node) in (list, tuple):
+        parts = ((str(i), value) for i, value in enumerate(node))
+    else:
+        return
+    for key, value in parts:
+        if next(visits) > MAX_VISITS:
+            raise CheckpointError(f"it has over {MAX_VISITS} values", HOSTILE)
+        if type(node) is Pairs or type(value) in (TensorRecord, Pairs, list, tuple):
+            yield from _walk(value, f"{name}.{key}" if depth else key, depth + 1, visits)
+
+
+def _key(key: Any) -> str:
+    if type(key) is str:
+        return key
+    if type(key) is Global:
+        return f"{key.module}.{key.name}"
+    return str(key) if type(key) in (int, float, bool, type(None)) else _describe(key)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)
+
+
+def _describe(value: Any) -> str:
+    if type(value) is Foreign:
+        return f"<{_printable(value.of[:_MAX_TEXT])}>"
+    if type(value) is Global:
+        return f"<class {_printable(f'{value.module}.{value.name}'[:_MAX_TEXT])}>"
+    if type(value) in (list, tuple, bytes):
+        return f"<{type(value).__name__} of {len(value)}>"
+    return f"<{type(value).__name__}>"

@@ -1,0 +1,142 @@
+"""PyTorch's zip-format checkpoints (``.pt``, ``.pth``, ``.ckpt``, ``.bin``), without PyTorch.
+
+`torch.save` writes a zip archive: ``<root>/data.pkl`` pickles the nested containers, and each
+``<root>/data/<key>`` holds the raw bytes of one storage that tensors view by offset and stride.
+Members are stored as they are, so that a tensor can be read from where it lies in the file.
+"""
+
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+from checkpoints_convert.read.pickle import unpickle
+from checkpoints_convert.read.stored import (
+    HOSTILE,
+    RESAVE,
+    CheckpointError,
+    Extent,
+    MappedFile,
+    naming,
+)
+from checkpoints_convert.read.torch_tree import TorchFile, flatten, nested_arrays
+
+MAGIC = b"PK\x03\x04"
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+    OSError,
+    EOFError,
+    struct.error,
+)
+
+
+def open_torch_zip(path: str | Path) -> TorchFile:
+    """Read the table of contents and the pickle of a zip-format file; no storages.
+
+    Raises:
+      CheckpointError: the archive is cut off, damaged or not `torch.save`'s: members compressed,
+        overlapping, of one name or with names that climb out of a folder, or not exactly one
+        ``data.pkl``; or as `inert_pickle.unpickle`.
+      OSError: the file cannot be opened.
+    """
+    with naming(Path(path)):
+        file = MappedFile(path)
+        if file.content[: len(MAGIC)] != MAGIC:
+            raise CheckpointError(f"it is not a zip archive: it starts with {file.content[:4]!r}")
+        members = _locate(file)
+        root = _find_root(members)
+        order = members.get(f"{root}/byteorder")
+        if order and (found := read_bytes(file, order)) != b"little":
+            raise CheckpointError(f"byte order {found[:20]!r}; only little-endian is read", RESAVE)
+        start, length, _ = pickled = members[f"{root}/data.pkl"]
+        file.check(pickled)
+        folder = f"{root}/data/"
+        extents = {k.removeprefix(folder): e for k, e in members.items() if k.startswith(folder)}
+        return TorchFile(file, unpickle(file.content, start, start + length), extents)
+
+
+def read_torch_zip(path: str | Path) -> dict:
+    """Read a whole zip-format file, with its nesting.
+
+    Args:
+      path: a file written by `torch.save` (PyTorch 1.6 or later).
+
+    Returns:
+      The pickled dict; keys that are not text are given as text. Tensors and parameters are
+      read-only numpy arrays (bfloat16 through `ml_dtypes`) that view the mapped file; objects of
+      other classes are `pickle_records.Foreign`, with nothing inside.
+
+    Raises:
+      CheckpointError: as `open_torch_zip`; it is not a dict that holds tensors; a tensor reaches
+        outside its storage or differs from its checksum.
+    """
+    with naming(Path(path)):
+        stored = open_torch_zip(path)
+        flatten(stored)
+        return nested_arrays(stored.pickled.tree, stored)
+
+
+def read_bytes(file: MappedFile, extent: Extent) -> bytes:
+    """Bytes of a file, compared with their checksum."""
+    file.check(extent)
+    return file.content[extent.start : extent.start + extent.length]
+
+
+def _locate(file: MappedFile) -> dict[str, Extent]:
+    """Where the archive's members lie, once its table of contents is found plausible."""
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+    except _ZIP_ERRORS as error:
+        raise CheckpointError(f"its table of contents is cut off or damaged ({error})") from error
+    extents: dict[str, Extent] = {}
+    for member in members:
+        name = member.filename
+        if name.startswith("/") or ".." in re.split(r"[/\\]", name):
+            raise CheckpointError(f"member {name[:80]!a} climbs out of its folder", HOSTILE)
+        if name in extents:
+            raise CheckpointError(f"two members are named {name[:80]!a}", HOSTILE)
+        extents[name] = _extent(file, member)
+    ends = 0
+    for member in members:
+        extent = extents[member.filename]
+        if member.header_offset < ends:
+            raise CheckpointError(f"member {member.filename[:80]!a} overlaps another", HOSTILE)
+        ends = extent.start + extent.length
+    return extents
+
+
+def _extent(file: MappedFile, member: zipfile.ZipInfo) -> Extent:
+    name = ascii(member.filename[:80])
+    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+        raise CheckpointError(f"member {name} is compressed, which torch.save never does", RESAVE)
+    if member.flag_bits & 1:
+        raise CheckpointError(f"member {name} is encrypted", RESAVE)
+    if member.header_offset < 0:
+        raise CheckpointError(f"member {name} starts before the file")
+    header = file.content[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(MAGIC):
+        raise CheckpointError(f"member {name} has no header where it should be")
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    at = member.header_offset + _LOCAL_HEADER.size
+    encoded = member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
+    if file.content[at : at + name_length] != encoded:
+        raise CheckpointError(f"member {name} has another name in its header")
+    start = at + name_length + extra_length
+    if start + member.file_size > file.size:
+        raise CheckpointError(f"member {name} of {member.file_size} bytes leaves the file")
+    return Extent(start, member.file_size, member.CRC)
+
+
+def _find_root(members: dict[str, Extent]) -> str:
+    """Name of the archive's one folder."""
+    roots = [name[: -len("/data.pkl")] for name in members if name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise CheckpointError(
+            f"{len(roots)} members are named */data.pkl; a checkpoint has one", RESAVE
+        )
+    return roots[0]

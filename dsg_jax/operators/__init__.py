@@ -1,0 +1,1 @@
+"""Forward operators, their random parts and the tasks made of them."""

@@ -1,0 +1,1 @@
+"""Are the samples a posterior?"""

@@ -1,0 +1,1 @@
+"""Priors against classical methods."""

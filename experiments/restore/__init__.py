@@ -1,0 +1,1 @@
+"""Restore images: plan, compute batch by batch, report."""

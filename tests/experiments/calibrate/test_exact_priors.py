@@ -1,0 +1,154 @@
+"""The priors of `calibrate` say the truth: noise prediction, posterior and samples agree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsg_jax.diffusion import denoise, table_alpha_bar
+from dsg_jax.operators.linear import identity
+from experiments.calibrate.cells import operator_of
+from experiments.calibrate.posterior import (
+    draw_posterior,
+    exact_posterior,
+    least_known,
+    matrix_of,
+    moments,
+    one_form,
+)
+from experiments.calibrate.priors import (
+    PRIORS,
+    SHAPE,
+    Mixture,
+    covariance,
+    draw_images,
+    latent_prior,
+    pixel_prior,
+    pixel_std,
+    smooth_basis,
+    spots,
+)
+
+TWO = Mixture(
+    weights=np.array([0.3, 0.7]),
+    means=np.array([[0.8, -0.2], [-0.5, 0.3]]).reshape(2, 2, 1, 1),
+    basis=np.array([[0.6], [0.8]]),
+    variances=np.array([[0.3], [0.1]]),
+    floor=np.array(0.2),
+)
+"""Two components on images of two pixels, small enough to integrate over a grid."""
+
+
+def log_density(mixture: Mixture, alpha_bar: float, x: np.ndarray) -> float:
+    """log p_t of a flat x by dense algebra in float64."""
+    terms = []
+    for k, weight in enumerate(mixture.weights):
+        spread = alpha_bar * covariance(mixture, k) + (1 - alpha_bar) * np.eye(len(x))
+        off = x - np.sqrt(alpha_bar) * mixture.means[k].ravel()
+        distance = off @ np.linalg.solve(spread, off)
+        terms.append(np.log(weight) - 0.5 * (distance + np.linalg.slogdet(spread)[1]))
+    return float(np.logaddexp.reduce(terms))
+
+
+def test_the_noise_prediction_is_the_score_of_the_noisy_mixture():
+    """eps = -sqrt(1 - a) grad log p_t, by central differences, between the two modes."""
+    mixture, random = spots(), np.random.default_rng(0)
+    prior = pixel_prior(mixture)
+    network = jax.jit(lambda x, t: (prior.network(x, t), table_alpha_bar(prior.betas, t)))
+    for time in (3.0, 300.0, 900.0):
+        x = np.float32(0.2 * draw_images(random, mixture, 1)[0] + random.standard_normal(SHAPE))
+        eps, a = (np.asarray(v, np.float64) for v in network(x, time))
+        flat, eps = x.ravel().astype(np.float64), eps.ravel()
+        for direction in (eps / np.linalg.norm(eps), mixture.means[0].ravel(), np.eye(192)[7]):
+            ends = [log_density(mixture, a, flat + s * 1e-5 * direction) for s in (1, -1)]
+            slope = (ends[0] - ends[1]) / 2e-5
+            assert eps @ direction == pytest.approx(-np.sqrt(1 - a) * slope, rel=3e-3, abs=3e-3)
+
+
+def test_the_clocks_give_the_denoiser_its_own_noise_level():
+    """E[x0 | x] of the Gaussian prior by dense algebra, as DAPS asks for it."""
+    mixture = PRIORS["gaussian"]()
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    prior, spread = pixel_prior(mixture, "closed form"), covariance(mixture, 0)
+    denoised = jax.jit(lambda x, sigma: denoise(prior, x, sigma))
+    for sigma in (0.1, 5.0):
+        exact = spread @ np.linalg.solve(spread + sigma**2 * np.eye(x.size), x.ravel())
+        np.testing.assert_allclose(denoised(x, sigma).ravel(), exact, atol=2e-4)
+    with pytest.raises(ValueError, match="clock='sundial'"):
+        pixel_prior(mixture, "sundial")
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_samples_have_the_priors_moments_and_latents_variance_one(name):
+    mixture = PRIORS[name]()
+    images = draw_images(np.random.default_rng(1), mixture, 4000)
+    expected = np.tensordot(mixture.weights, mixture.means, axes=1)
+    np.testing.assert_allclose(images.mean(axis=0), expected, atol=0.035)
+    assert images.reshape(4000, -1).std(axis=0).mean() == pytest.approx(
+        pixel_std(mixture), rel=0.06
+    )
+    stage = latent_prior(mixture).first_stage
+    x = jnp.asarray(images[:200], jnp.float32)
+    latents = np.asarray(stage.encode(x, None))
+    np.testing.assert_allclose(stage.decode(latents), x, atol=1e-6)
+    assert np.sqrt(((latents - latents.mean(axis=0)) ** 2).mean()) == pytest.approx(1, rel=0.1)
+
+
+def test_the_basis_is_orthonormal():
+    basis, variances = smooth_basis()
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-12)
+    assert (variances > 0).all() and variances.argmax() == 0
+    with pytest.raises(ValueError, match="three channels"):
+        smooth_basis((8, 8, 1))
+
+
+def test_the_posterior_is_bayes_rule_on_a_grid():
+    """Mean, variance and the share of a mode, by adding up prior times likelihood."""
+    matrix, sigma, y = np.array([[1.0, 0.5], [0.0, 0.0]]), 0.3, np.array([[0.1, 0.4]])
+    axis = np.linspace(-4, 4, 401)
+    points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    likelihood = np.exp(-np.sum((y - points @ matrix.T) ** 2, axis=1) / (2 * sigma**2))
+    shares = []
+    for k, weight in enumerate(TWO.weights):
+        spread = covariance(TWO, k)
+        off = points - TWO.means[k].ravel()
+        distance = np.sum(off * np.linalg.solve(spread, off.T).T, axis=1)
+        density = weight * np.exp(-0.5 * distance) / np.sqrt(np.linalg.det(spread))
+        shares.append(density * likelihood)
+    mass = sum(shares)
+    mean = points.T @ mass / mass.sum()
+    variance = (points**2).T @ mass / mass.sum() - mean**2
+    posterior = exact_posterior(TWO, matrix, y, sigma)
+    found_mean, found_variance = moments(posterior)
+    np.testing.assert_allclose(found_mean[0], mean, atol=1e-6)
+    np.testing.assert_allclose(found_variance[0], variance, atol=1e-6)
+    np.testing.assert_allclose(posterior.weights[0], [s.sum() / mass.sum() for s in shares])
+    off = points - mean
+    values, vectors = np.linalg.eigh((off * mass[:, None]).T @ off)
+    assert abs(least_known(posterior) @ vectors[:, values.argmax()]) == pytest.approx(1, abs=1e-6)
+
+
+def test_exact_samples_have_the_posteriors_moments():
+    y = np.array([[0.1, 0.0], [0.6, 0.0]])
+    posterior = exact_posterior(TWO, np.array([[1.0, 0.5], [0.0, 0.0]]), y, 0.3)
+    samples = draw_posterior(np.random.default_rng(0), posterior, 40_000)
+    mean, variance = moments(posterior)
+    np.testing.assert_allclose(samples.mean(axis=1), mean, atol=0.015)
+    np.testing.assert_allclose(samples.var(axis=1), variance, rtol=0.03)
+
+
+@pytest.mark.parametrize("task", ["box_inpainting", "random_inpainting", "gaussian_deblur"])
+def test_one_form_holds_masks_and_blurs(task):
+    operator = operator_of(task, 0)
+    x, y = (jax.random.normal(jax.random.key(i), SHAPE) for i in range(2))
+    made = one_form(operator, SHAPE)
+    np.testing.assert_allclose(made.forward(x), operator.forward(x), atol=1e-5)
+    np.testing.assert_allclose(made.adjoint(y), operator.adjoint(y), atol=1e-5)
+    np.testing.assert_array_equal(made.transpose(y), operator.transpose(y))
+    matrix = matrix_of(made, SHAPE)
+    np.testing.assert_allclose(matrix @ np.ravel(x), np.ravel(operator.forward(x)), atol=1e-5)
+
+
+def test_one_form_refuses_another_kind():
+    with pytest.raises(ValueError, match="neither mask nor blur"):
+        one_form(identity(), SHAPE)

@@ -1,0 +1,219 @@
+"""The papers' experiments as data, their plans, and reports that put both numbers side by side."""
+
+import csv
+
+import pytest
+from PIL import Image
+
+from experiments.__main__ import main
+from experiments.papers.entry import METRICS, Sweep, Value, values
+from experiments.papers.listing import EXPERIMENTS, list_text
+from experiments.papers.plan import plan_experiment, restore_defaults
+from experiments.papers.plots import add_legend, save_figure
+from experiments.papers.report import as_csv, gains_table, main_table
+from experiments.papers.scores import table_rows
+from support.reproduce_cases import given, tiny_priors
+
+NAMES = [f"table{i}" for i in range(1, 10)] + [f"plorg-table{i}" for i in range(1, 5)]
+NAMES += ["fig3", "fig4", "fig6", "fig7", "fig8", "fig10"]
+RANGES = {"psnr": (5, 40), "ssim": (0.05, 1), "lpips": (0.05, 0.8)}
+
+
+def planned_of(name, out, text="--count 1"):
+    return plan_experiment(EXPERIMENTS[name], given(out, text), tiny_priors(), {})
+
+
+def test_every_table_and_figure_is_there():
+    assert set(NAMES) <= set(EXPERIMENTS)
+    assert sum(len(experiment.values) for experiment in EXPERIMENTS.values()) > 300
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_the_data_are_consistent(experiment):
+    """Every printed number belongs to a row, a task and a metric, and is in their range."""
+    labels = [row.label for row in experiment.rows]
+    assert len(set(labels)) == len(labels)
+    assert set(experiment.metrics) <= set(METRICS)
+    assert experiment.name.startswith(("fig", "study")) == (experiment.figure is not None)
+    assert (experiment.figure == "lines") == (experiment.sweep is not None)
+    printed = {row.printed for row in experiment.rows}
+    for (row, task, metric), value in experiment.values.items():
+        low, high = RANGES[metric]
+        assert low < value.mean < high and (value.std is None or 0 < value.std < value.mean)
+        assert task in experiment.tasks
+        if experiment.name != "plorg-table3":  # it prints half of the rows of its source
+            assert row in printed
+    for row in experiment.rows:
+        assert set(row.against) <= set(labels) and bool(row.against) == (row.source is not None)
+        assert row.step in ("default", "large")
+        assert set(row.settings) <= set(vars(restore_defaults()))
+        if row.printed and experiment.values:
+            assert any(place[0] == row.printed for place in experiment.values)
+
+
+def test_tables_that_repeat_numbers_agree():
+    one, two, seven = (EXPERIMENTS[f"table{i}"].values for i in (1, 2, 7))
+    for metric in ("psnr", "ssim", "lpips"):
+        place = "random_inpainting", metric
+        assert one["no projection", *place].mean == two["PSLD", *place].mean
+        assert one["DiffStateGrad", *place].mean == two["DiffStateGrad-PSLD", *place].mean
+        for task in EXPERIMENTS["table2"].tasks:
+            large = seven["projected, large step", task, metric]
+            assert large.mean == two["DiffStateGrad-PSLD", task, metric].mean
+
+
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="'DAPS' has 1 numbers for 2"):
+        values(("hdr",), ("lpips", "psnr"), {"DAPS": "0.1 (0.02)"})
+    assert values(("hdr",), ("psnr",), {"A": "7.700"}) == {("A", "hdr", "psnr"): Value(7.7, None)}
+
+
+def settings_in(planned):
+    return {cell.row.label: cell.plans[0].jobs[0] for cell in planned.cells}
+
+
+def test_table_1_decomposes_what_it_says(tmp_path):
+    jobs = settings_in(planned_of("table1", tmp_path))
+    sources = [job.projection and job.projection.source for job in jobs.values()]
+    assert sources == [None, "random", "gradient", "state"] * 2
+    steps = [job.settings["omega"] for job in jobs.values()]
+    assert steps == pytest.approx([0.1 * 8] * 4 + [0.1 * 8 * 4] * 4)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("preset", "rule", "period"), [("paper", "official", 5), ("plorg", "per_channel", 5)]
+)
+def test_presets_choose_rule_and_period(preset, rule, period, tmp_path):
+    planned = planned_of("table4", tmp_path, f"--count 1 --preset {preset}")
+    absent = {(task, why) for task, _, why in planned.absent}
+    assert absent == {("nonlinear_deblur", "needs --blur-network")}
+    jobs = settings_in(planned)
+    ours = jobs["DiffStateGrad-ReSample"].projection
+    assert (ours.rule, ours.period) == (rule, period)
+    assert jobs["DiffStateGrad-DAPS"].projection.rule == rule
+    assert len(jobs["DAPS"].items) == 1
+    phase = next(cell for cell in planned.cells if cell.task == "phase_retrieval")
+    assert len(phase.plans[0].jobs[0].items) == 4
+
+
+def test_full_runs_are_as_long_as_the_papers(tmp_path):
+    jobs = settings_in(planned_of("fig4", tmp_path, "--count 1 --full"))
+    lengths = {label: job.settings["steps"][0] for label, job in jobs.items()}
+    assert (lengths["PSLD"], lengths["ReSample"], lengths["DAPS"]) == (1000, 500, 200)
+
+
+def test_sweeps_share_the_plain_solver(tmp_path):
+    small = EXPERIMENTS["fig8"]._replace(
+        tasks=("box_inpainting",), sweep=Sweep("tau", (0.9, 0.99), "tau")
+    )
+    cells = plan_experiment(small, given(tmp_path, "--count 1"), tiny_priors(), {}).cells
+    folders = {}
+    for cell in cells:
+        folders.setdefault(cell.row.label, set()).add(cell.plans[0].out)
+    assert {label: len(out) for label, out in folders.items()} == {
+        "DAPS": 1,
+        "DiffStateGrad-DAPS": 2,
+        "PSLD": 1,
+        "DiffStateGrad-PSLD": 2,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("size", ["", "--full"])
+def test_every_cell_has_a_plan(name, size, tmp_path):
+    planned = planned_of(name, tmp_path, f"--count 1 {size}")
+    experiment = planned.experiment
+    xs = len(experiment.sweep.values) if experiment.sweep else 1
+    every = len(experiment.tasks) * len(experiment.rows)
+    assert len(planned.cells) + len(planned.absent) * xs == every * xs
+    assert {why for _, _, why in planned.absent} <= {"needs --blur-network"}
+    for cell in planned.cells:
+        ((job,),) = [one.jobs for one in cell.plans]
+        assert (job.projection is None) == (cell.row.source is None)
+
+
+def test_the_report_has_both_numbers(tmp_path):
+    """Made-up lines: the paper's values beside ours, and differences paired by image."""
+    planned = planned_of("table4", tmp_path, "--count 2")
+    done = {}
+    for i, cell in enumerate(planned.cells):
+        (one,) = cell.plans
+        done[cell.task, one.out] = [
+            {
+                "image": item.picture.name,
+                "sample": item.sample,
+                "psnr": 18.0 + i + item.sample,
+                "ssim": 0.5,
+                "lpips": None,
+                "finite": True,
+                "misfit": 1.0 + item.sample,
+                "rank_mean": 3.0,
+                "kept_mean": 0.5,
+                "seconds": 2.0,
+            }
+            for job in one.jobs
+            for item in job.items
+        ]
+    rows = table_rows(planned, done, 20.0)
+    phase = {(r["row"], r["chosen"]): r for r in rows if r["task"] == "phase_retrieval"}
+    best = phase["DiffStateGrad-DAPS", "best by PSNR"]
+    assert best["psnr"] == 22.0 and best["paper"]["psnr"] == Value(32.25, 1.34)
+    assert best["gains"]["DAPS"]["psnr"]["interval"] == [1.0, 1.0]
+    assert phase["DAPS", "lowest misfit"]["psnr"] == 18.0
+    assert phase["DAPS", "lowest misfit"]["paper"] == {}
+    single = phase["DAPS", "single runs"]
+    assert (single["runs"], single["images"], single["failures"]) == (8, 2, 0.5)
+    pytest.importorskip("matplotlib")
+    assert save_figure(tmp_path / "fig3.png", EXPERIMENTS["fig3"], list(phase.values())) == ""
+    with Image.open(tmp_path / "fig3.png") as figure:
+        assert figure.width > 300
+    experiment = planned.experiment
+    text = main_table(experiment, rows, planned.absent)
+    assert "32.25 (1.34)" in text and "paper's values only: needs --blur-network" in text
+    assert "+1.00 [+1.00, +1.00]" in gains_table(experiment, rows)
+    lines = list(csv.DictReader(as_csv(experiment, rows, planned.absent).splitlines()))
+    theirs = [line for line in lines if "needs --blur-network" in line["note"]]
+    assert {line["note"] for line in theirs} == {"paper's values only: needs --blur-network"}
+    assert len(theirs) == 4 * 2 and theirs[1]["paper"] == "27.8"
+
+
+def test_the_list_needs_no_prior(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "31.68" in shown and "27.76 (3.180)" not in shown
+    assert shown.strip() == list_text(list(EXPERIMENTS.values()))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("table99", "unknown experiment 'table99': choose from all, table1"),
+        ("", "no experiment is named"),
+        ("table1 --seeds 1 1", "--seeds names 1 twice"),
+        ("table1 --large-step 0", "--large-step 0.0: give"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_one_clear_error(text, message, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["reproduce", *text.split(), "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_legend_has_every_label_once_below_the_panels():
+    agg = pytest.importorskip("matplotlib.backends.backend_agg")
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(6, 3), layout="constrained")
+    canvas = agg.FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for panel, labels in ((left, ["PSLD"]), (right, ["PSLD", "DiffStateGrad-PSLD"])):
+        for label in labels:
+            panel.plot([0, 1], [0, 1], label=label)
+    add_legend(figure, columns=2)
+    canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["PSLD", "DiffStateGrad-PSLD"]
+    box = legend.get_window_extent()
+    assert 0 <= box.y0 and box.y1 <= min(panel.get_tightbbox().y0 for panel in (left, right))
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.width

@@ -1,0 +1,248 @@
+"""`restore` end to end with a Gaussian prior on 16-pixel images."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsg_jax.operators.tasks import TASKS
+from dsg_jax.types import Info
+from experiments.__main__ import parser
+from experiments.images import read_image
+from experiments.restore import batch as runner
+from experiments.restore import compute
+from experiments.restore.plan import plan
+from experiments.restore.run import restore
+from support.gaussian_prior import gaussian_prior
+
+TASK = ("--task", "box_inpainting", "--solver", "dps", "--steps", "5", "--size", "16")
+IMAGES, SAMPLES = 3, 2
+PRIOR = gaussian_prior(), {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
+PROJECTION_ONLY = ("--tau", "--rank-rule", "--sides", "--period")
+
+
+def arguments(out, *more, task=TASK):
+    return parser().parse_args(["restore", *task, "--out", str(out), *map(str, more)])
+
+
+def run(out, *more, task=TASK):
+    return restore(arguments(out, *more, task=task), PRIOR)
+
+
+def timeless(records):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def log_lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name in ("b.png", "a.jpg", "c.webp"):
+        pixels = rng.integers(0, 256, (20, 28, 3), np.uint8)
+        Image.fromarray(pixels).resize((56, 40)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+class Bar:
+    """Stands in for tqdm and counts."""
+
+    shown = []
+
+    def __init__(self, total, **_):
+        self.total, self.steps = total, 0
+        Bar.shown.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def update(self, steps):
+        self.steps += steps
+
+    def set_description(self, _):
+        return None
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """One entry per trace of the compiled function."""
+    counted = []
+    advance = runner.advance
+    monkeypatch.setattr(runner, "advance", lambda *a, **k: counted.append(1) or advance(*a, **k))
+    return counted
+
+
+@pytest.fixture(scope="module")
+def first(images, tmp_path_factory):
+    """A complete run with both methods: (folder, its records)."""
+    out = tmp_path_factory.mktemp("first") / "out"
+    return out, run(out, "--images", images, "--samples", SAMPLES, "--batch-size", 4)
+
+
+def test_outputs(first):
+    out, records = first
+    assert log_lines(out) == records
+    assert len(records) == 2 * IMAGES * SAMPLES
+    methods = [(r["method"], r["image"], r["sample"]) for r in records]
+    assert methods == [(m, i, s) for m in ("dps", "dps-dsg") for i in "abc" for s in (0, 1)]
+    for r in records:
+        assert r["finite"] and 0 < r["psnr"] < 60 and -1 <= r["ssim"] <= 1 and r["misfit"] > 0
+        assert (r["rank_mean"] == 16) == (r["method"] == "dps") == (r["kept_mean"] == 1)
+        assert read_image(out / r["png"]).shape == (16, 16, 3)
+    for name in ("truth/a", "measurement/b", "dps/c_mean", "dps-dsg/a_std", "grid"):
+        Image.open(out / "box_inpainting" / f"{name}.png").verify()
+    table = (out / "summary.md").read_text()
+    assert table.count("| dps") == 6 and "best of 2 by misfit" in table and "assumption" in table
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["versions"]["jax"] and facts["hardware"]["devices"]
+    assert len(facts["compile_seconds"]) == 2 and facts["arguments"]["tau"] == 0.99
+    assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
+
+
+def test_mean_and_truth_are_those_of_the_images(first, images):
+    out, records = first
+    pair = [read_image(out / r["png"]) for r in records[:SAMPLES]]
+    mean = read_image(out / "box_inpainting" / "dps" / "a_mean.png")
+    np.testing.assert_allclose(mean, np.mean(pair, axis=0), atol=1.01 / 255)
+    assert not np.allclose(*pair, atol=0.1)
+    y = np.load(out / "box_inpainting" / "measurement" / "a.npy")
+    truth = read_image(out / "box_inpainting" / "truth" / "a.png")
+    seen = np.abs(y - truth)[np.abs(y) > 0.3]
+    assert y.shape == truth.shape and np.median(seen) < 0.1
+
+
+def test_resumed_run_computes_only_what_is_missing(first, images, tmp_path, traces, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(first[0], out)
+    lines = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    kept = lines[:3] + lines[6:8]  # the second batch of the first method was lost
+    (out / "metrics.jsonl").write_bytes(b"".join(kept) + lines[8][:40])  # and a line was torn
+    (out / first[1][1]["png"]).write_bytes(b"not the image of its line")
+    monkeypatch.setattr(compute, "tqdm", Bar)
+    records = run(out, "--images", images, "--samples", SAMPLES, "--batch-size", 4)
+    assert timeless(records) == timeless(first[1])
+    assert Bar.shown[-1].steps == Bar.shown[-1].total == 5 * 4
+    added = log_lines(out)[len(kept) :]
+    missing = [1, 3, 4, 5, *range(8, 12)]
+    assert {r["hash"] for r in added} == {first[1][i]["hash"] for i in missing}
+    assert len(added) == len(missing)
+
+    assert timeless(run(out, "--images", images, "--samples", SAMPLES)) == timeless(records)
+    assert len(log_lines(out)) == len(kept) + len(added) and not traces
+
+
+def test_batch_size_and_company_do_not_matter(first, images, tmp_path, traces):
+    state = ("--projection", "state", "--samples", SAMPLES, "--batch-size", 1)
+    alone = run(tmp_path / "out", "--images", images / "b.png", *state)
+    assert len(traces) == 1
+    together = [r for r in first[1] if r["image"] == "b" and r["method"] == "dps-dsg"]
+    for a, b in zip(alone, together, strict=True):
+        assert a["hash"] == b["hash"]
+        np.testing.assert_allclose(a["misfit"], b["misfit"], rtol=1e-4)
+        np.testing.assert_allclose(a["psnr"], b["psnr"], atol=1e-3)
+        x, y = read_image(tmp_path / "out" / a["png"]), read_image(first[0] / b["png"])
+        np.testing.assert_allclose(x, y, atol=1.01 * 2 / 255)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["--tau 0.9", "--rank-rule mean", "--sides left", "--period 2", "--sigma 0.1", "--seed 1"]
+    + ["--steps 6", "--scale 1.0", "--box 4", "--size 20"],
+)
+def test_a_changed_setting_is_another_result(images, tmp_path, changed):
+    base, other = (
+        plan(arguments(tmp_path, "--images", images, *more), PRIOR)
+        for more in ((), changed.split())
+    )
+    assert hashes(base, "dps-dsg").isdisjoint(hashes(other, "dps-dsg"))
+    assert (hashes(base, "dps") == hashes(other, "dps")) == (changed.split()[0] in PROJECTION_ONLY)
+
+
+def hashes(planned, label):
+    return {item.identity for job in planned.jobs if job.label == label for item in job.items}
+
+
+def test_more_images_and_samples_leave_the_others_alone(images, tmp_path):
+    few = plan(arguments(tmp_path, "--images", images, "--count", 2), PRIOR)
+    more = ("--images", images, "--samples", 3, "--batch-size", 5, "--failure-psnr", 9)
+    many = plan(arguments(tmp_path, *more), PRIOR)
+    assert hashes(few, "dps") < hashes(many, "dps")
+
+
+def test_daps_on_the_bundled_samples(tmp_path):
+    task = ("--task", "hdr", "--levels", "3", "--inner-steps", "2", "--projection", "state")
+    records = run(tmp_path / "out", "--count", 2, task=task)
+    assert [r["image"] for r in records] == ["airplane", "balloon"]
+    assert all(r["finite"] and r["settings"]["steps"] == [3, 5] for r in records)
+
+
+def test_all_tasks_are_planned(tmp_path):
+    given = arguments(tmp_path, "--count", 2, "--factor", 2, task=("--task", "all"))
+    planned = plan(given, PRIOR)
+    tasks = [job.task for job in planned.jobs]
+    assert tasks == [t for t in TASKS for _ in "ab" if t != "nonlinear_deblur"]
+    shapes = {job.task: job.items[0].problem.y.shape for job in planned.jobs}
+    assert shapes["super_resolution"] == (8, 8, 3) and shapes["phase_retrieval"] == (24, 24, 3)
+    first, second = (item.problem for item in planned.jobs[tasks.index("motion_deblur")].items)
+    kernels = [problem.operator.forward.args[0] for problem in (first, second)]
+    assert not np.allclose(*kernels)
+
+
+def test_measured_image(tmp_path, images):
+    rng = np.random.default_rng(1)
+    mask = np.uint8(255) * (rng.random((16, 20)) < 0.7)
+    pixels = rng.integers(0, 256, (16, 20, 3), np.uint8)
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(pixels).save(tmp_path / "y.png")
+    more = ("--measured", tmp_path / "y.png", "--mask", tmp_path / "mask.png")
+    records = run(tmp_path / "out", *more, "--projection", "none")
+    assert [r["psnr"] for r in records] == [None] and records[0]["settings"]["shape"] == [16, 20, 3]
+    y = np.load(tmp_path / "out" / "box_inpainting" / "measurement" / "y.npy")
+    expected = np.where(mask[..., None] > 0, pixels / 127.5 - 1, 0)
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+    assert not (tmp_path / "out" / "box_inpainting" / "truth").exists()
+    assert "| 0/1 (0 %) |" in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "camera", "restored"),
+    [
+        ("super_resolution", (4, 5, 3), ("--factor", 4), (16, 20, 3)),
+        ("motion_deblur", (16, 20, 3), ("--kernel", "kernel.npy"), (16, 20, 3)),
+        ("phase_retrieval", (24, 24, 3), (), (16, 16, 3)),
+        ("hdr", (16, 20, 3), (), (16, 20, 3)),
+    ],
+)
+def test_measured_arrays_fit_their_task(tmp_path, monkeypatch, task, shape, camera, restored):
+    monkeypatch.chdir(tmp_path)
+    np.save("y.npy", np.random.default_rng(2).random(shape))
+    np.save("kernel.npy", np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]))
+    given = arguments("out", "--measured", "y.npy", *camera, task=("--task", task))
+    job = plan(given, PRIOR).jobs[0]
+    assert job.shape == restored
+    flat = job.items[0].problem.operator.forward(np.ones(restored, np.float32))
+    assert flat.shape == shape
+    if task == "motion_deblur":
+        np.testing.assert_allclose(flat, 1, atol=1e-5)
+
+
+def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
+    planned = plan(arguments(tmp_path, "--images", images), PRIOR)
+    job = planned.jobs[0]
+    steps = np.array([1.0, np.nan])
+    info = Info(steps, np.full((2, 3), 16), np.ones(2), np.array([True, False]))
+    x = np.full(job.shape, np.nan, np.float32)
+    record, content = compute.record_of(job, job.items[0], x, info, 1.0, [])
+    assert (record["finite"], record["psnr"], record["misfit"]) == (False, None, None)
+    json.dumps(record, allow_nan=False)
+    (tmp_path / "x.png").write_bytes(content)
+    assert read_image(tmp_path / "x.png").max() == -1

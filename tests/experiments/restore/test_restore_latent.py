@@ -1,0 +1,83 @@
+"""The command line on latent priors: every solver ends in images, tables and reusable lines."""
+
+import json
+
+import pytest
+
+from dsg_jax.settings import DPS_SCALE
+from experiments.__main__ import main, parser
+from experiments.restore import run as restore
+from experiments.restore.choices import chosen_projections
+from experiments.restore.methods import METHODS
+from support.golden_case import tiny_latent_prior
+
+CARD = {"name": "tiny", "samples": "emoji", "size": 32, "size_multiple": 4, "channels": 3}
+SOLVERS = {
+    "psld": "--steps 4 --step-factor 2",
+    "latent-dps": "--steps 4 --zeta 0.2",
+    "latent-daps": "--levels 2 --inner-steps 2",
+    "resample": "--steps 40 --pixel-limit 3 --latent-limit 3",
+}
+
+
+def arguments(out, text):
+    return parser().parse_args(["restore", *text.split(), "--out", str(out), "--count", "2"])
+
+
+def quick_or_slow(solver: str):
+    """PSLD stands for the others, which share its way through the command."""
+    return solver if solver == "psld" else pytest.param(solver, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("solver", [quick_or_slow(solver) for solver in SOLVERS])
+def test_a_latent_solver_restores_and_resumes(solver, tmp_path):
+    text = f"--solver {solver} --task super_resolution {SOLVERS[solver]}"
+    prior = tiny_latent_prior(), CARD
+    records = restore.restore(arguments(tmp_path, text), prior)
+    assert {r["method"] for r in records} == {solver, f"{solver}-dsg"}
+    assert len(records) == 4 and all(r["finite"] and r["psnr"] > 3 for r in records)
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    settings = json.loads(lines.splitlines()[0])["settings"]
+    assert settings["shape"] == [32, 32, 3]
+    assert restore.restore(arguments(tmp_path, text), prior) == records
+    assert (tmp_path / "metrics.jsonl").read_text() == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--solver psld --task hdr", "use resample or latent-daps"),
+        ("--solver psld --task box_inpainting --steps 333", "the schedule at 999: 250 would do"),
+        ("--solver daps --task box_inpainting", "daps works on pixels"),
+        ("--solver latent-dps --task box_inpainting --gamma 1", "--gamma is an option of psld"),
+        ("--solver psld --task box_inpainting --step-factor 0", "--step-factor 0.0: give"),
+        ("--solver psld --task box_inpainting --eta 2", "--eta 2.0: give"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(text, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        restore.restore(arguments(tmp_path / "out", text), (tiny_latent_prior(), CARD))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pixel_prior_is_refused(tmp_path, capsys):
+    text = f"restore --solver psld --task box_inpainting --prior emoji --out {tmp_path / 'out'}"
+    assert main(text.split()) == 2
+    assert "psld works on latents" in capsys.readouterr().err
+
+
+def test_presets_decide_rule_and_period(tmp_path):
+    text = "--solver resample --task hdr --preset plorg"
+    _, (_, projection, _) = chosen_projections(arguments(tmp_path, text))
+    assert (projection.rule, projection.period) == ("per_channel", 5)
+    text += " --rank-rule mean --period 2"
+    _, (_, projection, _) = chosen_projections(arguments(tmp_path, text))
+    assert (projection.rule, projection.period) == ("mean", 2)
+
+
+def test_the_factor_multiplies_the_step():
+    betas = tiny_latent_prior().betas
+    traced, _ = METHODS["dps"]("hdr", betas, steps=4, step_factor=8.0)
+    assert traced["scale"] == 8 * DPS_SCALE["hdr"]
+    traced, _ = METHODS["psld"]("super_resolution", betas, steps=4, step_factor=8.0)
+    assert (traced["gamma"], traced["omega"]) == (0.8, 7.2)

@@ -1,0 +1,42 @@
+"""Shared by the tests of convert kinds."""
+
+import gzip
+from typing import NamedTuple
+
+import numpy as np
+
+from dsg_jax.networks.autoencoder import KL_F8
+from support.golden_case import GOLDEN
+from support.network_cases import published_keys
+
+KL_LIKE = KL_F8._replace(channels=32, channel_mult=(1, 1), num_res_blocks=1)
+
+
+class Described(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def published_file(name: str) -> dict[str, Described]:
+    """A whole file's tensors, by the reference's own listing or by that of its network."""
+    path = GOLDEN / "keys" / f"{name}.txt.gz"
+    if not name.endswith("_file"):
+        return {k: Described(s, np.dtype("float32")) for k, s in published_keys(name).items()}
+    found = {}
+    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+        key, dtype, shape = line.split(" ")
+        sides = () if shape == "scalar" else tuple(int(n) for n in shape.split("x"))
+        found[key] = Described(sides, np.dtype(dtype))
+    return found
+
+
+FILES = {
+    "adm-ffhq": ("adm_ffhq", "", 362, {}),
+    "adm-imagenet": ("adm_imagenet", "", 566, {}),
+    "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
+    "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
+    "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),
+    "vq-f4": ("vq_f4", "state_dict.", 205, {}),
+    "kl-f8": ("kl_f8", "", 248, {}),
+    "kernel-wizard": ("kernel_wizard", "", 145, {"estimates": 14}),
+}

@@ -1,0 +1,59 @@
+"""Where the code raises or reports an error, and which of these lines were run."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).parents[2]
+REPORTS = {"fault", "say", "exit"}
+"""Functions that tell the user of something wrong, and do not raise."""
+
+Site = tuple[str, int]
+"""File, relative to the repository, and line of a statement."""
+
+
+def sites(package: str) -> set[Site]:
+    """Every statement in a package that makes an error, or reports one."""
+    found = set()
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if makes_error(node):
+                found.add((str(path.relative_to(ROOT)), node.lineno))
+    return found
+
+
+def makes_error(node: ast.AST) -> bool:
+    """Whether a statement is ``raise Error(...)``, or a call of one of `REPORTS`."""
+    if isinstance(node, ast.Raise):
+        return isinstance(node.exc, ast.Call)
+    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args):
+        return False
+    called = node.value.func
+    return getattr(called, "id", getattr(called, "attr", "")) in REPORTS
+
+
+@contextmanager
+def watched(wanted: set[Site]) -> Iterator[set[Site]]:
+    """Collects which of these lines are run inside the block."""
+    reached: set[Site] = set()
+    places = {(str(ROOT / name), line): (name, line) for name, line in wanted}
+    files = {name for name, _ in places}
+
+    def line_by_line(frame: FrameType, event: str, _: object):
+        found = places.get((frame.f_code.co_filename, frame.f_lineno))
+        if found and event == "line":
+            reached.add(found)
+        return line_by_line
+
+    def calls(frame: FrameType, event: str, _: object):
+        return line_by_line if frame.f_code.co_filename in files else None
+
+    before = sys.gettrace()
+    sys.settrace(calls)
+    try:
+        yield reached
+    finally:
+        sys.settrace(before)

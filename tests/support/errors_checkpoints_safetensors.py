@@ -1,0 +1,89 @@
+"""Refused safetensors, and files and folders that are no checkpoints; see test_errors.py."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from checkpoints_convert.__main__ import main
+from checkpoints_convert.read.safetensors import open_safetensors
+from support.small_checkpoint import entry, write_safetensors
+
+
+def header(given) -> Callable[[Path], object]:
+    """Inspects a file with this header: an object, or bytes."""
+    return lambda folder: main(["inspect", str(write_safetensors(folder, given))])
+
+
+def described(tensor) -> Callable[[Path], object]:
+    """Inspects a file of one tensor with this description."""
+    return header({"w": tensor})
+
+
+def start(given: dict) -> int:
+    """Where the values start behind a header."""
+    return 8 + len(json.dumps(given))
+
+
+def content(written: bytes, name: str = "model.ckpt") -> Callable[[Path], object]:
+    """Inspects a file of these bytes."""
+
+    def inspected(folder: Path):
+        (folder / name).write_bytes(written)
+        main(["inspect", str(folder / name)])
+
+    return inspected
+
+
+def header_longer_than_the_file(folder: Path):
+    text = json.dumps({"w": entry()}).encode()
+    content(struct.pack("<Q", 2**20) + text)(folder)
+
+
+def file_of_another_format(folder: Path):
+    (folder / "model.safetensors").write_bytes(b"PK\x03\x04")
+    open_safetensors(folder / "model.safetensors")
+
+
+def sharded_part(folder: Path):
+    (folder / "unet").mkdir()
+    (folder / "unet" / "model.safetensors.index.json").write_text("{}")
+    main(["inspect", str(folder)])
+
+
+OVERLAP = {"w": entry(), "v": entry(shape=(1,), begin=20)}
+GAP = {"w": entry(shape=(5,), end=20)}
+LONG = {"w": entry(shape=(4, 3), end=48)}
+
+CASES: dict[str, Callable[[Path], object]] = {
+    "its metadata are not text by names": header({"w": entry(), "__metadata__": {"a": 1}}),
+    "it has 0 tensors, not 1 to 100000": header({}),
+    "it does not start with a safetensors header": file_of_another_format,
+    "its header claims 1048576 bytes; the file has ": header_longer_than_the_file,
+    "its header is not JSON: Expecting ',' delimiter": header(b'{"w": {"dtype": "F32"'),
+    "its header is not JSON: maximum recursion depth": header(b'{"w":' + b"[" * 100_000),
+    "its header has one name twice": header(b'{"w": 1, "w": 2}'),
+    "tensor 'w' is not described by dtype, shape and data_offsets": described(3),
+    "tensor 'w' has type 'F4'; ['BOOL', 'U8', 'I8', ": described(entry("F4")),
+    "tensor 'w' has a malformed shape or range": described(entry(shape=(-2, -3))),
+    "tensor 'w' of shape [2, 4] is said to have 24 bytes": described(entry(shape=(2, 4))),
+    f"two tensors overlap at byte {start(OVERLAP) + 20}": header(OVERLAP),
+    f"bytes {start(GAP) + 20} to {start(GAP) + 24} belong to no tensor": header(GAP),
+    f"48 bytes at {start(LONG)} leave the file": header(LONG),
+    "a tensor is named '../../w'": header({"../../w": entry()}),
+    "empty.ckpt: the file is empty": content(b"", "empty.ckpt"),
+    "it is a web page, not a checkpoint (fetch the file itself": content(b"<!DOCTYPE html>"),
+    "it is a Git LFS pointer, not the file": content(b"version https://git-lfs.github.com/spec/v1"),
+    "it is compressed by gzip (unpack it": content(b"\x1f\x8b\x08\x00"),
+    "it is a 7z archive": content(b"7z\xbc\xaf\x27\x1c"),
+    "it is an HDF5 file (Keras)": content(b"\x89HDF\r\n\x1a\n"),
+    "it is a NumPy array": content(b"\x93NUMPY\x01\x00"),
+    "it is a GGUF file": content(b"GGUF\x03\x00"),
+    "it is a tar archive; if PyTorch 0.1 wrote it": content(b"\x00" * 257 + b"ustar\x00"),
+    "it is a plain pickle, or a torch file with a damaged start": content(b"\x80\x04\x95\x00"),
+    "it is no known checkpoint: it starts with b'name,pri'": content(b"name,price\napple,3\n"),
+    "unet: its weights are split into shards (save it with diffusers as one file": sharded_part,
+    "the folder has none of diffusion_pytorch_model.safetensors, model.safetensors, ": (
+        lambda folder: main(["inspect", str(folder)])
+    ),
+}

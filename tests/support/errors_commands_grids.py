@@ -1,0 +1,101 @@
+"""The errors of the commands over many runs, and what provokes them; see test_errors.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest import MonkeyPatch
+
+from experiments import export
+from experiments.__main__ import main
+from experiments.papers import plan as reproduce_plan
+from experiments.quality import command as quality
+from support.tiny_command import tiny_prior
+
+
+def command(words: str) -> Callable[[Path], object]:
+    """A command that writes, if it writes at all, into the folder."""
+
+    def provoke(folder: Path) -> int:
+        name, *rest = words.split()
+        return main([name, "--out", str(folder / "out"), *rest])
+
+    return provoke
+
+
+def robustness(words: str) -> Callable[[Path], object]:
+    return command("robustness --solver dps --task hdr " + words)
+
+
+def exporting(words: str) -> Callable[[Path], object]:
+    """`export` of DPS with a toy prior; further words may go on with ``--task hdr``."""
+
+    def provoke(folder: Path) -> int:
+        out = ["--out", str(folder / "x.npz")]
+        with MonkeyPatch.context() as world:
+            world.setattr(export, "load_prior", tiny_prior)
+            return main(["export", *out, "--solver", "dps", "--task", "hdr", *words.split()])
+
+    return provoke
+
+
+def two_priors_of_a_kind(folder: Path) -> object:
+    with MonkeyPatch.context() as world:
+        world.setattr(reproduce_plan, "load_prior", tiny_prior)
+        return command("reproduce table1 --prior emoji photo")(folder)
+
+
+def a_report_that_is_a_file(folder: Path) -> object:
+    (folder / "report.md").touch()
+    return command(f"reproduce table1 --report {folder / 'report.md'}")(folder)
+
+
+def quality_without_scikit_image(folder: Path) -> object:
+    with MonkeyPatch.context() as world:
+        world.setattr(quality, "find_spec", lambda name: None)
+        return command("quality")(folder)
+
+
+ROBUSTNESS = {
+    "--rules svd: choose from none, official": robustness("--rules svd"),
+    "--rules: add none, the plain solver": robustness("--rules official"),
+    "--step-factors names 1.0 twice: drop one": robustness("--step-factors 1 1"),
+    "--measured images have no truth to compare with": robustness("--measured x.png"),
+    "--rank-rule is what the grid varies: use --rules": robustness("--rank-rule mean"),
+    "--projection is what the grid varies: use --rules": robustness("--projection none"),
+    "--phase-samples 0: give a whole number >= 1": robustness("--phase-samples 0"),
+}
+REPRODUCE = {
+    "unknown experiment 'table99': choose from all": command("reproduce table99"),
+    "--large-step 0.0: give a finite number > 0": command("reproduce table1 --large-step 0"),
+    "--dry-run is about the whole run: drop --shard": command(
+        "reproduce table1 --dry-run --shard 1/2"
+    ),
+    "report.md is a file: name a folder": a_report_that_is_a_file,
+    "--prior photo: there is another pixel prior": two_priors_of_a_kind,
+}
+CALIBRATE = {
+    "--setting spots:hdr: choose from gaussian:box_inpainting": command(
+        "calibrate --setting spots:hdr"
+    ),
+    "add none, the plain solver that the others are compared to": command(
+        "calibrate --rules official"
+    ),
+    "--truths 4: give at least 5, one per bin of ranks": command("calibrate --truths 4"),
+    "20 samples: give 19, 39 or another multiple of 20": command("calibrate --samples 20"),
+    "--seed -1: give a whole number >= 0": command("calibrate --seed -1"),
+    "--sigma 0.0: the posterior wants a positive noise level": command("calibrate --sigma 0"),
+    "--limit 0: give a positive number": command("calibrate --limit 0"),
+}
+OTHERS = {
+    "no prior 'none': give a folder with card.json": command("speed --priors none"),
+    "--batches 0: give whole numbers >= 1": command("speed --batches 0 2"),
+    "no model 'ldm': choose from all, ldm-ffhq": command("memory --model ldm"),
+    "no dtype 'float16': choose from float32, bfloat16": command("memory --dtype float16"),
+    "scikit-image's: pip install scikit-image": quality_without_scikit_image,
+    "--task hdr identity: an export is for one task": exporting("identity"),
+    "--projection both: an export is for one": exporting("--projection both"),
+    "--size 18: the prior needs multiples of 4": exporting("--size 18"),
+    "platform 'metal': choose from cpu, cuda, tpu": exporting("--platforms cpu metal"),
+    "x.bin: the file is a numpy archive, call it .npz": exporting("--out x.bin"),
+}
+CASES = {**ROBUSTNESS, **REPRODUCE, **CALIBRATE, **OTHERS}

@@ -1,0 +1,149 @@
+"""The errors of `restore`'s arguments and images, and what provokes them; see test_errors.py."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+from pytest import MonkeyPatch
+
+from experiments.__main__ import main
+from experiments.images import read_image
+from experiments.restore import memory as budget
+from experiments.restore.methods import check_prior
+from support.linear_stage import linear_prior
+from support.tiny_command import RUN, stand_in
+
+BOX = "--task box_inpainting "
+MASKED = BOX + "--mask mask.png --measured "
+PHASE = "--task phase_retrieval --measured "
+TOGETHER = BOX + "--coordinator here:1 "
+
+
+def write_inputs() -> None:
+    """Good and bad images of 16 x 16 pixels, in the working folder."""
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+    Path("twice").mkdir()
+    Path("empty").mkdir()
+    for name in ("y.png", "twice/x.png", "twice/x.bmp"):
+        picture.save(name)
+    picture.resize((18, 16)).save("odd.png")
+    picture.resize((8, 8)).save("tiny.png")
+    Path("torn.png").write_bytes(Path("y.png").read_bytes()[:300])
+    Image.new("F", (16, 16)).save("float.tif")
+    Image.new("L", (20, 16)).save("mask.png")
+    Image.new("L", (3, 3)).save("black.png")
+    np.save("nan.npy", np.full((16, 16, 3), np.nan))
+    np.save("grey.npy", np.zeros((16, 16)))
+    np.save("bright.npy", np.full((16, 16, 3), 200.0))
+    np.save("names.npy", np.array(["a"]))
+    Path("bad.npy").write_bytes(b"\x93NUMPY but no more")
+
+
+def restore(words: str) -> Callable[[Path], object]:
+    """`restore` with a toy prior, in a folder that has `write_inputs`."""
+
+    def provoke(folder: Path) -> int:
+        with MonkeyPatch.context() as world:
+            stand_in(world.setattr)
+            world.chdir(folder)
+            write_inputs()
+            return main(["restore", "--out", "out", *words.split()])
+
+    return provoke
+
+
+def processes_outside_a_cluster(folder: Path) -> int:
+    jax.devices()  # jax, which runs already, then refuses without looking for a cluster
+    return restore(BOX + "--distributed")(folder)
+
+
+def a_folder_of_somebody_else(folder: Path) -> int:
+    with MonkeyPatch.context() as world:
+        world.setattr(os, "access", lambda path, mode: False)
+        return restore(BOX)(folder)
+
+
+def a_device_with_little_memory(folder: Path) -> int:
+    with MonkeyPatch.context() as world:
+        world.setattr(budget, "modelled_bytes", lambda *_: 9e9)
+        world.setattr(budget, "compiled_bytes", lambda *_: 8e9)
+        return restore(f"{RUN.removeprefix('restore')} --count 1 --memory 1")(folder)
+
+
+NUMBERS = {
+    "--samples 0: give a whole number >= 1": restore(BOX + "--samples 0"),
+    "--seed 4294967296: give a number below 2^32": restore(BOX + "--seed 4294967296"),
+    "--failure-psnr nan: give a number of dB": restore(BOX + "--failure-psnr nan"),
+    "--sigma -1.0: give a noise level >= 0": restore(BOX + "--sigma -1"),
+    "--scale 0.0: give a finite number > 0": restore(BOX + "--solver dps --scale 0"),
+    "--eta 2.0: give a value from 0 (DDIM) to 1": restore(BOX + "--solver psld --eta 2"),
+    "--steps 2000: the prior has 1000 diffusion times": restore(BOX + "--solver dps --steps 2000"),
+    "the following arguments are required: --task": lambda folder: main(["restore"]),
+    "0/3: give I/N with I from 1 to N": restore(BOX + "--shard 0/3"),
+}
+CHOICES = {
+    "--out y.png is a file: name a folder": restore(BOX + "--out y.png"),
+    "y.png is a file, give another folder": restore(BOX + "--out y.png/out"),
+    "cannot be written, give another folder": a_folder_of_somebody_else,
+    "--steps is an option of dps or psld": restore(BOX + "--steps 10"),
+    "unknown task 'foo': choose from all, identity": restore("--task foo"),
+    "get GOPRO_wVAE.pth of Tran et al. 2021": restore("--task nonlinear_deblur"),
+    "--factor is no option of box_inpainting: drop it": restore(BOX + "--factor 2"),
+    "psld works on latents and this prior on pixels": restore(BOX + "--solver psld"),
+    "dps works on pixels and this prior on latents: use psld": (
+        lambda folder: check_prior("dps", linear_prior())
+    ),
+}
+DEVICES = {
+    "--devices 99: 99 devices: give 1 to": restore(BOX + "--devices 99"),
+    "--heartbeat 0: give a whole number of seconds": restore(BOX + "--distributed --heartbeat 0"),
+    "give --coordinator, --processes and --process, or": restore(BOX + "--processes 2"),
+    "--coordinator here: give HOST:PORT of process 0": restore(
+        BOX + "--coordinator here --processes 2 --process 0"
+    ),
+    "--process 2 --processes 2: count the processes from 0": restore(
+        TOGETHER + "--processes 2 --process 2"
+    ),
+    "did not find each other: jax.distributed.initialize() must": processes_outside_a_cluster,
+    "one sample of dps needs 8 GB, of which": a_device_with_little_memory,
+}
+IMAGES = {
+    "a prior of 4 channels restores no image file": lambda folder: read_image(folder / "x.png", 4),
+    "error: torn.png is not a readable image": restore(BOX + "--images torn.png"),
+    "warning: torn.png is not a readable image": restore(
+        BOX + "--fit none --images torn.png odd.png"
+    ),
+    "float.tif holds floating-point pixels": restore(BOX + "--images float.tif"),
+    "missing.png does not exist: give an image file": restore(BOX + "--images missing.png"),
+    "the folder empty holds no image: name another": restore(BOX + "--images empty"),
+    "two images are called 'x': rename one": restore(BOX + "--images twice"),
+    "tiny.png is 8 x 8: give at least 11 pixels": restore(BOX + "--images tiny.png --fit none"),
+    "odd.png is 16 x 18, but the prior needs sides divisible by 4": restore(
+        BOX + "--images odd.png --fit none"
+    ),
+}
+MEASURED = {
+    "--mask describes a measured image": restore(BOX + "--mask mask.png"),
+    "--images are degraded and restored": restore(MASKED + "y.png --images y.png"),
+    "--measured is restored for one task, not 2": restore("--task hdr identity --measured y.png"),
+    "--measured with --task box_inpainting also needs --mask": restore(BOX + "--measured y.png"),
+    "--kernel does not belong to a measured box_inpainting": restore(
+        MASKED + "y.png --kernel black.png"
+    ),
+    "bad.npy is not a readable .npy array": restore(MASKED + "bad.npy"),
+    "names.npy does not hold one array of real numbers": restore(MASKED + "names.npy"),
+    "nan.npy holds NaN or infinite values": restore(MASKED + "nan.npy"),
+    "y.png: Fourier magnitudes are no image": restore(PHASE + "y.png"),
+    "grey.npy has shape (16, 16, 1), the prior restores": restore(MASKED + "grey.npy"),
+    "bright.npy reaches 200: scale it to [-1, 1]": restore(MASKED + "bright.npy"),
+    "the mask mask.png is 16 x 20, but the measurement is 16 x 16": restore(MASKED + "y.png"),
+    "the kernel black.png sums to 0": restore(
+        "--task motion_deblur --measured y.png --kernel black.png"
+    ),
+    "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
+}
+CASES = {**NUMBERS, **CHOICES, **DEVICES, **IMAGES, **MEASURED}

@@ -1,0 +1,206 @@
+"""The errors of `dsg_jax`, and what provokes them; see test_errors.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dsg_jax.latent_settings import latent_daps_settings, psld_settings, resample_settings
+from dsg_jax.mesh import data_mesh, over_pairs
+from dsg_jax.metrics import psnr, ssim
+from dsg_jax.metrics.compat import ssim_skimage7
+from dsg_jax.metrics.lpips import LPIPSWeights, lpips
+from dsg_jax.operators.blur_network import BlurNetwork, blur_code, nonlinear_blur
+from dsg_jax.operators.kernels import box_mask, gaussian_kernel, motion_kernel, random_mask
+from dsg_jax.operators.linear import (
+    blur,
+    gaussian_blur,
+    hdr,
+    identity,
+    inpainting,
+    phase_retrieval,
+    super_resolution,
+)
+from dsg_jax.operators.noise import noise_level, poisson_noise
+from dsg_jax.operators.tasks import operator_for
+from dsg_jax.priors.samples import sample_images
+from dsg_jax.projection import state_projection
+from dsg_jax.schedule import linear_betas
+from dsg_jax.settings import daps_settings
+from dsg_jax.solvers.daps import daps, daps_steps
+from dsg_jax.solvers.ddim import ddim_steps
+from dsg_jax.solvers.latent_daps import latent_daps
+from dsg_jax.solvers.psld import psld
+from dsg_jax.solvers.resample import resample, resample_preset
+from dsg_jax.solvers.resample.steps import resample_steps
+from dsg_jax.types import Operator, Problem
+from support.errors_library_folders import FOLDERS
+from support.errors_library_networks import NETWORKS
+from support.gaussian_prior import gaussian_prior
+from support.linear_stage import IMAGE, linear_prior
+
+KEY = jax.random.key(0)
+BETAS = linear_betas()
+SHAPE = (16, 16, 3)
+KERNEL = np.full((9, 9), 1 / 81)
+
+
+def rng() -> np.random.RandomState:
+    return np.random.RandomState(0)
+
+
+def image(*shape: int) -> jax.Array:
+    return jnp.zeros(shape or SHAPE)
+
+
+def measured_by(operator: Operator) -> Problem:
+    return Problem(operator, image(*IMAGE), 0.1)
+
+
+def on_pixels(build: Callable, **options):
+    return build(gaussian_prior(), measured_by(identity()), **options)
+
+
+def on_latents(build: Callable, operator: Operator | None = None, **options):
+    return build(linear_prior(), measured_by(operator or identity()), **options)
+
+
+def psld_of(operator: Operator | None = None, **options):
+    return on_latents(psld, operator, steps=ddim_steps(BETAS, 10), **options)
+
+
+def resample_of(**options):
+    return on_latents(resample, steps=resample_steps(BETAS, 20, every=5), **options)
+
+
+def daps_of_an_unknown_variant():
+    """With steps of its own, which the variant has to be the same as."""
+    return on_pixels(daps, steps=daps_steps(levels=3), variant="Legacy")
+
+
+def alex() -> LPIPSWeights:
+    return LPIPSWeights((), (), "alex")
+
+
+OPERATORS: dict[str, Callable[[Path], object]] = {
+    "std must be positive, got -1": lambda folder: gaussian_kernel(9, -1.0),
+    "intensity must lie in [0, 1], got 1.5": lambda folder: motion_kernel(rng(), 61, 1.5),
+    "a box of 28 with margin 2 has no place in 64 x 32 pixels": lambda folder: box_mask(
+        rng(), (64, 32), 28, 2
+    ),
+    "expected 0 <= low <= high <= 1, got low=0.9, high=0.2": lambda folder: random_mask(
+        rng(), (8, 8), 0.9, 0.2
+    ),
+    "the kernel size must be odd and positive, got 60": lambda folder: gaussian_kernel(60),
+    "two-dimensional with odd sides, got (4, 4)": lambda folder: blur(SHAPE, np.ones((4, 4))),
+    "unknown method 'wavelet'; choose auto, fft or direct": lambda folder: blur(
+        SHAPE, KERNEL, "wavelet"
+    ),
+    "a kernel of size 25 pads by 12, but reflection needs less than the image side 12: "
+    "use a kernel of at most 23": lambda folder: gaussian_blur((12, 64, 3), 61, 3.0),
+    "built for images of (16, 16) pixels, got (20, 16): build one": lambda folder: blur(
+        SHAPE, KERNEL
+    ).forward(image(20, 16, 3)),
+    "the mask must be (h, w) or (h, w, 1), got (4, 4, 3)": lambda folder: inpainting(
+        np.ones((4, 4, 3))
+    ),
+    "the mask must hold only 0 and 1, found 0.5": lambda folder: inpainting(np.full((4, 4), 0.5)),
+    "factor 4 must be a positive integer that divides both (30, 32)": lambda folder: (
+        super_resolution((30, 32, 3), 4)
+    ),
+    "padding must not be negative, got (-1, -1)": lambda folder: phase_retrieval(SHAPE, pad=-1),
+    "scale must be positive, got 0.0": lambda folder: hdr(0.0),
+    "the code must be (h/128, w/128, 512), got (1, 1, 4)": lambda folder: nonlinear_blur(
+        BlurNetwork({}), image(1, 1, 4)
+    ),
+    "image of shape (96, 128, 3): the blur network takes": lambda folder: blur_code(
+        rng(), (96, 128, 3)
+    ),
+    "unknown noise domain 'uint8'; choose from symmetric, unit": lambda folder: noise_level(
+        0.1, "uint8"
+    ),
+    "sigma must not be negative, got -0.1": lambda folder: noise_level(-0.1),
+    "rate must be positive, got 0.0": lambda folder: poisson_noise(KEY, image(), 0.0),
+    "give --blur-network DIR (network=load_blur_network(DIR) in Python)": lambda folder: (
+        operator_for("nonlinear_deblur", (256, 256, 3), 0)
+    ),
+    "unknown task 'fog'; known: identity": lambda folder: operator_for("fog", SHAPE, 0),
+    "unknown option box of hdr; known: scale": lambda folder: operator_for("hdr", SHAPE, 0, box=2),
+}
+
+SETTINGS: dict[str, Callable[[Path], object]] = {
+    "unknown task 'haze'; known: identity": lambda folder: daps_settings("haze"),
+    "hdr is not one of identity, box_inpainting": lambda folder: psld_settings("hdr", BETAS),
+    "12 steps leave none to optimise at every 10": lambda folder: resample_settings(
+        "hdr", BETAS, count=12
+    ),
+    "group='sdxl': choose from ldm, sd": lambda folder: latent_daps_settings("hdr", group="sdxl"),
+    "no samples named 'cats': choose from emoji, photo": lambda folder: sample_images("cats"),
+    "count=0: the set 'emoji' has 1 to": lambda folder: sample_images("emoji", 0),
+    "999 devices: give 1 to": lambda folder: data_mesh(999),
+    "parameters 'halved': choose from replicated, sharded": lambda folder: over_pairs(
+        jnp.sin, data_mesh(1), "halved"
+    ),
+    "projection sides='top': choose from both, left, right": lambda folder: state_projection(
+        sides="top"
+    ),
+    "tau=2.5 with rule='rank' is the rank itself": lambda folder: state_projection(
+        2.5, rule="rank"
+    ),
+    "tau=1.5 is a share of the energy: give a value in (0, 1]": lambda folder: state_projection(
+        1.5
+    ),
+    "period=0: give a whole number >= 1": lambda folder: state_projection(period=0),
+    "preset='dsg': choose from official, paper, plorg": lambda folder: resample_preset("dsg"),
+}
+
+SOLVERS: dict[str, Callable[[Path], object]] = {
+    "variant='new': choose from legacy, main": lambda folder: daps_steps(variant="new"),
+    "variant='Legacy': choose from legacy, main": lambda folder: daps_of_an_unknown_variant(),
+    "inner='gibbs', prior_score='gaussian': choose inner from langevin": lambda folder: on_pixels(
+        daps, inner="gibbs"
+    ),
+    "inner='mh' follows no gradient": lambda folder: on_pixels(
+        daps, inner="mh", projection=state_projection()
+    ),
+    "1 DDIM steps: the schedule allows 2 to 1000": lambda folder: ddim_steps(BETAS, 1),
+    "999 DDIM steps end at time 1000, and the schedule at 999: 500 would do": lambda folder: (
+        ddim_steps(BETAS, 999)
+    ),
+    "psld works on latents and this prior has none": lambda folder: on_pixels(
+        psld, steps=ddim_steps(BETAS, 10)
+    ),
+    "glue='inverse': choose from transpose": lambda folder: psld_of(glue="inverse"),
+    "psld needs a linear measurement": lambda folder: psld_of(hdr()),
+    "the operator has no pseudo_inverse: choose glue from transpose, adjoint": lambda folder: (
+        psld_of(blur((8, 8, 1), np.full((3, 3), 1 / 9)), glue="pseudo_inverse")
+    ),
+    "norm='l1': choose from plain, squared": lambda folder: psld_of(norm="l1"),
+    "every=4: the time travel takes 5 steps": lambda folder: resample_steps(BETAS, 500, every=4),
+    "tweedie='score': choose from code, exact": lambda folder: resample_of(tweedie="score"),
+    "inner='hmc', time_map='moon': choose inner from hmc": lambda folder: on_latents(
+        latent_daps, time_map="moon"
+    ),
+}
+
+METRICS: dict[str, Callable[[Path], object]] = {
+    "images of shapes (16, 16, 3) and (16, 16, 1); give two of one shape (h, w, c)": (
+        lambda folder: psnr(image(), image(16, 16, 1))
+    ),
+    "SSIM's window of 11 pixels does not fit an image of 10x16": lambda folder: ssim(
+        image(10, 16, 3), image(10, 16, 3)
+    ),
+    "SSIM's window of 7 pixels does not fit an image of 6x16": lambda folder: ssim_skimage7(
+        image(6, 16, 3), image(6, 16, 3)
+    ),
+    "images of shapes (40, 40, 2) and (40, 40, 2); give two of one shape (h, w, 3)": (
+        lambda folder: lpips(alex(), image(40, 40, 2), image(40, 40, 2))
+    ),
+    "LPIPS by alex needs sides of at least 31 pixels, this image has 16x16": lambda folder: lpips(
+        alex(), image(), image()
+    ),
+}
+
+CASES = OPERATORS | SETTINGS | SOLVERS | METRICS | FOLDERS | NETWORKS
