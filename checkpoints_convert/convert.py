@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,16 +14,17 @@ import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from checkpoints_convert.facts import card_facts, source_facts
+from checkpoints_convert.card import card_facts, source_facts
 from checkpoints_convert.kinds import KINDS, Kind
 from checkpoints_convert.match import Fit, fits, recognise, to_layout
 from checkpoints_convert.prompts import Embedded, prompt_embeddings
 from checkpoints_convert.read import Stored, open_checkpoint
 from checkpoints_convert.read.stored import StoredTensor
-from dsg_jax.priors import config_of
+from dsg_jax.priors import save_folder
 from dsg_jax.priors.first_stage import CODES
 from dsg_jax.priors.folder import check_free
-from dsg_jax.priors.streaming import LazyArray
+from dsg_jax.priors.kinds import config_of
+from dsg_jax.priors.streaming import LazyArray, tree_name
 
 DTYPES = {
     "float32": np.dtype(np.float32),
@@ -83,9 +85,9 @@ def plan(
     name, why = _recognised(tensors, named) if kind == "auto" else (kind, "as asked for")
     chosen = KINDS[name]
     if architecture is not None:
-        chosen = chosen._replace(architecture=_given_architecture(chosen, architecture))
-    found = fits(tensors, name, chosen, weights)
-    for fit in found:
+        chosen = with_architecture(chosen, architecture)
+    fitting = fits(tensors, name, chosen, weights)
+    for fit in fitting:
         if not fit.perfect:
             good = len(fit.sources) - len(fit.missing) - len(fit.misshapen)
             seems = "is most like" if kind == "auto" else "is no"
@@ -93,7 +95,7 @@ def plan(
                 f"{named} {seems} {name}, as {fit.layout.about}: {good} of {len(fit.sources)} "
                 f"tensors fit; {fit.problems()}; nothing was converted"
             )
-    folders = [out / fit.weights for fit in found] if weights == "both" else [out]
+    folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
     if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
         raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
     for folder in folders:
@@ -103,7 +105,9 @@ def plan(
         embedded = prompt_embeddings(context, inputs[0], chosen.architecture["unet"].context_dim)
     elif context is not None:
         raise ValueError(f"{name} takes no --context: its network is not conditioned on prompts")
-    return Conversion(sources, chosen, why, list(zip(folders, found, strict=True)), dtype, embedded)
+    return Conversion(
+        sources, chosen, why, list(zip(folders, fitting, strict=True)), dtype, embedded
+    )
 
 
 def convert(planned: Conversion) -> list[dict]:
@@ -117,15 +121,15 @@ def convert(planned: Conversion) -> list[dict]:
             print(f"  left out: {len(names)}, {reason}")
         with _progress(sum(_planned_bytes(fit, planned.dtype))) as bar:
             tree = lazy_tree(tensors, fit, planned.dtype, bar.update)
-            facts = card_facts(planned.kind, fit, planned.dtype, sources)
             if planned.embedded is not None:
                 table = planned.embedded.table
-                read = lambda table=table: table
-                tree["conditions"] = {
-                    "embedding": {"kernel": LazyArray(table.shape, table.dtype, read, "prompts")}
-                }
-                facts["conditions"] = planned.embedded.facts
-            card = planned.kind.save(folder, tree, planned.kind.architecture, facts)
+                read = partial(np.asarray, table)
+                tree["conditions"] = LazyArray(table.shape, table.dtype, read, "prompts")
+            facts = card_facts(planned.kind, fit, planned.dtype, sources, planned.embedded)
+            architecture = planned.kind.stored_architecture
+            card = save_folder(
+                folder, planned.kind.card_kind, tree, architecture, facts, compress=False
+            )
         print(f"  {folder}: {card['parameters']:,} parameters")
         cards.append(card)
     return cards
@@ -152,10 +156,10 @@ def lazy_tree(
     tensors: dict[str, StoredTensor], fit: Fit, dtype: str, progress: Callable[[int], Any]
 ) -> dict:
     """The parameters, each read, transposed and cast when it is its turn to be written."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(fit.wanted)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(fit.structs)
     lazy = []
     for (path, struct), source in zip(leaves, fit.sources, strict=True):
-        target = _stored_type(path, struct, dtype)
+        target = _stored_type(path, dtype)
 
         def read(source=source, struct=struct, target=target) -> np.ndarray:
             value = tensors[source].read()
@@ -173,52 +177,55 @@ def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]
         raise ValueError(f"{named}: {error}") from error
 
 
-def _given_architecture(kind: Kind, path: Path) -> dict:
-    """The kind's architecture with the parts that a JSON file gives instead."""
+def with_architecture(kind: Kind, path: Path) -> Kind:
+    """The kind with those parts of its architecture that a JSON file has instead.
+
+    Raises:
+      ValueError: the file is no JSON, or has parts or fields that the kind does not have.
+    """
     try:
-        given = json.loads(path.read_text())
+        parts = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no readable JSON: {error}") from error
-    unknown = sorted(set(given) - set(kind.architecture)) if isinstance(given, dict) else [given]
+    unknown = sorted(set(parts) - set(kind.architecture)) if isinstance(parts, dict) else [parts]
     if unknown:
-        raise ValueError(
-            f"{path} has {unknown}; the parts of this kind are {', '.join(kind.architecture)}"
-        )
-    made = {}
-    for part, value in given.items():
+        known = ", ".join(kind.architecture) or "none"
+        raise ValueError(f"{path} has {unknown}; the parts of this kind are {known}")
+    configs = {}
+    for part, value in parts.items():
         published = kind.architecture[part]
         fields = isinstance(published, tuple) and isinstance(value, dict)
-        made[part] = config_of(value, type(published)) if fields else value
-        if type(made[part]) is not type(published) or (part == "net" and value != published):
+        configs[part] = config_of(value, type(published)) if fields else value
+        if type(configs[part]) is not type(published):
             like = "fields by name" if isinstance(published, tuple) else f"one like {published!r}"
             raise ValueError(f"{path} has {value!r} for {part}; wanted: {like}")
-    architecture = kind.architecture | made
+    changed = kind._replace(architecture=kind.architecture | configs)
     try:
-        kind.wanted(architecture)
+        changed.structs()
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{path} describes no network of this kind: {error}") from error
-    return architecture
+    return changed
 
 
-def _stored_type(path: tuple, struct: Any, dtype: str) -> np.dtype:
-    """Vectors and codes stay float32: they are small, and the search for codes is exact."""
-    exact = len(struct.shape) < 2 or any(getattr(entry, "key", None) == CODES for entry in path)
-    return DTYPES["float32" if exact else dtype]
+def _stored_type(path: tuple, dtype: str) -> np.dtype:
+    """Biases, scales and codes stay float32: they are small, and the search for codes is exact."""
+    *modules, leaf = tree_name(path).split("/")
+    return DTYPES["float32" if leaf in ("bias", "scale") or CODES in modules else dtype]
 
 
 def _cast(value: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:
     with np.errstate(over="ignore"):
-        made = np.ascontiguousarray(value, dtype)
-    if not np.isfinite(made).all():
+        stored = np.ascontiguousarray(value, dtype)
+    if not np.isfinite(stored).all():
         large = "its values leave the type's range, so choose another --dtype"
         why = large if np.isfinite(value).all() else "so does the file, whose weights are damaged"
         raise ValueError(f"{source} would hold infinities or NaN as {dtype}: {why}")
-    return made
+    return stored
 
 
 def _planned_bytes(fit: Fit, dtype: str) -> Iterator[int]:
-    for path, struct in jax.tree_util.tree_leaves_with_path(fit.wanted):
-        yield struct.size * _stored_type(path, struct, dtype).itemsize
+    for path, struct in jax.tree_util.tree_leaves_with_path(fit.structs):
+        yield struct.size * _stored_type(path, dtype).itemsize
 
 
 @contextmanager

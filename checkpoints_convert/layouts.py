@@ -1,16 +1,17 @@
 """How published files name the tensors of our networks.
 
-A `Layout` forms a file's name from a part of the model ("unet") and the tensor's name within the
-part ("out.2.weight", which is our parameter's path, see `rename`). Names are always formed forward,
-from the network's own: those of averaged weights have lost their dots and cannot be read back.
+A `Layout` forms a file's name from ours, which is the parameter's path (`match.our_name`):
+"out.2.weight", or with the part in front where a kind has several, "unet.out.2.weight". Names are
+always formed forward, from ours: those of averaged weights have lost their dots and cannot be read
+back.
 """
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-Namer = Callable[[str, str], str]
-"""(part, name within the part) -> name in the file."""
+Namer = Callable[[str], str]
+"""Our name -> name in the file."""
 
 _SCHEDULE = (
     r"(betas|alphas_cumprod.*|sqrt_.*|log_one_minus_.*|posterior_.*|lvlb_weights)$",
@@ -39,42 +40,45 @@ class Layout(NamedTuple):
     """What may stand before all names; what stands elsewhere then belongs to the training run."""
 
 
-def prefixed(**prefixes: str) -> Namer:
-    """The part's prefix before the name; of parts that are not named here there is none."""
-    return lambda part, name: prefixes[part] + name
-
-
 _COMPVIS = {
     "unet": "model.diffusion_model.",
     "first_stage": "first_stage_model.",
-    "conditions": "cond_stage_model.",
+    "conditions": "cond_stage_model.embedding.weight",
 }
 
 
-def _compvis_averaged(part: str, name: str) -> str:
-    if part != "unet":
-        return _COMPVIS[part] + name
-    return "model_ema.diffusion_model" + name.replace(".", "")
+def _compvis(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return _COMPVIS[part] + rest
+
+
+def _compvis_averaged(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return f"model_ema.diffusion_model{rest.replace('.', '')}" if part == "unet" else _compvis(name)
+
+
+def _same(name: str) -> str:
+    return name
 
 
 COMPVIS = Layout(
     "a latent diffusion checkpoint",
-    prefixed(**_COMPVIS),
+    _compvis,
     _compvis_averaged,
     (_SCHEDULE, _AVERAGING, _LOSS, _TEXT),
 )
-ADM = Layout("a flat state dict", prefixed(unet=""))
+ADM = Layout("a flat state dict", _same)
 INVERSE_BENCH = Layout(
     "an InverseBench checkpoint",
-    prefixed(unet="net.model."),
-    prefixed(unet="ema.model."),
+    "net.model.{}".format,
+    "ema.model.{}".format,
     (_RUN,),
     ("",),
 )
-STAGE = Layout("an autoencoder's own file", prefixed(first_stage=""), None, (_LOSS,))
+STAGE = Layout("an autoencoder's own file", _same, None, (_LOSS,))
 STAGE_INSIDE = Layout(
     "the autoencoder inside of a latent diffusion checkpoint",
-    prefixed(first_stage="first_stage_model."),
+    "first_stage_model.{}".format,
     None,
     (
         _LOSS,
@@ -84,7 +88,7 @@ STAGE_INSIDE = Layout(
 )
 KERNEL_WIZARD = Layout(
     "a flat state dict",
-    prefixed(network=""),
+    _same,
     None,
     (
         (
@@ -94,12 +98,23 @@ KERNEL_WIZARD = Layout(
         ),
     ),
 )
-LPIPS = Layout(
-    "torchvision's classifier and the official heads",
-    prefixed(trunk="", heads=""),
-    None,
-    ((r"classifier\.", "dense layers that name a class; LPIPS compares earlier activations"),),
-)
+_PLACES = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+"""Places of the convolutions in torchvision's ``features``; activations and pools lie between."""
+
+
+def lpips_layout(net: str) -> Layout:
+    """The two files of an LPIPS network together."""
+
+    def name(ours: str) -> str:
+        part, number, *leaf = ours.split(".")
+        if part == "heads":
+            return f"lin{number}.model.1.weight"
+        return f"features.{_PLACES[net][int(number)]}.{leaf[0]}"
+
+    reason = "dense layers that name a class; LPIPS compares earlier activations"
+    about = "torchvision's classifier and the official heads"
+    return Layout(about, name, None, ((r"classifier\.", reason),))
+
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -163,16 +178,17 @@ def diffusers_stage(name: str, attention: str, levels: int = 4) -> str:
 
 
 def _diffusers(attention: str) -> Layout:
-    def name(part: str, name: str) -> str:
+    def name(ours: str) -> str:
+        part, _, rest = ours.partition(".")
         if part == "unet":
-            return f"unet.{diffusers_unet(name)}"
-        return f"vae.{diffusers_stage(name, attention)}"
+            return f"unet.{diffusers_unet(rest)}"
+        return f"vae.{diffusers_stage(rest, attention)}"
 
     return Layout(f"a diffusers folder, {_about(attention)}", name, None, (_TEXT, _SAFETY), ("",))
 
 
 def _diffusers_stage(attention: str) -> Layout:
-    name = lambda part, name: diffusers_stage(name, attention)
+    name = lambda ours: diffusers_stage(ours, attention)
     return Layout(f"a diffusers autoencoder, {_about(attention)}", name, None, (), ("",))
 
 

@@ -5,7 +5,8 @@ with its shape and every other one is left out for a reason; otherwise nothing i
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 
 from checkpoints_convert.kinds import KINDS, Kind
 from checkpoints_convert.layouts import Layout
-from checkpoints_convert.rename import excerpt, torch_key, with_nearest
+from dsg_jax.priors.streaming import tree_name
 
 OUTSIDE = "of the training run, outside of the weights"
 OTHER_SET = {
@@ -35,10 +36,10 @@ class Fit(NamedTuple):
     layout: Layout
     weights: str
     """"ema", "raw" or `ONLY_SET`."""
-    wanted: dict
-    """The networks' parameters as structs."""
+    structs: dict
+    """The networks' parameters."""
     sources: list[str] = []
-    """Names in the file of the leaves of ``wanted``, in order."""
+    """Names in the file of the leaves of ``structs``, in order."""
     missing: list[str] = []
     extra: list[str] = []
     misshapen: list[str] = []
@@ -52,12 +53,35 @@ class Fit(NamedTuple):
 
     def problems(self) -> str:
         """The counts, and five of each, with the nearest name for what is missing."""
-        found = {
+        lists = {
             "missing": with_nearest(self.missing, self.extra),
             "not part of the model": self.extra,
             "of another shape or type": self.misshapen,
         }
-        return "; ".join(excerpt(problem, names) for problem, names in found.items() if names)
+        return "; ".join(excerpt(problem, names) for problem, names in lists.items() if names)
+
+
+def our_name(path: tuple) -> str:
+    """("unet", "out.2", "kernel") -> "unet.out.2.weight", from a path of `jax.tree_util`.
+
+    Our modules carry the checkpoints' names, except that the leaves ``kernel`` and ``scale`` are
+    both called ``weight`` there.
+    """
+    *modules, leaf = tree_name(path).split("/")
+    return ".".join([*modules, "weight" if leaf in ("kernel", "scale") else leaf])
+
+
+def excerpt(problem: str, keys: list[str]) -> str:
+    """("missing", [...]) -> "7 missing: a, b, c, d, e, ..."."""
+    return f"{len(keys)} {problem}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+
+
+def with_nearest(missing: list[str], left_over: Iterable[str]) -> list[str]:
+    """Add the most similar left-over name to those missing names that an excerpt shows."""
+    shown, rest, candidates = missing[:5], missing[5:], list(left_over)
+    nearest = [get_close_matches(key, candidates, n=1) for key in shown]
+    pairs = zip(shown, nearest, strict=True)
+    return [f"{key} (nearest is {near[0]})" if near else key for key, near in pairs] + rest
 
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -70,8 +94,8 @@ def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether shapes agree but for trailing ones: a 1x1 convolution may be a linear layer."""
-    return _core(a) == _core(b)
+    """Whether shapes agree but for ones: a 1x1 convolution may be a linear layer or a vector."""
+    return [n for n in a if n != 1] == [n for n in b if n != 1]
 
 
 def to_layout(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -104,7 +128,7 @@ def recognise(tensors: Tensors) -> tuple[str, str]:
 
 
 def fits(tensors: Tensors, name: str, kind: Kind, weights: str | None = None) -> list[Fit]:
-    """A kind compared with a file, for each of the wanted sets of weights.
+    """A kind compared with a file, for each set of weights that was asked for.
 
     Args:
       tensors: what the file holds.
@@ -117,33 +141,28 @@ def fits(tensors: Tensors, name: str, kind: Kind, weights: str | None = None) ->
     """
     layout = max(kind.layouts, key=lambda layout: _score(tensors, kind, layout)[0])
     outer = next(o for o in layout.outer if o == "" or any(n.startswith(o) for n in tensors))
-    wanted = kind.wanted(kind.architecture)
-    leaves = jax.tree_util.tree_leaves_with_path(wanted)
-    places = [(path[0].key, torch_key(path)) for path, _ in leaves]
-    sets = {"raw": [outer + layout.name(*place) for place in places]}
+    structs = kind.structs()
+    names = [our_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(structs)]
+    sets = {"raw": [outer + layout.name(name) for name in names]}
     if layout.averaged:
-        averaged = [outer + layout.averaged(*place) for place in places]
-        sets = {"ema": averaged} | sets
+        sets = {"ema": [outer + layout.averaged(name) for name in names]} | sets
     shared = set.intersection(*map(set, sets.values())) if len(sets) > 1 else set()
-    has = {s: any(n in tensors for n in names if n not in shared) for s, names in sets.items()}
-    found = [s for s in sets if has[s]] or ["raw"]
-    chosen = found if weights == "both" else [weights or found[0]]
-    if not set(chosen) <= set(found) or (weights == "both" and len(found) < 2):
+    in_file = lambda sources: any(n in tensors for n in sources if n not in shared)
+    present = [s for s, sources in sets.items() if in_file(sources)] or ["raw"]
+    chosen = present if weights == "both" else [weights or present[0]]
+    if not set(chosen) <= set(present) or (weights == "both" and len(present) < 2):
         raise ValueError(
             f"the file has no weights {weights!r}: it has one set only, so leave --weights out"
         )
-    structs = [leaf for _, leaf in leaves]
-    both = len(found) > 1
-    return [
-        _fit(tensors, Fit(name, layout, s if both else ONLY_SET, wanted), structs, sets, s, outer)
-        for s in chosen
-    ]
+    blank = Fit(name, layout, ONLY_SET, structs)
+    if len(present) == 1:
+        return [_fit(tensors, blank, sets, chosen[0], outer)]
+    return [_fit(tensors, blank._replace(weights=s), sets, s, outer) for s in chosen]
 
 
-def _fit(
-    tensors: Tensors, empty: Fit, structs: list, sets: dict[str, list[str]], chosen: str, outer: str
-) -> Fit:
-    sources = sets[chosen]
+def _fit(tensors: Tensors, blank: Fit, sets: dict[str, list[str]], chosen: str, outer: str) -> Fit:
+    """The comparison with one set of weights, filled in."""
+    sources, structs = sets[chosen], jax.tree.leaves(blank.structs)
     missing = [source for source in sources if source not in tensors]
     misshapen = [
         f"{source} ({tensors[source].shape} {tensors[source].dtype}, "
@@ -155,13 +174,13 @@ def _fit(
     dropped: dict[str, list[str]] = {}
     extra = []
     for name in tensors.keys() - set(sources):
-        reason = OTHER_SET[chosen] if name in others else _reason(name, empty.layout, outer)
+        reason = OTHER_SET[chosen] if name in others else _reason(name, blank.layout, outer)
         if reason is None:
             extra.append(name)
         else:
             dropped.setdefault(reason, []).append(name)
     dropped = {reason: sorted(dropped[reason]) for reason in sorted(dropped)}
-    return empty._replace(
+    return blank._replace(
         sources=sources, missing=missing, extra=sorted(extra), misshapen=misshapen, dropped=dropped
     )
 
@@ -181,19 +200,11 @@ def _suits(tensor: Any, struct: jax.ShapeDtypeStruct) -> bool:
 def _score(tensors: Tensors, kind: Kind, layout: Layout) -> tuple[int, str]:
     """Two points for each tensor of the signature with its shape, one for its name alone."""
     points, reasons = 0, []
-    for part, signature in kind.signature.items():
-        for name, shape in signature.items():
-            namers = [layout.name, *([layout.averaged] if layout.averaged else [])]
-            names = (outer + namer(part, name) for outer in layout.outer for namer in namers)
-            found = next((n for n in names if n in tensors), None)
-            if found is not None:
-                points += 2 if same_shape(tensors[found].shape, shape) else 1
-                reasons.append(f"{found} {tensors[found].shape}")
+    namers = [layout.name, *([layout.averaged] if layout.averaged else [])]
+    for name, shape in kind.signature.items():
+        names = (outer + namer(name) for outer in layout.outer for namer in namers)
+        match = next((n for n in names if n in tensors), None)
+        if match is not None:
+            points += 2 if same_shape(tensors[match].shape, shape) else 1
+            reasons.append(f"{match} {tensors[match].shape}")
     return points, ", ".join(reasons)
-
-
-def _core(shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(shape)
-    while shape and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape

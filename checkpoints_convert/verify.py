@@ -11,12 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from checkpoints_convert.parity import OUTPUTS, errors
+from checkpoints_convert.parity import errors, outputs
 from checkpoints_convert.recorded import Recorded, read_recorded
-from dsg_jax.metrics.lpips import lpips_shapes
-from dsg_jax.networks import autoencoder, kernel_wizard
-from dsg_jax.priors import LOADERS, config_of
 from dsg_jax.priors.folder import naming_lacks, read_card, read_weights
+from dsg_jax.priors.kinds import CARD_KINDS, architecture_of
 from dsg_jax.priors.streaming import Written, describe_array, tree_name
 
 LIMITS = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
@@ -30,7 +28,7 @@ def plan_verify(arguments: Namespace) -> Callable[[], int]:
     Raises:
       ValueError, OSError: no folder of converted weights, or no recorded arrays.
     """
-    card = read_card(arguments.folder, *OUTPUTS)
+    card = read_card(arguments.folder, *CARD_KINDS)
     if "tensors_sha256" not in card or not (arguments.folder / "tensors.txt").is_file():
         raise ValueError(f"{arguments.folder} records no hashes: convert or export it anew")
     recorded = read_recorded(arguments.against) if arguments.against else None
@@ -80,17 +78,17 @@ def stored_params(folder: Path, card: dict, lines: list[Written]) -> Any:
       ValueError: the folder holds other tensors than its card and its table say.
     """
     with naming_lacks(folder):
-        wanted = WANTED[card["kind"]](card)
+        structs = CARD_KINDS[card["kind"]].structs(architecture_of(card))
     types = {line.name: line.dtype for line in lines}
-    names = {tree_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(wanted)}
+    names = {tree_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(structs)}
     if names != types.keys():
         odd = sorted(names ^ types.keys())
         raise ValueError(
             f"{folder}: {len(odd)} tensors are in only one of card and table: {odd[0]}; "
             "convert it anew"
         )
-    struct = lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(types[tree_name(path)]))
-    return read_weights(folder, jax.tree_util.tree_map_with_path(struct, wanted))
+    typed = lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(types[tree_name(path)]))
+    return read_weights(folder, jax.tree_util.tree_map_with_path(typed, structs))
 
 
 def check_arrays(params: Any, lines: list[Written]) -> tuple[list[str], list[str]]:
@@ -107,32 +105,18 @@ def check_arrays(params: Any, lines: list[Written]) -> tuple[list[str], list[str
 
 
 def small_inputs(card: dict) -> dict[str, np.ndarray]:
-    """Random inputs of the least size that the kind takes, in PyTorch's layout."""
+    """Random inputs of a small size that the kind takes, in PyTorch's layout."""
     rng = np.random.RandomState(0)
-    draw = lambda *shape: np.asarray(rng.standard_normal(shape), np.float32)
-    kind, side = card["kind"], card.get("size_multiple", 64)
-    time = np.array([500.0], np.float32)
-    if kind == "adm":
-        return {"x": draw(1, card["channels"], max(8, side), max(8, side)), "t": time}
-    if kind == "ldm":
-        unet = card["architecture"]["unet"]
-        side = max(8, 2 ** (len(unet["channel_mult"]) - 1))
-        context = {"context": draw(1, 2, unet["context_dim"])} if unet["context_dim"] else {}
-        z = {"z": draw(1, unet["in_channels"], 4, 4)}
-        return {"x": draw(1, unet["in_channels"], side, side), "t": time} | context | z
-    if kind == "first-stage":
-        latent = draw(1, card["architecture"]["latent_channels"], 4, 4)
-        return {"x": draw(1, card["channels"], 4 * side, 4 * side), "z": latent}
-    if kind == "kernel-wizard":
-        code = draw(1, card["architecture"]["code_channels"], 1, 1)
-        return {"u": np.asarray(rng.uniform(size=(1, 3, side, side)), np.float32), "k": code}
-    return {"x": np.clip(draw(1, 3, 64, 64), -1, 1), "y": np.clip(draw(1, 3, 64, 64), -1, 1)}
+    shapes = CARD_KINDS[card["kind"]].inputs(architecture_of(card))
+    draw = lambda shape: np.asarray(rng.standard_normal(shape), np.float32)
+    arrays = {name: draw(shape) for name, shape in shapes.items()}
+    return arrays | ({"t": np.array([500.0], np.float32)} if "t" in arrays else {})
 
 
 def _forward(card: dict, params: Any) -> list[str]:
     """Run the network once on small random inputs."""
     problems = []
-    for name, value in OUTPUTS[card["kind"]](card, params, small_inputs(card)).items():
+    for name, value in outputs(card, params, small_inputs(card)).items():
         if not np.isfinite(value).all():
             problems.append(f"the forward pass gives a {name} that is not finite")
         print(f"  forward pass: {name} {value.shape}, spread {np.std(value):.3g}")
@@ -142,37 +126,12 @@ def _forward(card: dict, params: Any) -> list[str]:
 def _against(card: dict, params: Any, recorded: Recorded) -> list[str]:
     """Print the error of every recorded array; those beyond their bound are problems."""
     limit = LIMITS[card.get("dtype", "float32")]
-    found, problems = errors(card, params, recorded), []
-    for name, error in found.items():
+    compared, problems = errors(card, params, recorded), []
+    for name, error in compared.items():
         bound = max(limit, recorded.tolerance.get(name, 0.0))
         print(f"  {name}: relative error {error:.2e}, allowed {bound:.1e}")
         if not error <= bound:
             problems.append(f"{name} has relative error {error:.2e}")
-    worst = max(found, key=lambda name: found[name])
-    print(f"  worst of {len(found)}: {worst}, {found[worst]:.2e}")
+    worst = max(compared, key=lambda name: compared[name])
+    print(f"  worst of {len(compared)}: {worst}, {compared[worst]:.2e}")
     return problems
-
-
-def _stage_wanted(card: dict) -> Any:
-    config = config_of(card["architecture"], autoencoder.AutoencoderConfig)
-    return jax.eval_shape(partial(autoencoder.init_params, config), jax.random.key(0))
-
-
-def _wizard_wanted(card: dict) -> Any:
-    config = kernel_wizard.BlurConfig(**card["architecture"])
-    return jax.eval_shape(partial(kernel_wizard.init_params, config), jax.random.key(0))
-
-
-def _lpips_wanted(card: dict) -> Any:
-    shapes = lpips_shapes(card["kind"].removeprefix("lpips-"))
-    return {"convolutions": shapes.convolutions, "heads": shapes.heads}
-
-
-WANTED: dict[str, Callable[[dict], Any]] = {kind: wanted for kind, (wanted, _) in LOADERS.items()}
-WANTED |= {
-    "first-stage": _stage_wanted,
-    "kernel-wizard": _wizard_wanted,
-    "lpips-vgg": _lpips_wanted,
-    "lpips-alex": _lpips_wanted,
-}
-"""Kind of a card -> the structs of its parameters."""

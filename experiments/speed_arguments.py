@@ -19,7 +19,7 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_speed(arguments: argparse.Namespace) -> Callable[[], object]:
     """Check `speed`."""
-    from dsg_jax.priors import BUNDLED, LOADERS
+    from dsg_jax.priors import BUNDLED, PRIOR_KINDS
     from dsg_jax.priors.folder import read_card
     from experiments.speed.command import speed
     from experiments.speed.random_priors import PUBLISHED
@@ -30,7 +30,7 @@ def plan_speed(arguments: argparse.Namespace) -> Callable[[], object]:
             known = ", ".join((*sorted(BUNDLED), *PUBLISHED))
             raise ValueError(f"no prior {name!r}: give a folder with card.json, or {known}")
         if name not in PUBLISHED:
-            read_card(folder, *LOADERS)
+            read_card(folder, *PRIOR_KINDS)
     for name, least in (("batch_size", arguments.batch_size), ("batches", min(arguments.batches))):
         if least < 1:
             raise ValueError(f"--{name.replace('_', '-')} {least}: give whole numbers >= 1")

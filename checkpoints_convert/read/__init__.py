@@ -4,7 +4,6 @@ stored = open_checkpoint("model.ckpt")
 stored.container                                  # "torch zip"
 stored.tensors["state_dict.betas"].shape          # (1000,), from the table of contents only
 stored.tensors["state_dict.betas"].read()         # a read-only view of the mapped file
-below(stored, "state_dict.model.diffusion_model.")     # {"time_embed.0.weight": ..., ...}
 stored.values["global_step"]                      # 42
 """
 
@@ -102,12 +101,6 @@ def open_checkpoint(path: str | Path) -> Stored:
         with naming(path):
             tensors, values = flatten(opener(path))
     return Stored(path, container, tensors, values)
-
-
-def below(stored: Stored, prefix: str) -> dict[str, StoredTensor]:
-    """The tensors whose names start with a prefix, by the rest of their names."""
-    found = stored.tensors.items()
-    return {name.removeprefix(prefix): t for name, t in found if name.startswith(prefix)}
 
 
 def _recognise(start: bytes) -> str:

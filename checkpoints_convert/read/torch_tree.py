@@ -91,19 +91,6 @@ def place(record: TensorRecord, stored: TorchFile) -> StoredTensor:
     )
 
 
-def nested_arrays(tree: Any, stored: TorchFile) -> Any:
-    """An object that `flatten` accepted, with its nesting: dicts by text keys, arrays, the rest.
-
-    Raises:
-      CheckpointError: a tensor's bytes differ from their checksum.
-    """
-    if type(tree) is TensorRecord:
-        return place(tree, stored).read()
-    if type(tree) is Pairs:
-        return {_key(key): nested_arrays(value, stored) for key, value in tree.items}
-    return tree
-
-
 def summary(value: Any) -> Scalar:
     """A value as `open_checkpoint.Stored` shows it."""
     if type(value) is str:

@@ -19,7 +19,7 @@ from checkpoints_convert.read.stored import (
     MappedFile,
     naming,
 )
-from checkpoints_convert.read.torch_tree import TorchFile, flatten, nested_arrays
+from checkpoints_convert.read.torch_tree import TorchFile
 
 MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -57,27 +57,6 @@ def open_torch_zip(path: str | Path) -> TorchFile:
         folder = f"{root}/data/"
         extents = {k.removeprefix(folder): e for k, e in members.items() if k.startswith(folder)}
         return TorchFile(file, unpickle(file.content, start, start + length), extents)
-
-
-def read_torch_zip(path: str | Path) -> dict:
-    """Read a whole zip-format file, with its nesting.
-
-    Args:
-      path: a file written by `torch.save` (PyTorch 1.6 or later).
-
-    Returns:
-      The pickled dict; keys that are not text are given as text. Tensors and parameters are
-      read-only numpy arrays (bfloat16 through `ml_dtypes`) that view the mapped file; objects of
-      other classes are `pickle_records.Foreign`, with nothing inside.
-
-    Raises:
-      CheckpointError: as `open_torch_zip`; it is not a dict that holds tensors; a tensor reaches
-        outside its storage or differs from its checksum.
-    """
-    with naming(Path(path)):
-        stored = open_torch_zip(path)
-        flatten(stored)
-        return nested_arrays(stored.pickled.tree, stored)
 
 
 def read_bytes(file: MappedFile, extent: Extent) -> bytes:

@@ -5,9 +5,11 @@ the checkpoint's keys, as in the other networks. Its kernel extractor, four fift
 estimates a code from an image pair; blurring never runs it and it is not here.
 """
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -162,6 +164,19 @@ class KernelWizard(nn.Module):
         features = FeatureExtractor(self.config, name="feature_extractor")(u)
         adapted = Adapter(self.config, name="adapter.model")(features, code)
         return u + Reconstruction(self.config, name="recon_trunk")(adapted)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BlurNetwork:
+    """A KernelWizard for one unbatched image."""
+
+    params: dict
+    config: BlurConfig = field(default=GOPRO_WVAE, metadata={"static": True})
+
+    def __call__(self, u: Array, code: Array) -> Array:
+        """(h, w, 3) in [0, 1], (h/128, w/128, code_channels) -> (h, w, 3), unclipped."""
+        return KernelWizard(self.config).apply({"params": self.params}, u[None], code[None])[0]
 
 
 def init_params(config: BlurConfig, key: Array) -> dict:

@@ -1,8 +1,5 @@
-"""Nonlinear blur: the operator of the KernelWizard network, its codes, its folder of weights."""
+"""Nonlinear blur: the operator of the KernelWizard network, and its codes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,17 +8,10 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from dsg_jax.networks.kernel_wizard import (
-    CODE_CELL,
-    GOPRO_WVAE,
-    BlurConfig,
-    KernelWizard,
-    init_params,
-)
-from dsg_jax.priors.folder import read_card, read_weights, write_weights
+from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurNetwork
+from dsg_jax.priors import load_folder
 from dsg_jax.types import Operator
 
-KIND = "kernel-wizard"
 CODE_SCALE = 1.2
 """Standard deviation of the references' random codes."""
 
@@ -32,19 +22,6 @@ MISSING = (
     "(network=load_blur_network(DIR) in Python)"
 )
 """What to say where the task is asked for without its network."""
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class BlurNetwork:
-    """A KernelWizard for one unbatched image."""
-
-    params: dict
-    config: BlurConfig = field(default=GOPRO_WVAE, metadata={"static": True})
-
-    def __call__(self, u: Array, code: Array) -> Array:
-        """(h, w, 3) in [0, 1], (h/128, w/128, code_channels) -> (h, w, 3), unclipped."""
-        return KernelWizard(self.config).apply({"params": self.params}, u[None], code[None])[0]
 
 
 def nonlinear_blur(network: BlurNetwork, code: Array | np.ndarray) -> Operator:
@@ -100,50 +77,13 @@ def blur_code(
 
 
 def load_blur_network(folder: str | Path) -> BlurNetwork:
-    """The network of a folder that `save_blur_network` wrote, in float32.
+    """The network of a folder of converted weights, in float32.
 
     Raises:
       FileNotFoundError: no such folder, or one without a card.
       ValueError: a card or weights that do not belong to a blur network of this version.
     """
-    architecture = read_card(folder, KIND).get("architecture")
-    if not isinstance(architecture, dict) or set(architecture) != set(BlurConfig._fields):
-        raise ValueError(
-            f"{folder}/card.json: its architecture must have the fields "
-            f"{', '.join(BlurConfig._fields)}, not {architecture}"
-        )
-    config = BlurConfig(**architecture)
-    wanted = jax.eval_shape(partial(init_params, config), jax.random.key(0))
-    return BlurNetwork(read_weights(folder, wanted), config)
-
-
-def save_blur_network(
-    folder: str | Path,
-    params: dict,
-    config: BlurConfig,
-    card: Mapping | None = None,
-    *,
-    compress: bool = True,
-) -> dict:
-    """Write parameters and card as `load_blur_network` reads them; returns the completed card.
-
-    Args:
-      folder: made if it does not exist; earlier weights in it are replaced.
-      params: of `KernelWizard`, without an outer "params", of any floating type.
-      config: its architecture.
-      card: further facts, such as the source's name and SHA-256.
-      compress: as for `streaming.write_tree`.
-
-    Raises:
-      ValueError: a folder that holds something else.
-    """
-    facts = {
-        "kind": KIND,
-        "architecture": config._asdict(),
-        "image_range": [0, 1],
-        "size_multiple": CODE_CELL,
-    }
-    return write_weights(folder, params, dict(card or {}) | facts, compress=compress)
+    return load_folder(folder, "kernel-wizard")[0]
 
 
 @jax.jit

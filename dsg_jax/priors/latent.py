@@ -11,6 +11,8 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from dsg_jax.diffusion import check_parametrisation, table_alpha_bar
+from dsg_jax.networks import autoencoder, ldm
+from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.types import FirstStage, Prior
 
@@ -77,7 +79,7 @@ def with_guidance(
 
     Class-conditional (cin256-v2): an embedding is one row of the class table, shape (1, 512). DAPS
     conditions on the null class, row 1000, alone; to guide towards class k, give row k as
-    ``context`` and row 1000 as ``unconditional`` (`checkpoints_convert.ldm.class_context`).
+    ``context`` and row 1000 as ``unconditional`` (`load_prior` does so).
     Text-conditional (Stable Diffusion): an embedding is the text encoder's last hidden state after
     its final norm, (77, 768), computed once elsewhere and stored. PSLD's default is the empty
     prompt in both places at scale 7.5, which in exact arithmetic is no guidance at all.
@@ -148,3 +150,12 @@ def with_remat(prior: Prior) -> Prior:
 
     stage = stage._replace(decode=recomputing(stage.decode), encode=recomputing(stage.encode))
     return prior._replace(network=replace(network, remat=True), first_stage=stage)
+
+
+def init_latent_params(unet: LDMConfig, stage: AutoencoderConfig) -> dict:
+    """Fresh parameters of a latent prior: its U-Net's and its first stage's, as `init_params`."""
+    key = jax.random.key(0)
+    return {
+        "unet": ldm.init_params(unet, key),
+        "first_stage": autoencoder.init_params(stage, key),
+    }

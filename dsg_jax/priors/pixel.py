@@ -44,3 +44,10 @@ def adm_prior(params: dict, config: ADMConfig, **choices) -> Prior:
     network = ADMNetwork(params, config, **choices)
     check_parametrisation(network.parametrisation)
     return Prior(network, jnp.asarray(linear_betas(), jnp.float32))
+
+
+def init_params(network: ADMUNet) -> dict:
+    """Fresh parameters; under `jax.eval_shape` only their names, shapes and types."""
+    size = network.config.size_multiple
+    example = jnp.zeros((1, size, size, network.config.in_channels)), jnp.zeros((1,))
+    return network.init(jax.random.key(0), *example)["params"]

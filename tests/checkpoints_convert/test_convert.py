@@ -1,36 +1,30 @@
 """The converter's command on small golden checkpoints: what it writes, checks and refuses."""
 
 import re
+import shutil
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from checkpoints_convert import convert as converting
-from checkpoints_convert.ldm import first_stage_params, unet_params
-from checkpoints_convert.read import open_checkpoint
-from checkpoints_convert.read.torch_zip import read_torch_zip
-from checkpoints_convert.rename import adm_params
+from checkpoints_convert.match import our_name
 from dsg_jax.priors import load_prior
-from support.chain_state import entries, write_state
-from support.convert_cases import LDM_FILE, architecture, run
-from support.golden_case import GOLDEN, load
-from support.ldm_cases import TINY, TINY_VQ
-from support.network_cases import GOLDEN_CONFIGS
+from support.golden_case import GOLDEN, load, read_arrays
+from support.golden_models import (
+    LDM_FILE,
+    MODELS,
+    TINY,
+    TINY_VQ,
+    architecture,
+    golden_folder,
+    run,
+)
+from support.state_files import entries, write_state
 
-ADM_LIKE = GOLDEN_CONFIGS["adm_ffhq_like"]
+ADM_LIKE = MODELS["adm-ffhq"].parts["unet"]
 ADM_FILE = GOLDEN / "networks" / "adm_ffhq_like.pt"
-
-
-@pytest.fixture(scope="module")
-def adm(tmp_path_factory):
-    """The folder of a converted pixel prior."""
-    folder = tmp_path_factory.mktemp("adm")
-    options = "--kind", "adm-ffhq", *architecture(folder, unet=ADM_LIKE)
-    assert run(ADM_FILE, "--out", folder / "prior", *options) == 0
-    return folder / "prior"
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +37,35 @@ def ldm(tmp_path_factory):
     return folder / "prior"
 
 
-def test_pixel_prior(adm):
+def assert_stored(params: dict, state: dict, source) -> None:
+    """Parameters are the arrays of a state dict, in Flax's layout; ``source`` gives their names."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = state[source(our_name(path))]
+        array = array[..., 0] if array.ndim == 3 else array
+        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        np.testing.assert_array_equal(leaf, array.astype(leaf.dtype))
+
+
+def test_pixel_prior():
+    adm = golden_folder("adm-ffhq")
     prior, card = load_prior(adm)
-    wanted = adm_params(read_torch_zip(ADM_FILE), ADM_LIKE)["params"]
-    chex.assert_trees_all_equal(prior.network.params, wanted)
+    state = read_arrays(ADM_FILE)
+    assert len(jax.tree.leaves(prior.network.params)) == len(state)
+    assert_stored(prior.network.params, state, str)
     assert (card["kind"], card["model"], card["tensors"]) == ("adm", "adm-ffhq", 142)
     assert card["weights"] == "the file's only set" and card["dropped"] == []
-    assert card["source"][0]["files"][0]["bytes"] == ADM_FILE.stat().st_size
+    file = card["source"][0]["files"][0]
+    assert file["bytes"] == (adm.parent / file["name"]).stat().st_size
     assert "filled in" in card["origin"]["licence"]
-    assert [path.name for path in adm.parent.iterdir() if path.is_dir()] == ["prior"]
 
 
-def test_parity_block_by_block(adm, tmp_path, capsys):
+def test_parity_block_by_block(tmp_path, capsys):
     """Golden output and gradient; a recorded block that is wrong is found by its name."""
     arrays = load("networks/adm_ffhq_like")[1]
     arrays["block:out.2"] = arrays["output"]
     arrays["block:middle_block.1"] = np.ones((2, 32, 16, 16), np.float32)
     np.savez(tmp_path / "blocks.npz", **arrays)
-    assert run("verify", adm, "--against", tmp_path / "blocks.npz") == 1
+    assert run("verify", golden_folder("adm-ffhq"), "--against", tmp_path / "blocks.npz") == 1
     out = capsys.readouterr().out
     errors = dict(re.findall(r"  (\S+): relative error (\S+),", out))
     assert all(float(errors[name]) < 1e-5 for name in ("output", "grad_x", "block:out.2"))
@@ -68,20 +73,23 @@ def test_parity_block_by_block(adm, tmp_path, capsys):
 
 
 def test_both_sets_of_a_lightning_file(ldm):
-    state = read_torch_zip(LDM_FILE)["state_dict"]
-    half = lambda leaf: leaf.astype(jnp.bfloat16 if leaf.ndim > 1 else jnp.float32)
-    stage = first_stage_params(state, TINY_VQ)
-    total = len(open_checkpoint(LDM_FILE).tensors)
-    for weights in ("ema", "raw"):
-        prior, card = load_prior(ldm / weights)
-        wanted = jax.tree.map(half, unet_params(state, TINY, weights))
-        chex.assert_trees_all_equal(
-            prior.network.params, jax.tree.map(lambda leaf: leaf.astype(np.float32), wanted)
+    state = read_arrays(LDM_FILE)
+    prefix = "state_dict.first_stage_model."
+    sources = {
+        "raw": "state_dict.model.diffusion_model.{}".format,
+        "ema": lambda name: f"state_dict.model_ema.diffusion_model{name.replace('.', '')}",
+    }
+    for weights, source in sources.items():
+        prior, card = load_prior(ldm / weights, params_dtype="bfloat16")
+        assert_stored(prior.network.params, state, source)
+        stage = prior.first_stage.decode.args[1]
+        assert_stored(stage, state, lambda name: prefix + name)
+        codes = load_prior(ldm / weights)[0].first_stage.decode.args[1]["quantize.embedding"]
+        np.testing.assert_array_equal(
+            codes["kernel"], state[f"{prefix}quantize.embedding.weight"].T
         )
-        codes = prior.first_stage.decode.args[1]["quantize.embedding"]["kernel"]
-        np.testing.assert_array_equal(codes, stage["quantize.embedding"]["kernel"])
         assert card["weights"] == weights and card["dtype"] == "bfloat16"
-        assert card["tensors"] + sum(entry["tensors"] for entry in card["dropped"]) == total
+        assert card["tensors"] + sum(entry["tensors"] for entry in card["dropped"]) == len(state)
         lines = (ldm / weights / "tensors.txt").read_text().splitlines()
         assert len({line.split()[4] for line in lines}) == len(lines) == card["tensors"]
 
@@ -89,32 +97,25 @@ def test_both_sets_of_a_lightning_file(ldm):
 def test_folders_that_changed_are_found(ldm, tmp_path, capsys):
     assert run("verify", ldm / "ema") == 0
     assert "forward pass: decoded (1, 3, 16, 16)" in capsys.readouterr().out
-    folder = tmp_path / "changed"
-    table = (ldm / "ema" / "tensors.txt").read_text()
-    (ldm / "ema").rename(folder)
-    try:
-        swapped = re.sub(r"^\w{64}", "0" * 64, table, count=1)
-        (folder / "tensors.txt").write_text(swapped)
-        assert run("verify", folder) == 1
-        out = capsys.readouterr().out
-        assert "tensors.txt is not that of the card" in out
-        assert "1 differ from their hash: first_stage/decoder/conv_in/bias" in out
-        (folder / "tensors.txt").write_text(table)
-        stored = max((folder / "weights").rglob("d/*"), key=lambda path: path.stat().st_size)
-        content = bytearray(stored.read_bytes())
-        content[len(content) // 2] ^= 1
-        stored.write_bytes(content)
-        assert run("verify", folder) in (1, 2)
-        found = "".join(capsys.readouterr())
-        assert re.search("1 differ from their hash|does not hold what its card says", found)
-        content[len(content) // 2] ^= 1
-        stored.write_bytes(content)
-        (folder / "tensors.txt").write_text(table.split("\n", 1)[1])
-        assert run("verify", folder) == 2
-        assert "1 tensors are in only one of card and table" in capsys.readouterr().err
-    finally:
-        (folder / "tensors.txt").write_text(table)
-        folder.rename(ldm / "ema")
+    folder = shutil.copytree(ldm / "ema", tmp_path / "changed")
+    table = (folder / "tensors.txt").read_text()
+    swapped = re.sub(r"^\w{64}", "0" * 64, table, count=1)
+    (folder / "tensors.txt").write_text(swapped)
+    assert run("verify", folder) == 1
+    out = capsys.readouterr().out
+    assert "tensors.txt is not that of the card" in out
+    assert "1 differ from their hash: first_stage/decoder/conv_in/bias" in out
+    (folder / "tensors.txt").write_text(table.split("\n", 1)[1])
+    assert run("verify", folder) == 2
+    assert "1 tensors are in only one of card and table" in capsys.readouterr().err
+    (folder / "tensors.txt").write_text(table)
+    file = max((folder / "weights").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert run("verify", folder) in (1, 2)
+    said = "".join(capsys.readouterr())
+    assert re.search("1 differ from their hash|does not hold what its card says", said)
 
 
 def test_restored_to_type_and_sharding(ldm):
@@ -129,7 +130,7 @@ def test_restored_to_type_and_sharding(ldm):
 
 
 def test_auto_says_what_a_near_miss_lacks(tmp_path, capsys):
-    state = dict(read_torch_zip(ADM_FILE))
+    state = read_arrays(ADM_FILE)
     state["out.2.biass"] = state.pop("out.2.bias")
     state["out.0.weight"] = state["out.0.weight"][:16]
     state["time_embed.0.bias"] = np.zeros(128, np.int64)
@@ -145,14 +146,8 @@ def test_auto_says_what_a_near_miss_lacks(tmp_path, capsys):
 
 WRONG = {
     "page.pt": (b"<!DOCTYPE html>", "a web page, not a checkpoint"),
-    "pointer.ckpt": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-    "empty.pt": (b"", "the file is empty"),
-    "packed.ckpt": (b"\x1f\x8b\x08\x00", "compressed by gzip"),
-    "keras.pth": (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    "array.pt": (b"\x93NUMPY\x01\x00", "a NumPy array"),
     "cut.ckpt": (LDM_FILE.read_bytes()[:100_000], "table of contents is cut off or damaged"),
     "code.pt": ((GOLDEN / "checkpoints" / "hostile.pt").read_bytes(), "no known kind"),
-    "prices.csv": (b"name,price\napple,3\n", "no known checkpoint"),
     "other.pth": (None, "it is no known kind: none of the tensors"),
 }
 
@@ -171,23 +166,22 @@ def test_wrong_files(name, tmp_path, capsys):
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-def test_wrong_arguments(adm, tmp_path, capsys):
+def test_wrong_arguments(tmp_path, capsys):
     def refused(message, *arguments):
         assert run(*arguments) == 2
         error = capsys.readouterr().err
         assert re.search(message, error) and error.count("\n") == 1
         assert not (tmp_path / "out").exists()
 
-    given = ADM_FILE, "--out", tmp_path / "out"
+    command = ADM_FILE, "--out", tmp_path / "out"
     options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
-    refused("no kind 'gan': choose from auto, adm-ffhq", *given, "--kind", "gan")
-    refused("no dtype 'int8'", *given, "--dtype", "int8")
-    refused("no weights 'ema': it has one set only", *given, *options, "--weights", "ema")
-    refused("takes no --context", *given, *options, "--context", "prompts.npy")
-    refused("holds other files", ADM_FILE, "--out", adm.parent, *options)
-    refused("both hold", ADM_FILE, *given, *options)
-    refused("parts of this kind are unet", *given, *options[:2], *architecture(tmp_path, vae=TINY))
-    refused("No such file", tmp_path / "nothing.pt", *given[1:])
+    refused("no weights 'ema': it has one set only", *command, *options, "--weights", "ema")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").touch()
+    refused("holds other files", ADM_FILE, "--out", tmp_path / "used", *options)
+    refused("both hold", ADM_FILE, *command, *options)
+    parts = architecture(tmp_path, vae=TINY)
+    refused("parts of this kind are unet", *command, "--kind", "adm-ffhq", *parts)
     refused("has no card.json", "verify", tmp_path)
     with pytest.raises(SystemExit) as stopped:
         run(ADM_FILE)
@@ -196,7 +190,7 @@ def test_wrong_arguments(adm, tmp_path, capsys):
 
 def test_a_conversion_that_breaks_leaves_nothing_that_looks_finished(tmp_path, capsys, monkeypatch):
     options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
-    state = dict(read_torch_zip(ADM_FILE))
+    state = read_arrays(ADM_FILE)
     state["out.2.weight"] = np.where(state["out.2.weight"] > 0, np.float32(1e9), 0)
     path = write_state(tmp_path / "large.pt", entries(state))
     assert run(path, "--out", tmp_path / "out", "--dtype", "float16", *options) == 2

@@ -2,34 +2,26 @@
 
 import json
 
-import chex
 import numpy as np
 import pytest
 
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.layouts import diffusers_stage, diffusers_unet
-from checkpoints_convert.lpips import lpips_from_torch
 from checkpoints_convert.match import fits, recognise
-from checkpoints_convert.read.torch_zip import read_torch_zip
 from dsg_jax.metrics.lpips import lpips_weights
 from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.operators.blur_network import load_blur_network
-from dsg_jax.priors import load_prior
-from dsg_jax.priors.stage_folder import load_first_stage
-from support.blur_network_cases import REDUCED, reduced_network
-from support.chain_state import entries, random_state, write_state
-from support.convert_cases import LDM_FILE, architecture, run
+from dsg_jax.networks.lpips import TRUNKS
+from dsg_jax.priors import load_first_stage, load_prior
+from experiments.restore import metrics as perceptual
 from support.convert_files import FILES, Described, published_file
-from support.golden_case import GOLDEN
-from support.ldm_cases import TINY_VQ
-from support.lpips_files import torch_files
+from support.golden_case import read_arrays
+from support.golden_models import LDM_FILE, TINY_VQ, converted, run
+from support.lpips_cases import PLACES, PUBLISHED, torch_files
+from support.state_files import entries, random_state, write_state
 
 
 def under(prefix: str, tensors: dict) -> dict:
     return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-# kind -> what file, what stands before its names, the counts of used and of dropped tensors
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -81,53 +73,73 @@ def test_classes_are_stored_and_can_be_asked_for(tmp_path):
     unet = LDMConfig(
         8, (1,), 0, (), num_heads=2, num_head_channels=-1, context_dim=8, norm_groups=4
     )  # fmt: skip
-    state = random_state("ldm-imagenet", {"unet": unet, "first_stage": TINY_VQ, "classes": 5})
+    parts = {"unet": unet, "first_stage": TINY_VQ, "classes": 5}
+    state = random_state("ldm-imagenet", parts)
     path = write_state(tmp_path / "cin.ckpt", entries(state), "state_dict")
-    parts = {"unet": unet._asdict(), "first_stage": TINY_VQ._asdict(), "classes": 5}
-    (tmp_path / "parts.json").write_text(json.dumps(parts))
-    options = "--kind", "ldm-imagenet", "--architecture", tmp_path / "parts.json"
-    assert run(path, "--out", tmp_path / "out", *options) == 0
-    card = json.loads((tmp_path / "out/card.json").read_text())
+    out = converted(path, "ldm-imagenet", parts)
+    card = json.loads((out / "card.json").read_text())
     card["conditions"]["default"] = 4
-    (tmp_path / "out/card.json").write_text(json.dumps(card))
+    (out / "card.json").write_text(json.dumps(card))
     table = state["cond_stage_model.embedding.weight"]
-    prior, _ = load_prior(tmp_path / "out", condition=2, guidance_scale=3.0)
+    prior, _ = load_prior(out, condition=2, guidance_scale=3.0)
     np.testing.assert_array_equal(prior.network.context[0], table[2])
     np.testing.assert_array_equal(prior.network.unconditional[0], table[4])
     with pytest.raises(ValueError, match="no condition 5; it stores 0 to 4"):
-        load_prior(tmp_path / "out", condition=5)
+        load_prior(out, condition=5)
 
 
 def test_first_stage_inside_of_a_checkpoint(tmp_path):
-    options = "--kind", "vq-f4", *architecture(tmp_path, first_stage=TINY_VQ)
-    assert run(LDM_FILE, "--out", tmp_path / "out", *options) == 0
-    stage, card = load_first_stage(tmp_path / "out")
+    path = tmp_path / "tiny.ckpt"
+    path.symlink_to(LDM_FILE)
+    folder = converted(path, "vq-f4", {"first_stage": TINY_VQ})
+    stage, card = load_first_stage(folder)
     assert stage.factor == 4 and card["kind"] == "first-stage" and card["latent_scale"] == 1.0
-    state = read_torch_zip(LDM_FILE)["state_dict"]
     np.testing.assert_array_equal(
         stage.decode.args[1]["quantize.embedding"]["kernel"],
-        state["first_stage_model.quantize.embedding.weight"].T,
+        read_arrays(LDM_FILE)["state_dict.first_stage_model.quantize.embedding.weight"].T,
     )
     with pytest.raises(ValueError, match="kind 'first-stage'.*wanted here is adm or ldm"):
-        load_prior(tmp_path / "out")
+        load_prior(folder)
 
 
-def test_blur_network(tmp_path):
-    options = "--kind", "kernel-wizard", *architecture(tmp_path, network=REDUCED)
-    path = GOLDEN / "networks" / "kernel_wizard_reduced.pt"
-    assert run(path, "--out", tmp_path / "out", *options) == 0
-    chex.assert_trees_all_equal(
-        load_blur_network(tmp_path / "out").params, reduced_network().params
-    )
+@pytest.mark.parametrize("net", TRUNKS)
+def test_lpips_from_two_files(net, tmp_path, monkeypatch):
+    trunk, heads = torch_files(net)
+    files = [
+        write_state(tmp_path / f"{name}.pth", entries(state))
+        for name, state in (("trunk", trunk), ("heads", heads))
+    ]
+    out = tmp_path / "out"
+    assert run(*files, "--out", out) == 0
+    weights = lpips_weights(net, out)
+    for place, layer in zip(PLACES[net], weights.convolutions, strict=True):
+        kernel = trunk[f"features.{place}.weight"].transpose(2, 3, 1, 0)
+        np.testing.assert_array_equal(layer["kernel"], kernel)
+        np.testing.assert_array_equal(layer["bias"], trunk[f"features.{place}.bias"])
+    for k, head in enumerate(weights.heads):
+        np.testing.assert_array_equal(head, heads[f"lin{k}.model.1.weight"].ravel())
+    card = json.loads((out / "card.json").read_text())
+    assert [entry["name"] for entry in card["source"]] == ["trunk.pth", "heads.pth"]
+    assert card["dropped"][0]["tensors"] == 2 and card["kind"] == f"lpips-{net}"
+    assert card["parameters"] == sum(PUBLISHED[net][:2])
+    other = {"alex": "vgg", "vgg": "alex"}[net]
+    with pytest.raises(ValueError, match=f"kind 'lpips-{net}'.*wanted here is lpips-{other}"):
+        lpips_weights(other, out)
+    monkeypatch.setenv("DSG_JAX_LPIPS", str(out))
+    found, reason = perceptual.installed_weights.__wrapped__()
+    assert (found is None) == (net == "alex") == ("wanted here is lpips-vgg" in reason)
 
 
-def test_lpips_from_two_files(tmp_path):
+def test_lpips_files_that_do_not_fit(tmp_path, capsys):
     trunk, heads = torch_files("alex")
-    first = write_state(tmp_path / "alexnet.pth", entries(trunk))
-    second = write_state(tmp_path / "alex.pth", entries(heads))
-    assert run(first, second, "--out", tmp_path / "out") == 0
-    wanted = lpips_from_torch(trunk, heads, "alex")
-    chex.assert_trees_all_equal(lpips_weights("alex", tmp_path / "out"), wanted)
-    card = json.loads((tmp_path / "out/card.json").read_text())
-    assert [entry["name"] for entry in card["source"]] == ["alexnet.pth", "alex.pth"]
-    assert card["dropped"][0]["tensors"] == 2 and card["kind"] == "lpips-alex"
+    del heads["lin4.model.1.weight"]
+    files = [
+        write_state(
+            tmp_path / "trunk.pth", entries(trunk | {"features.1.bias": np.zeros(3, np.float32)})
+        ),
+        write_state(tmp_path / "heads.pth", entries(heads)),
+    ]
+    assert run(*files, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "1 missing: lin4.model.1.weight" in error
+    assert "1 not part of the model: features.1.bias" in error

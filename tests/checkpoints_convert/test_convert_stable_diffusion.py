@@ -13,8 +13,8 @@ from checkpoints_convert.prompts import PROMPTS, prompt_embeddings
 from dsg_jax.networks.autoencoder import KL_F8
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import load_prior
-from support.chain_state import entries, random_state, write_safe, write_state
-from support.convert_cases import architecture, run
+from support.golden_models import architecture, run
+from support.state_files import entries, random_state, write_safe, write_state
 
 # A U-Net and an autoencoder wired as Stable Diffusion's, so that their names are the published ones
 SD_WIRED = LDMConfig(

@@ -24,10 +24,10 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from checkpoints_convert.kinds import KINDS  # noqa: E402
-from support.chain_state import Entry, entries, write_state  # noqa: E402
 from support.convert_files import FILES, published_file  # noqa: E402
 from support.golden_case import GOLDEN  # noqa: E402
-from support.lpips_files import torch_files  # noqa: E402
+from support.lpips_cases import torch_files  # noqa: E402
+from support.state_files import Entry, entries, write_state  # noqa: E402
 
 # kind -> (start of the names, golden case); the recipe's tensors are numbered within these names
 GOLDEN_PARTS = {

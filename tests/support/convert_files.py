@@ -5,11 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsg_jax.networks.autoencoder import KL_F8
 from support.golden_case import GOLDEN
 from support.network_cases import published_keys
-
-KL_LIKE = KL_F8._replace(channels=32, channel_mult=(1, 1), num_res_blocks=1)
 
 
 class Described(NamedTuple):
@@ -30,6 +27,7 @@ def published_file(name: str) -> dict[str, Described]:
     return found
 
 
+# kind -> what file, what stands before its names, the counts of used and of dropped tensors
 FILES = {
     "adm-ffhq": ("adm_ffhq", "", 362, {}),
     "adm-imagenet": ("adm_imagenet", "", 566, {}),

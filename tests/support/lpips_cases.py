@@ -5,8 +5,11 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights
+from dsg_jax.metrics.lpips import PACKAGED
+from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
 
+PLACES = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+"""Of the convolutions in torchvision's ``features``."""
 KERNELS = {"alex": (11, 5, 3, 3, 3), "vgg": (3,) * 13}
 
 
@@ -74,4 +77,19 @@ def stored(weights) -> dict:
         f"NetLinLayer_{k}": {"Conv_0": {"kernel": head[None, None, :, None]}}
         for k, head in enumerate(weights.heads)
     }
-    return {TRUNKS[weights.net].module: trunk} | heads
+    return {PACKAGED[weights.net][1]: trunk} | heads
+
+
+def torch_files(net: str) -> tuple[dict, dict]:
+    """Random tensors under the names and in the layout of torchvision's and the official file."""
+    rng, structs = np.random.default_rng(0), lpips_structs(net)
+    draw = lambda *shape: rng.standard_normal(shape, np.float32)
+    trunk = {"classifier.1.weight": draw(3, 4), "classifier.1.bias": draw(3)}
+    for i, layer in zip(PLACES[net], structs["convolutions"], strict=True):
+        h, w, c, features = layer["kernel"].shape
+        trunk |= {f"features.{i}.weight": draw(features, c, h, w)}
+        trunk |= {f"features.{i}.bias": draw(features)}
+    heads = {
+        f"lin{k}.model.1.weight": draw(1, h.size, 1, 1) for k, h in enumerate(structs["heads"])
+    }
+    return trunk, heads

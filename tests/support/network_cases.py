@@ -3,21 +3,14 @@
 import gzip
 import math
 from functools import partial
+from pathlib import Path
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-from checkpoints_convert.rename import torch_key
-from dsg_jax.networks.adm import (
-    ADMConfig,
-)
-from support.golden_case import GOLDEN, assert_close, load
-
-GOLDEN_CONFIGS = {
-    "adm_ffhq_like": ADMConfig(32, (1, 1), 1, attention_factors=(2,), num_head_channels=16),
-    "adm_imagenet_like": ADMConfig(32, (1,), 2, attention_factors=(1, 2), num_head_channels=8),
-}
+from checkpoints_convert.match import our_name, to_layout
+from support.golden_case import GOLDEN, assert_close, load, read_arrays
 
 
 def nhwc(x: np.ndarray) -> np.ndarray:
@@ -48,23 +41,33 @@ def check_golden(case: str, module: nn.Module, params, x: np.ndarray, *times) ->
     assert_close("grad_x", nchw(gradient), arrays["grad_x"], manifest)
 
 
+def module_params(path: Path, module: nn.Module, *example: np.ndarray) -> dict:
+    """A state dict of one module as its variables, by the converter's names and layouts."""
+    structs = jax.eval_shape(module.init, jax.random.key(0), *example)["params"]
+    arrays = read_arrays(path)
+    leaf = lambda path, struct: np.float32(to_layout(arrays.pop(our_name(path)), struct.shape))
+    params = jax.tree_util.tree_map_with_path(leaf, structs)
+    assert not arrays
+    return {"params": params}
+
+
 def published_keys(name: str) -> dict[str, tuple[int, ...]]:
     lines = gzip.decompress((GOLDEN / "keys" / f"{name}.txt.gz").read_bytes()).decode().splitlines()
     pairs = (line.split(" ", 1) for line in lines if not line.startswith("#"))
     return {key: tuple(int(n) for n in shape.strip("(), ").split(",")) for key, shape in pairs}
 
 
-def torch_shapes(leaves) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in the checkpoint of parameters with their paths."""
+def torch_shapes(params) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in the checkpoint of a network's parameters."""
     shapes = {}
-    for path, leaf in leaves:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         shape = leaf.shape
         if len(shape) == 4:
             shape = (shape[3], shape[2], shape[0], shape[1])
         elif len(shape) == 2:
             one_wide = path[-2].key in ("qkv", "proj_out")  # a 1x1 Conv1d there
             shape = (shape[1], shape[0], *((1,) if one_wide else ()))
-        shapes[torch_key(path)] = shape
+        shapes[our_name(path)] = shape
     return shapes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dsg_jax.metrics import lpips as module
-from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
+from dsg_jax.metrics.lpips import PACKAGED, TRUNKS, LPIPSWeights, lpips, lpips_weights
 from dsg_jax.priors.samples import sample_images
 from support.lpips_cases import KERNELS, PUBLISHED, pair, plain_lpips, small_weights, stored
 
@@ -58,12 +58,12 @@ def test_bad_images_name_the_mend():
 @pytest.mark.parametrize("net", TRUNKS)
 def test_weights_from_a_file(net, tmp_path):
     weights = small_weights(net)
-    path = tmp_path / TRUNKS[net].file
+    path = tmp_path / PACKAGED[net][0]
     path.write_bytes(pickle.dumps(stored(weights), protocol=3))
     chex.assert_trees_all_equal(lpips_weights(net, path), weights)
     chex.assert_trees_all_equal(lpips_weights(net, tmp_path), weights)
     other = {"alex": "vgg", "vgg": "alex"}[net]
-    with pytest.raises(ValueError, match=f"no weights of {TRUNKS[other].module}"):
+    with pytest.raises(ValueError, match=f"no weights of {PACKAGED[other][1]}"):
         lpips_weights(other, path)
 
 

@@ -1,7 +1,7 @@
-"""The latent diffusion U-Net against golden numbers, and the reading of its checkpoints."""
+"""The latent diffusion U-Net against golden numbers and the published key lists."""
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 
 import chex
 import jax
@@ -9,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checkpoints_convert.ldm import class_context, first_stage_params, unet_params
-from checkpoints_convert.read.torch_zip import read_torch_zip
-from checkpoints_convert.rename import to_flax
 from dsg_jax.networks.ldm import LDM_CIN256, LDM_FFHQ, SD_1_5, LDMConfig, LDMUNet, init_params
+from dsg_jax.priors import load_prior
 from dsg_jax.priors.latent import LDMNetwork
-from support.golden_case import GOLDEN, load, relative
-from support.ldm_cases import FFHQ_LIKE, SD_LIKE, TINY, TINY_VQ
+from support.golden_case import GOLDEN, load, read_arrays, relative
+from support.golden_models import FFHQ_LIKE, SD_LIKE, TINY_VQ, converted, golden_folder
 from support.network_cases import (
     check_golden,
     nhwc,
@@ -23,8 +21,13 @@ from support.network_cases import (
     recipe_weights,
     torch_shapes,
 )
+from support.state_files import entries, write_state
 
-GOLDEN_CONFIGS = {"ldm_unet_ffhq_like": FFHQ_LIKE, "ldm_unet_sd_like": SD_LIKE}
+GOLDEN_CASES = {
+    "ldm_unet_ffhq_like": ("ldm-ffhq", FFHQ_LIKE),
+    "ldm_unet_sd_like": ("ldm-imagenet", SD_LIKE),
+}
+"""Case -> the kind whose converted folder holds it, and its architecture."""
 SMALL = LDMConfig(
     8, (1,), 0, (), num_heads=2, num_head_channels=-1, context_dim=8, norm_groups=4
 )  # fmt: skip
@@ -41,40 +44,41 @@ def shapes(config: LDMConfig) -> dict:
 
 
 def stored(case: str) -> dict:
-    weights = read_torch_zip(GOLDEN / "networks" / f"{case}.pt")
-    return to_flax(weights, shapes(GOLDEN_CONFIGS[case]))
+    """The golden weights as variables."""
+    kind, config = GOLDEN_CASES[case]
+    network = load_prior(golden_folder(kind))[0].network
+    assert network.config == config
+    return {"params": network.params}
 
 
-@lru_cache
-def tiny_checkpoint() -> dict:
-    return read_torch_zip(GOLDEN / "checkpoints" / "tiny_ldm.ckpt")["state_dict"]
-
-
-def context_of(arrays: dict) -> tuple:
-    return (arrays["context"],) if "context" in arrays else ()
-
-
-@pytest.mark.parametrize("case", GOLDEN_CONFIGS)
+@pytest.mark.parametrize("case", GOLDEN_CASES)
 def test_golden_network(case):
     arrays = load(f"networks/{case}")[1]
-    network, times = LDMUNet(GOLDEN_CONFIGS[case]), (arrays["t"], *context_of(arrays))
-    check_golden(case, network, stored(case), arrays["x"], *times)
+    context = (arrays["context"],) if "context" in arrays else ()
+    network = LDMUNet(GOLDEN_CASES[case][1])
+    check_golden(case, network, stored(case), arrays["x"], arrays["t"], *context)
 
 
 @pytest.mark.slow
-def test_golden_full_size_ffhq():
+def test_golden_full_size_ffhq(tmp_path):
     manifest, arrays = load("networks/full_ldm_ffhq_unet")
-    params = to_flax(recipe_weights(manifest, "ldm_ffhq_unet"), shapes(LDM_FFHQ))
+    unet = recipe_weights(manifest, "ldm_ffhq_unet")
+    stage = read_arrays(GOLDEN / "networks" / "vq_f4.pt")
+    state = {f"model.diffusion_model.{name}": array for name, array in unet.items()}
+    state |= {f"first_stage_model.{name}": array for name, array in stage.items()}
+    path = write_state(tmp_path / "ldm.ckpt", entries(state))
+    network = load_prior(converted(path, "ldm-ffhq", {"first_stage": TINY_VQ}))[0].network
     x = np.random.RandomState(3150001).standard_normal((1, 3, 8, 8)).astype(np.float32)
-    check_golden("full_ldm_ffhq_unet", LDMUNet(LDM_FFHQ), params, x, arrays["t"])
+    variables = {"params": network.params}
+    check_golden("full_ldm_ffhq_unet", LDMUNet(LDM_FFHQ), variables, x, arrays["t"])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_names_and_shapes(name):
     config, count, tensors = PUBLISHED[name]
-    leaves = jax.tree_util.tree_leaves_with_path(shapes(config))
-    assert sum(math.prod(leaf.shape) for _, leaf in leaves) == count
-    ours = torch_shapes(leaves)
+    params = shapes(config)["params"]
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+    ours = torch_shapes(params)
     assert len(ours) == tensors
     assert ours == published_keys(name)
 
@@ -113,60 +117,3 @@ def test_unbatched_bfloat16_compute():
     out = predict(network, nhwc(arrays["x"])[0], arrays["t"][0])
     assert out.dtype == jnp.float32
     assert 1e-3 < relative(out, nhwc(arrays["output"])[0]) < 2e-2
-
-
-@pytest.mark.parametrize("weights", ["ema", "raw"])
-def test_unet_weights_of_a_lightning_file(weights):
-    found = tiny_checkpoint()
-    params = unet_params(found, TINY, weights)
-    raw = {
-        key.removeprefix("model.diffusion_model."): value
-        for key, value in found.items()
-        if key.startswith("model.diffusion_model.")
-    }
-    assert len(jax.tree.leaves(params)) == len(raw)
-    wanted = {
-        key: found["model_ema.diffusion_model" + key.replace(".", "")]
-        if weights == "ema"
-        else value
-        for key, value in raw.items()
-    }
-    chex.assert_trees_all_equal(params, to_flax(wanted, {"params": params})["params"])
-
-
-def test_first_stage_of_a_lightning_file_or_alone():
-    found, prefix = tiny_checkpoint(), "first_stage_model."
-    params = first_stage_params(found, TINY_VQ)
-    own = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
-    alone = first_stage_params(own | {"loss.logvar": np.zeros(())}, TINY_VQ)
-    chex.assert_trees_all_equal(params, alone)
-    codes = own["quantize.embedding.weight"]
-    np.testing.assert_array_equal(params["quantize.embedding"]["kernel"], codes.T)
-    with pytest.raises(ValueError, match="1 not part of the network: logvar"):
-        first_stage_params(own | {"logvar": np.zeros(())}, TINY_VQ)
-
-
-def test_checkpoint_parts_are_strict():
-    found = dict(tiny_checkpoint())
-    with pytest.raises(ValueError, match="weights='best'; choose 'ema' or 'raw'"):
-        unet_params(found, TINY, "best")
-    with pytest.raises(ValueError, match="no raw weights.*weights='ema'"):
-        unet_params({k: v for k, v in found.items() if "ema" in k}, TINY, "raw")
-    with pytest.raises(ValueError, match="no ema weights.*weights='raw'"):
-        unet_params({k: v for k, v in found.items() if "ema" not in k}, TINY)
-    found["model_ema.diffusion_modelout2bais"] = found.pop("model_ema.diffusion_modelout2bias")
-    nearest = r"1 missing: out\.2\.bias \(nearest is out2bais\); 1 not part"
-    with pytest.raises(ValueError, match=nearest):
-        unet_params(found, TINY)
-    with pytest.raises(ValueError, match=r"of another shape or type.*wanted as"):
-        unet_params(found, TINY._replace(in_channels=4), "raw")
-
-
-def test_class_table():
-    table = np.arange(12, dtype=np.float16).reshape(4, 3)
-    found = {"cond_stage_model.embedding.weight": table}
-    np.testing.assert_array_equal(class_context(found, 2), [[6, 7, 8]])
-    with pytest.raises(ValueError, match=r"label 1000 is not in 0\.\.3"):
-        class_context(found)
-    with pytest.raises(ValueError, match="no class table"):
-        class_context({})

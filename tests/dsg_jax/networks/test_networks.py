@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checkpoints_convert.read.torch_zip import read_torch_zip
-from checkpoints_convert.rename import adm_params, to_flax
 from dsg_jax.networks.adm import (
     ADM_FFHQ_256,
     ADM_IMAGENET_256,
@@ -17,16 +15,19 @@ from dsg_jax.networks.adm import (
     ADMUNet,
     AttentionBlock,
 )
+from dsg_jax.priors import load_prior
 from support.golden_case import GOLDEN, load, relative
+from support.golden_models import MODELS, converted, golden_folder
 from support.network_cases import (
-    GOLDEN_CONFIGS,
     check_golden,
+    module_params,
     nchw,
     nhwc,
     published_keys,
     recipe_weights,
     torch_shapes,
 )
+from support.state_files import entries, write_state
 
 PUBLISHED = {
     "adm_ffhq": (ADM_FFHQ_256, 93_563_910, 362),
@@ -59,11 +60,17 @@ def random_params(config: ADMConfig):
     )
 
 
-@pytest.mark.parametrize("case", GOLDEN_CONFIGS)
-def test_golden_network(case):
-    config = GOLDEN_CONFIGS[case]
-    arrays = load(f"networks/{case}")[1]
-    params = adm_params(read_torch_zip(GOLDEN / "networks" / f"{case}.pt"), config)
+def stored(folder) -> tuple[ADMConfig, dict]:
+    """The network of a converted folder: its architecture and its variables."""
+    network = load_prior(folder)[0].network
+    return network.config, {"params": network.params}
+
+
+@pytest.mark.parametrize("kind", ["adm-ffhq", "adm-imagenet"])
+def test_golden_network(kind):
+    case, arrays = MODELS[kind].cases[""], load(f"networks/{MODELS[kind].cases['']}")[1]
+    config, params = stored(golden_folder(kind))
+    assert config == MODELS[kind].parts["unet"]
     check_golden(case, ADMUNet(config), params, arrays["x"], arrays["t"])
 
 
@@ -79,17 +86,18 @@ def test_golden_attention(order, heads):
     module = AttentionBlock(config, jnp.float32)
     arrays = load(f"networks/{case}")[1]
     x = nhwc(arrays["x"])
-    wanted = jax.eval_shape(module.init, jax.random.key(0), x)
-    params = to_flax(read_torch_zip(GOLDEN / "networks" / f"{case}.pt"), wanted)
+    params = module_params(GOLDEN / "networks" / f"{case}.pt", module, x)
     check_golden(case, module, params, arrays["x"])
     other = AttentionBlock(config._replace(new_attention_order=order != "new"), jnp.float32)
     assert relative(nchw(other.apply(params, x)), arrays["output"]) > 0.01  # the order matters
 
 
 @pytest.mark.slow
-def test_golden_full_size_ffhq():
+def test_golden_full_size_ffhq(tmp_path):
     manifest, arrays = load("networks/full_adm_ffhq")
-    params = adm_params(recipe_weights(manifest, "adm_ffhq"), ADM_FFHQ_256)
+    path = write_state(tmp_path / "adm.pt", entries(recipe_weights(manifest, "adm_ffhq")))
+    config, params = stored(converted(path, "adm-ffhq", {}))
+    assert config == ADM_FFHQ_256
     x = np.random.RandomState(3050001).standard_normal((1, 3, 32, 32)).astype(np.float32)
     check_golden("full_adm_ffhq", ADMUNet(ADM_FFHQ_256), params, x, arrays["t"])
 
@@ -97,44 +105,25 @@ def test_golden_full_size_ffhq():
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_names_and_shapes(name):
     config, count, tensors = PUBLISHED[name]
-    leaves = jax.tree_util.tree_leaves_with_path(variables(config))
-    assert sum(math.prod(leaf.shape) for _, leaf in leaves) == count
-    ours = torch_shapes(leaves)
+    params = variables(config)["params"]
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+    ours = torch_shapes(params)
     assert len(ours) == tensors
     assert ours == published_keys(name)
-
-
-def test_conversion_is_strict():
-    config = GOLDEN_CONFIGS["adm_imagenet_like"]
-    good = dict(read_torch_zip(GOLDEN / "networks" / "adm_imagenet_like.pt"))
-    without = {key: value for key, value in good.items() if not key.startswith("middle_block")}
-    with pytest.raises(ValueError, match=r"26 missing: middle_block\.0\.emb.*, \.\.\.$"):
-        adm_params(without, config)
-    with pytest.raises(ValueError, match=r"2 not part of the network: ema, label_emb\.weight$"):
-        adm_params(good | {"label_emb.weight": np.zeros(3), "ema": 1}, config)
-    with pytest.raises(ValueError, match=r"1 of another shape.*out\.2\.bias \(\(3,\) float16"):
-        adm_params(good | {"out.2.bias": good["out.2.bias"][:3]}, config)
-    with pytest.raises(ValueError, match=r"1 of another shape.*float16, wanted as \(3, 3, 32, 6\)"):
-        adm_params(good | {"out.2.weight": good["out.2.weight"].swapaxes(0, 1)}, config)
-    with pytest.raises(ValueError, match=r"1 of another shape.*out\.2\.bias.*int64"):
-        adm_params(good | {"out.2.bias": np.zeros(6, np.int64)}, config)
-    params = adm_params(good, config)
-    chex.assert_trees_all_equal_shapes_and_dtypes(params, variables(config))
 
 
 def test_bfloat16_compute():
     """bfloat16 keeps 8 bits (relative step 2**-8 = 0.4 %); over the ~40 layers of this network the
     measured error is 1.2 % of the output, to be bounded by 2 %; parameters and output are float32.
     """
-    config = GOLDEN_CONFIGS["adm_ffhq_like"]
     arrays = load("networks/adm_ffhq_like")[1]
-    params = adm_params(read_torch_zip(GOLDEN / "networks" / "adm_ffhq_like.pt"), config)
+    config, params = stored(golden_folder("adm-ffhq"))
     out = jax.jit(ADMUNet(config, jnp.bfloat16).apply)(params, nhwc(arrays["x"]), arrays["t"])
     assert out.dtype == jnp.float32
     assert 1e-3 < relative(nchw(out), arrays["output"]) < 2e-2
 
 
-@pytest.mark.parametrize("config", [GOLDEN_CONFIGS["adm_ffhq_like"], OURS], ids=["adm", "ours"])
+@pytest.mark.parametrize("config", [MODELS["adm-ffhq"].parts["unet"], OURS], ids=["adm", "ours"])
 @pytest.mark.slow
 def test_unbatched_under_vmap_equals_batched(config):
     network, params = ADMUNet(config), random_params(config)

@@ -11,28 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checkpoints_convert.kernel_wizard import DROPPED, kernel_wizard_params
-from checkpoints_convert.read.torch_zip import read_torch_zip
 from dsg_jax.networks.kernel_wizard import (
     Adapter,
     BlurConfig,
+    BlurNetwork,
     FeatureExtractor,
     Reconstruction,
     init_params,
 )
-from dsg_jax.operators.blur_network import (
-    BlurNetwork,
-    blur_code,
-    load_blur_network,
-    nonlinear_blur,
-    save_blur_network,
-)
+from dsg_jax.operators.blur_network import blur_code, load_blur_network, nonlinear_blur
 from dsg_jax.operators.tasks import operator_for, reference_operator
+from dsg_jax.priors import save_folder
 from experiments.__main__ import main
-from support.blur_network_cases import REDUCED, reduced_network
-from support.golden_case import GOLDEN, assert_close, hwc, load
+from support.golden_case import assert_close, hwc, load
+from support.golden_models import REDUCED, converted, golden_folder
 from support.network_cases import nhwc, pattern, published_keys, torch_shapes
 from support.operator_goldens import assert_probes, golden_image, golden_values
+from support.state_files import entries, write_state
 
 TINY = BlurConfig(channels=2, front_blocks=1, back_blocks=1, code_channels=5)
 TENSORS, PARAMETERS, USED = 159, 115_265_475, 23_662_531
@@ -42,8 +37,20 @@ def shapes(config: BlurConfig) -> dict:
     return jax.eval_shape(partial(init_params, config), jax.random.key(0))
 
 
-def recipe_network(config: dict) -> BlurNetwork:
-    """The full-size case's random weights, by the recipe in its manifest."""
+def reduced_network() -> BlurNetwork:
+    """The small golden weights."""
+    network = load_blur_network(golden_folder("kernel-wizard"))
+    assert network.config == REDUCED
+    return network
+
+
+def save(folder, network: BlurNetwork, card: dict | None = None) -> dict:
+    parts = {"network": network.config}
+    return save_folder(folder, "kernel-wizard", network.params, parts, card or {})
+
+
+def recipe_network(config: dict, folder) -> BlurNetwork:
+    """The full-size case's random weights, by the recipe in its manifest, converted."""
     weights = {}
     for j, (key, shape) in enumerate(published_keys("kernel_wizard").items()):
         if key.startswith("kernel_extractor."):
@@ -52,7 +59,8 @@ def recipe_network(config: dict) -> BlurNetwork:
         gain = config["gain_adapter"] if key.startswith("adapter.") else config["gain"]
         z *= gain / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else 0.05
         weights[key] = z.astype(np.float32)
-    return BlurNetwork(kernel_wizard_params(weights))
+    path = write_state(folder / "wizard.pth", entries(weights))
+    return load_blur_network(converted(path, "kernel-wizard", {}))
 
 
 def random_network(config: BlurConfig, seed: int = 0) -> BlurNetwork:
@@ -85,9 +93,9 @@ def test_golden_operator():
 
 
 @pytest.mark.slow
-def test_golden_full_size_operator():
+def test_golden_full_size_operator(tmp_path):
     config = load("operators/nonlinear_blur_full_recipe_big")[0]["config"]
-    check_golden_operator("nonlinear_blur_full_recipe_big", recipe_network(config))
+    check_golden_operator("nonlinear_blur_full_recipe_big", recipe_network(config, tmp_path))
 
 
 @partial(jax.jit, static_argnames="config")
@@ -115,28 +123,14 @@ def test_golden_parts():
 
 
 def test_published_names_and_shapes():
-    leaves = jax.tree_util.tree_leaves_with_path({"params": shapes(BlurConfig())})
-    assert sum(math.prod(leaf.shape) for _, leaf in leaves) == USED
-    published, ours = published_keys("kernel_wizard"), torch_shapes(leaves)
-    assert len(published) == TENSORS and len(ours) == len(leaves)
+    params = shapes(BlurConfig())
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == USED
+    published, ours = published_keys("kernel_wizard"), torch_shapes(params)
+    assert len(published) == TENSORS and len(ours) == len(jax.tree.leaves(params))
     assert sum(math.prod(shape) for shape in published.values()) == PARAMETERS
-    dropped = {key: shape for key, shape in published.items() if key.startswith(tuple(DROPPED))}
-    assert not dropped.keys() & ours.keys()
-    assert ours | dropped == published
-
-
-def test_conversion_is_strict_and_drops_the_extractor_only():
-    good = dict(read_torch_zip(GOLDEN / "networks" / "kernel_wizard_reduced.pt"))
-    params = kernel_wizard_params(good, REDUCED)
-    extractor = {"kernel_extractor.model.1.weight": np.zeros((4, 8, 7, 7), np.float32)}
-    chex.assert_trees_all_equal(kernel_wizard_params(good | extractor, REDUCED), params)
-    with pytest.raises(ValueError, match="1 not part of the network: adapter.model.up.2.weight"):
-        kernel_wizard_params(good | {"adapter.model.up.2.weight": np.zeros(3)}, REDUCED)
-    bias = good.pop("adapter.model.up.1.bias")
-    with pytest.raises(ValueError, match=r"1 missing: adapter\.model\.up\.1\.bias$"):
-        kernel_wizard_params(good, REDUCED)
-    with pytest.raises(ValueError, match="of another shape or type: adapter.model.up.1.bias"):
-        kernel_wizard_params(good | {"adapter.model.up.1.bias": bias[:2]}, REDUCED)
+    extractor = {k: shape for k, shape in published.items() if k.startswith("kernel_extractor.")}
+    assert not extractor.keys() & ours.keys()
+    assert ours | extractor == published
 
 
 def test_codes_are_the_references_at_seed_0_and_the_images_own_elsewhere():
@@ -187,15 +181,15 @@ def test_what_does_not_fit_is_named():
 def test_folder(tmp_path):
     network, folder = random_network(TINY), tmp_path / "blur"
     half = jax.tree.map(lambda leaf: leaf.astype(np.float16), network.params)
-    card = save_blur_network(folder, half, TINY, {"source": "made here"})
+    card = save(folder, BlurNetwork(half, TINY), {"source": "made here"})
     assert card["kind"] == "kernel-wizard" and card["source"] == "made here"
     assert json.loads((folder / "card.json").read_text()) == card
     assert card["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(half))
-    found = load_blur_network(folder)
-    assert found.config == TINY
-    wanted = jax.tree.map(lambda leaf: leaf.astype(np.float32), half)
-    chex.assert_trees_all_equal(found.params, wanted)
-    save_blur_network(folder, network.params, TINY)
+    loaded = load_blur_network(folder)
+    assert loaded.config == TINY
+    expected = jax.tree.map(lambda leaf: leaf.astype(np.float32), half)
+    chex.assert_trees_all_equal(loaded.params, expected)
+    save(folder, network)
     chex.assert_trees_all_equal(load_blur_network(folder), network)
     assert [path.name for path in tmp_path.iterdir()] == ["blur"]
 
@@ -204,29 +198,27 @@ def test_folders_that_are_none(tmp_path):
     folder = tmp_path / "blur"
     with pytest.raises(FileNotFoundError, match="has no card.json"):
         load_blur_network(folder)
-    card = save_blur_network(folder, random_network(TINY).params, TINY)
+    card = save(folder, random_network(TINY))
     other = lambda **changes: (folder / "card.json").write_text(json.dumps(card | changes))
     other(kind="adm")
     with pytest.raises(ValueError, match="kind 'adm'.*wanted here is kernel-wizard"):
         load_blur_network(folder)
-    other(architecture={"channels": 2})
-    with pytest.raises(ValueError, match="its architecture must have"):
-        load_blur_network(folder)
-    other(architecture=TINY._replace(channels=3)._asdict())
-    with pytest.raises(ValueError, match="does not hold what its card says"):
-        load_blur_network(folder)
+    for architecture in ({"channels": 2}, TINY._replace(channels=3)._asdict()):
+        other(architecture=architecture)
+        with pytest.raises(ValueError, match="does not hold what its card says"):
+            load_blur_network(folder)
     (folder / "card.json").write_text("{")
     with pytest.raises(ValueError, match="no readable card"):
         load_blur_network(folder)
     (folder / "card.json").unlink()
     with pytest.raises(ValueError, match="holds other files"):
-        save_blur_network(folder, random_network(TINY).params, TINY)
+        save(folder, random_network(TINY))
 
 
 @pytest.mark.slow
 def test_restore_by_the_command(tmp_path):
     """DAPS at 128 pixels; the same command again has nothing left to do."""
-    save_blur_network(tmp_path / "blur", random_network(TINY).params, TINY)
+    save(tmp_path / "blur", random_network(TINY))
     text = "restore --task nonlinear_deblur --size 128 --levels 2 --inner-steps 3 --count 1"
     command = [*text.split(), "--blur-network", str(tmp_path / "blur"), "--out", str(tmp_path)]
     assert main(command) == 0

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from checkpoints_convert.read.torch_zip import read_torch_zip
-from checkpoints_convert.rename import to_flax
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4, Autoencoder, init_params
+from dsg_jax.priors import load_folder
 from dsg_jax.priors.first_stage import (
     CHUNK,
     CODES,
@@ -21,7 +20,8 @@ from dsg_jax.priors.first_stage import (
     quantized,
     vq_first_stage,
 )
-from support.golden_case import GOLDEN, assert_close, load, relative
+from support.golden_case import assert_close, load, relative
+from support.golden_models import KL_LIKE, TINY_VQ, converted, golden_folder
 from support.network_cases import (
     nchw,
     nhwc,
@@ -30,29 +30,28 @@ from support.network_cases import (
     recipe_weights,
     torch_shapes,
 )
+from support.state_files import entries, write_state
 
-SMALL_VQ = VQ_F4._replace(channels=32, channel_mult=(1, 1, 1), num_res_blocks=1, codes=64)
-SMALL_KL = KL_F8._replace(channels=32, channel_mult=(1, 1), num_res_blocks=1)
 PUBLISHED = {"vq_f4": (VQ_F4, 55_322_782, 205), "kl_f8": (KL_F8, 83_653_863, 248)}
 
 
 def shapes(config):
-    return {"params": jax.eval_shape(partial(init_params, config), jax.random.key(0))}
+    return jax.eval_shape(partial(init_params, config), jax.random.key(0))
 
 
-def golden_params(case: str, config) -> dict:
-    stored = read_torch_zip(GOLDEN / "networks" / f"{case}.pt")
-    return to_flax(stored, shapes(config))["params"]
+def stored(folder) -> dict:
+    """The parameters of a converted first stage."""
+    return load_folder(folder, "first-stage")[2]
 
 
 @pytest.fixture(scope="module")
 def vq():
-    return golden_params("vq_f4", SMALL_VQ)
+    return stored(golden_folder("vq-f4"))
 
 
 @pytest.fixture(scope="module")
 def kl():
-    return golden_params("autoencoder_kl", SMALL_KL)
+    return stored(golden_folder("kl-f8"))
 
 
 @jax.jit
@@ -93,8 +92,8 @@ def test_golden_vq(vq):
     manifest, arrays = load("networks/vq_f4")
     z = nhwc(arrays["h"])
     names = {"encoded": "h", "grad_x": "grad_x_encode", "grad_z": "grad_h_decode"}
-    check_vq(vq, SMALL_VQ, "vq_f4", nhwc(arrays["x"]), z, names, (2, 8, 8))
-    plain = vq_first_stage(vq, SMALL_VQ, force_not_quantize=True).decode
+    check_vq(vq, TINY_VQ, "vq_f4", nhwc(arrays["x"]), z, names, (2, 8, 8))
+    plain = vq_first_stage(vq, TINY_VQ, force_not_quantize=True).decode
     unquantised = ("decoded_no_quantise", "grad_h_decode_no_quantise")
     check(unquantised, plain, (z,), manifest, arrays)
     zq = jax.vmap(quantized, in_axes=(None, 0))(vq[CODES]["kernel"], z)
@@ -105,8 +104,8 @@ def test_straight_through_gradient_is_the_decoders_at_the_code(vq):
     arrays = load("networks/vq_f4")[1]
     cotangent = nhwc(pattern(9, arrays["decoded"].shape))
     z, code = nhwc(arrays["h"]), nhwc(arrays["zq"])
-    decode = vq_first_stage(vq, SMALL_VQ).decode
-    plain = vq_first_stage(vq, SMALL_VQ, force_not_quantize=True).decode
+    decode = vq_first_stage(vq, TINY_VQ).decode
+    plain = vq_first_stage(vq, TINY_VQ, force_not_quantize=True).decode
     at_code = output_and_gradient(plain, (code,), cotangent)
     chex.assert_trees_all_close(
         output_and_gradient(decode, (z,), cotangent), at_code, rtol=1e-4, atol=1e-4
@@ -118,7 +117,7 @@ def test_straight_through_gradient_is_the_decoders_at_the_code(vq):
 def test_a_scale_multiplies_latents_only(vq):
     arrays = load("networks/vq_f4")[1]
     z, cotangent = nhwc(arrays["h"]), nhwc(pattern(9, arrays["decoded"].shape))
-    stage, scaled = (vq_first_stage(vq, SMALL_VQ, scale=scale) for scale in (1.0, 4.0))
+    stage, scaled = (vq_first_stage(vq, TINY_VQ, scale=scale) for scale in (1.0, 4.0))
     encode = [Partial(encode_mean, s.encode) for s in (stage, scaled)]
     x, one = nhwc(arrays["x"]), nhwc(pattern(9, arrays["h"].shape))
     plain, large = (output_and_gradient(e, (x,), one)[0] for e in encode)
@@ -132,7 +131,7 @@ def test_a_scale_multiplies_latents_only(vq):
 
 def test_golden_kl(kl):
     manifest, arrays = load("networks/autoencoder_kl")
-    stage = kl_first_stage(kl, SMALL_KL)
+    stage = kl_first_stage(kl, KL_LIKE)
     x, noise = nhwc(arrays["x"]), nhwc(pattern(0, arrays["sample"].shape))
     encode = Partial(encode_unscaled, stage.encode)
     check(("sample", "grad_x_sample"), encode, (x, noise), manifest, arrays)
@@ -140,8 +139,8 @@ def test_golden_kl(kl):
 
     @jax.jit
     def moments_mean_sample(params, x, noise):
-        encode = kl_first_stage(params, SMALL_KL).encode
-        moments = Autoencoder(SMALL_KL).apply({"params": params}, x, method="encode")
+        encode = kl_first_stage(params, KL_LIKE).encode
+        moments = Autoencoder(KL_LIKE).apply({"params": params}, x, method="encode")
         return moments, jax.vmap(partial(encode_mean, encode))(x), jax.vmap(encode)(x, noise)
 
     moments, mean, sample = moments_mean_sample(kl, x, noise)
@@ -177,10 +176,10 @@ def test_search_of_8192_codes_never_holds_all_distances():
 
 @pytest.mark.slow
 def test_remat_gives_the_same_gradients_with_less_memory():
-    config = SMALL_VQ._replace(channels=8, channel_mult=(1, 2), norm_groups=4)
+    config = TINY_VQ._replace(channels=8, channel_mult=(1, 2), norm_groups=4)
     rng = np.random.RandomState(1)
     params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape), shapes(config))
-    params = jax.tree.map(np.float32, params["params"])
+    params = jax.tree.map(np.float32, params)
     z = rng.standard_normal((1, 8, 8, 3)).astype(np.float32)
     cotangent = pattern(9, (1, 16, 16, 3))
     stored, recomputed = (vq_first_stage(params, config, remat=on).decode for on in (False, True))
@@ -201,7 +200,7 @@ def test_remat_gives_the_same_gradients_with_less_memory():
 def test_bfloat16_compute(vq):
     """As for the diffusion networks: some rounding, all of it small, float32 outside."""
     arrays = load("networks/vq_f4")[1]
-    decode = vq_first_stage(vq, SMALL_VQ, dtype="bfloat16").decode
+    decode = vq_first_stage(vq, TINY_VQ, dtype="bfloat16").decode
     out = jax.jit(jax.vmap(decode))(nhwc(arrays["h"]))
     assert out.dtype == jnp.float32
     assert 1e-3 < relative(nchw(out), arrays["decoded"]) < 3e-2  # measured 1.9e-2
@@ -210,17 +209,18 @@ def test_bfloat16_compute(vq):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_names_and_shapes(name):
     config, count, tensors = PUBLISHED[name]
-    leaves = jax.tree_util.tree_leaves_with_path(shapes(config))
-    assert sum(math.prod(leaf.shape) for _, leaf in leaves) == count
-    ours = torch_shapes(leaves)
+    params = shapes(config)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+    ours = torch_shapes(params)
     assert len(ours) == tensors
     assert ours == published_keys(name)
 
 
 @pytest.mark.slow
-def test_golden_full_size_vq():
+def test_golden_full_size_vq(tmp_path):
     manifest = load("networks/full_vq_f4")[0]
-    params = to_flax(recipe_weights(manifest, "vq_f4"), shapes(VQ_F4))["params"]
+    path = write_state(tmp_path / "vq.ckpt", entries(recipe_weights(manifest, "vq_f4")))
+    params = stored(converted(path, "vq-f4", {}))
     x = np.clip(0.6 * np.random.RandomState(3250001).standard_normal((1, 3, 32, 32)), -1, 1)
     z = np.random.RandomState(3250004).standard_normal((1, 3, 8, 8))
     x, z = (nhwc(a.astype(np.float32)) for a in (x, z))
@@ -234,5 +234,5 @@ def test_bad_configurations_name_the_mend():
     with pytest.raises(ValueError, match="codes=8192.*vq_first_stage"):
         kl_first_stage({}, VQ_F4)
     with pytest.raises(ValueError, match="30x32 pixels.*multiples of 4"):
-        stage = vq_first_stage(shapes(SMALL_VQ)["params"], SMALL_VQ)
+        stage = vq_first_stage(shapes(TINY_VQ), TINY_VQ)
         jax.eval_shape(partial(encode_mean, stage.encode), jnp.zeros((30, 32, 3)))

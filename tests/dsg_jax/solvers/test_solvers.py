@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checkpoints_convert.read.torch_zip import read_torch_zip
-from checkpoints_convert.rename import adm_params
-from dsg_jax.networks.adm import ADMConfig
-from dsg_jax.priors import adm_prior
+from dsg_jax.priors import load_prior
 from dsg_jax.sample import run
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.daps import daps, daps_steps, ode
@@ -25,6 +22,7 @@ from support.golden_case import (
     projection_of,
     tiny_prior,
 )
+from support.golden_models import golden_folder
 
 TRAJECTORIES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("*.json"))
 DPS_CASES = [c for c in TRAJECTORIES if c.startswith("dps") and "adm" not in c]
@@ -106,13 +104,8 @@ def test_daps_trajectory(case):
 def test_dps_with_the_adm_network_end_to_end():
     manifest, arrays = load("trajectories/dps_adm_end_to_end")
     config = manifest["config"]
-    architecture = ADMConfig(
-        model_channels=32, channel_mult=(1, 1), attention_factors=(2,), num_head_channels=16
-    )
-    stored = read_torch_zip(GOLDEN / "networks" / "adm_ffhq_like.pt")
-    params = adm_params(stored, architecture)["params"]
     solver = dps(
-        adm_prior(params, architecture),
+        load_prior(golden_folder("adm-ffhq"))[0],
         problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
         scale=config["scale"],
         steps=dps_steps(times=config["timestep_map"]),

@@ -3,19 +3,12 @@
 PSLD samples with the averaged weights and ReSample with those being trained, as published.
 """
 
-from functools import lru_cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checkpoints_convert.ldm import first_stage_params, unet_params
-from checkpoints_convert.read.torch_zip import read_torch_zip
-from dsg_jax.networks.autoencoder import VQ_F4
-from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.priors.first_stage import vq_first_stage
-from dsg_jax.priors.latent import LDMNetwork, latent_prior
+from dsg_jax.priors import load_prior
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_steps
@@ -23,19 +16,15 @@ from dsg_jax.solvers.psld import psld
 from dsg_jax.solvers.resample import LATENT, PIXEL, resample, resample_preset
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Prior
-from support.golden_case import GOLDEN, assert_close, hwc, load, pattern_draws, problem_of
+from support.golden_case import assert_close, hwc, load, pattern_draws, problem_of
+from support.golden_models import lightning_folder
 
-UNET = LDMConfig(32, (1,), 1, attention_factors=(1,), num_head_channels=16)
-AUTOENCODER = VQ_F4._replace(channels=32, channel_mult=(1, 1, 1), num_res_blocks=1, codes=64)
 IMAGE = (32, 32, 3)
 BETAS = scaled_linear_betas()
 
 
-@lru_cache
 def prior(weights: str) -> Prior:
-    found = read_torch_zip(GOLDEN / "checkpoints" / "tiny_ldm.ckpt")["state_dict"]
-    stage = vq_first_stage(first_stage_params(found, AUTOENCODER), AUTOENCODER)
-    return latent_prior(LDMNetwork(unet_params(found, UNET, weights), UNET), BETAS, stage)
+    return load_prior(lightning_folder() / weights)[0]
 
 
 def trajectory(solver, draw, z):

@@ -1,4 +1,4 @@
-"""What a card says of its source."""
+"""What the card of a converted folder says of its source."""
 
 import hashlib
 import platform
@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from checkpoints_convert.kinds import Kind
 from checkpoints_convert.match import Fit
+from checkpoints_convert.prompts import Embedded
 from checkpoints_convert.read import Stored
 
 LICENCE = "to be filled in: the terms under which you got these weights"
@@ -24,9 +25,19 @@ def source_facts(stored: Stored) -> dict:
     return {"name": stored.path.resolve().name, "format": stored.container, "files": facts}
 
 
-def card_facts(kind: Kind, fit: Fit, dtype: str, sources: list[dict]) -> dict:
-    """Everything of a card that does not follow from the architecture."""
-    return {
+def card_facts(
+    kind: Kind, fit: Fit, dtype: str, sources: list[dict], embedded: Embedded | None
+) -> dict:
+    """Everything of a card that does not follow from the architecture.
+
+    Args:
+      kind: what was converted.
+      fit: which tensors of the file it took, and which it left out.
+      dtype: of the stored kernels.
+      sources: of each file, its `source_facts`.
+      embedded: the embeddings of prompts that are stored beside, if any.
+    """
+    facts = {
         "model": fit.kind,
         **kind.card,
         "weights": fit.weights,
@@ -40,13 +51,14 @@ def card_facts(kind: Kind, fit: Fit, dtype: str, sources: list[dict]) -> dict:
         ],
         "converted_with": {"python": platform.python_version()} | _versions(),
     }
+    return facts if embedded is None else facts | {"conditions": embedded.facts}
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed as a package"
-    return found
+            versions[package] = "not installed as a package"
+    return versions

@@ -75,7 +75,7 @@ def random_state(kind: str, parts: dict) -> dict[str, np.ndarray]:
     """Random tensors for a kind of another architecture, under its first layout's names."""
     chosen = KINDS[kind]._replace(architecture=KINDS[kind].architecture | parts)
     fit = fits({}, kind, chosen)[0]
-    rng, shapes = np.random.RandomState(0), [leaf.shape for leaf in jax.tree.leaves(fit.wanted)]
+    rng, shapes = np.random.RandomState(0), [leaf.shape for leaf in jax.tree.leaves(fit.structs)]
     state = {}
     for source, shape in zip(fit.sources, shapes):
         value = (0.3 * rng.standard_normal(shape)).astype(np.float32)
