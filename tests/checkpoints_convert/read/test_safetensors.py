@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 
 import ml_dtypes
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from checkpoints_convert.read import open_checkpoint
+from checkpoints_convert.read.safetensors import MAX_HEADER
 from checkpoints_convert.read.stored import CheckpointError
 from support.small_checkpoint import entry, write_safetensors
 
@@ -46,7 +48,7 @@ def test_safetensors_order_scalars_and_empty_tensors(tmp_path):
     header = {"late": entry(shape=(5,), begin=4), "first": entry(shape=(), end=4)}
     header["none"] = entry(shape=(0, 7), begin=24)
     stored = open_checkpoint(write_safetensors(tmp_path, header))
-    assert list(stored.tensors) == ["late", "first", "none"]
+    assert list(stored.tensors) == ["first", "late", "none"]  # in the order of their bytes
     np.testing.assert_array_equal(stored.tensors["late"].read(), [1, 2, 3, 4, 5])
     assert stored.tensors["first"].read() == 0 and stored.tensors["none"].read().shape == (0, 7)
 
@@ -54,42 +56,45 @@ def test_safetensors_order_scalars_and_empty_tensors(tmp_path):
 @pytest.mark.parametrize(
     "header, match",
     [
-        ({"w": entry(), "v": entry(shape=(1,), begin=20)}, "overlap at byte"),
-        ({"w": entry(shape=(5,), end=20)}, "belong to no tensor"),
-        ({"w": entry(shape=(5,), begin=4)}, "belong to no tensor"),
-        ({"w": entry(shape=(4, 3), end=48)}, "leave the file"),
-        ({"w": entry(shape=(2**40, 2**40))}, "is said to have 24 bytes"),
-        ({"w": entry(shape=(-2, -3))}, "malformed shape or range"),
-        ({"w": entry(shape=(2.0, 3))}, "malformed shape or range"),
-        ({"w": entry(shape=(True, 6))}, "malformed shape or range"),
-        ({"w": entry(begin=24, end=0)}, "is said to have -24 bytes"),
-        ({"w": entry(shape=(2**61,) * 200_000)}, "malformed shape or range"),
-        ({"w": entry(begin=-24, end=0)}, "malformed shape or range"),
-        ({"w": entry() | {"data_offsets": [0, 24, 24]}}, "malformed shape or range"),
-        ({"w": entry("F4")}, "has type 'F4'"),
-        ({"w": entry(["F32"])}, "has type"),
-        ({"w": entry() | {"pickle": "x"}}, "not described by"),
-        ({"w": 3}, "not described by"),
-        ({"../../w": entry()}, "is named '../../w'"),
+        ({"w": entry(shape=(5,), end=20)}, "not fully covered"),
+        ({"w": entry(shape=(5,), begin=4)}, "invalid offset for tensor `w`"),
+        ({"w": entry(shape=(2**40, 2**40))}, "overflow computing buffer size"),
+        ({"w": entry(shape=(2.0, 3))}, "floating point `2.0`, expected usize"),
+        ({"w": entry(shape=(True, 6))}, "boolean `true`, expected usize"),
+        ({"w": entry(begin=24, end=0)}, "invalid offset"),
+        ({"w": entry(shape=(1,) * 200_000 + (6,))}, "has 200001 axes"),
+        ({"w": entry(shape=(0,) + (2**61,) * 200_000, begin=24)}, "header is refused|axes"),
+        ({"w": entry() | {"data_offsets": [0, 24, 24]}}, "invalid length 3"),
+        ({"w": entry(["F32"])}, "header is refused"),
+        ({"w": entry("F4", end=3)}, "header is refused|has type 'F4'"),
         ({"w\x1b[2J": entry()}, "is named"),
-        ({"w": entry(), "__metadata__": {"a": 1}}, "not text by names"),
-        ({}, "0 tensors"),
-        (b'{"w": {"dtype": "F32"', "not JSON"),
-        (b'{"w":' + b"[" * 100_000, "not JSON"),
-        (b'{"w":' + b"9" * 5000 + b"}", "not JSON"),
-        (b'{"w": 1, "w": 2}', "one name twice"),
+        (b'{"w":' + b"9" * 5000 + b"}", "number out of range"),
+        (b'{"w": 1, "w": 2}', "expected struct TensorInfo"),
+        (json.dumps({"w": entry()}).encode("utf-16-le"), "invalid JSON"),
     ],
 )
 def test_refused_safetensors(tmp_path, header, match):
-    with pytest.raises(CheckpointError, match=match):
+    with pytest.raises(CheckpointError, match=match) as caught:
         open_checkpoint(write_safetensors(tmp_path, header))
+    assert str(caught.value).isprintable()
 
 
-def test_safetensors_header_is_utf8(tmp_path):
-    """Found by fuzzing: from bytes, JSON readers guess UTF-16 and import its codec."""
-    header = json.dumps({"w": entry()}).encode("utf-16-le")
-    with pytest.raises(CheckpointError, match="not JSON"):
-        open_checkpoint(write_safetensors(tmp_path, header))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "header",
+    [
+        {f"{i:x}": entry(shape=(0,), end=0) for i in range(220_000)},
+        {"w": entry(shape=(1,) * 5_000_000)},
+    ],
+)
+def test_the_largest_headers_cost_little(tmp_path, header):
+    """Three seconds on an idle core; the bound is for busy ones."""
+    path = write_safetensors(tmp_path, header)
+    assert 12e6 < path.stat().st_size < MAX_HEADER
+    began = time.process_time()
+    with pytest.raises(CheckpointError, match="tensors, not 1 to 100000|axes|refused"):
+        open_checkpoint(path)
+    assert time.process_time() - began < 10
 
 
 def test_safetensors_header_length(tmp_path):
