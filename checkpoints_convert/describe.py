@@ -58,8 +58,8 @@ def verdict(stored: Stored) -> str:
         name, why = recognise(stored.tensors)
     except ValueError as error:
         return str(error)
-    found = fits(stored.tensors, name, KINDS[name])[0]
-    if found.perfect:
+    fit = fits(stored.tensors, name, KINDS[name])[0]
+    if fit.perfect:
         return f"kind: {name}, {found.layout.about}, for {why} and all else fit"
     return f"most like {name}, for {why}; but {found.problems()}"
 

@@ -167,9 +167,9 @@ def diffusers_stage(name: str, attention: str, levels: int = 4) -> str:
     """KL-f8: "decoder.up.3.block.0.norm1.bias" -> "decoder.up_blocks.0.resnets.0.norm1.bias"."""
     name = name.replace("nin_shortcut", "conv_shortcut").replace("norm_out", "conv_norm_out")
     name = re.sub(r"\.mid\.block_(\d)", lambda m: f".mid_block.resnets.{int(m[1]) - 1}", name)
-    found = re.fullmatch(r"(\w+)\.mid\.attn_1\.(\w+)\.(\w+)", name)
-    if found:
-        half, module, leaf = found.groups()
+    attention_name = re.fullmatch(r"(\w+)\.mid\.attn_1\.(\w+)\.(\w+)", name)
+    if attention_name:
+        half, module, leaf = attention_name.groups()
         return f"{half}.mid_block.attentions.0.{_ATTENTION[attention][module]}.{leaf}"
     flipped = lambda m: f".up_blocks.{levels - 1 - int(m[1])}."
     name = re.sub(r"\.up\.(\d)\.", flipped, re.sub(r"\.down\.(\d)\.", r".down_blocks.\1.", name))

@@ -66,12 +66,12 @@ def pattern(k: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _drawn(recipe: str, named: Path) -> np.ndarray:
-    found = _RANDN.match(recipe)
-    if not found:
+    match = _RANDN.match(recipe)
+    if not match:
         raise ValueError(
             f"{named} has {recipe[:80]!r} for an input; wanted is randn(seed, [shape]) or "
             "clip(scale*randn(seed, [shape]), -1, 1)"
         )
-    scale, seed, shape = found.groups()
+    scale, seed, shape = match.groups()
     values = np.random.RandomState(int(seed)).standard_normal([int(n) for n in shape.split(",")])
     return (values if scale is None else np.clip(float(scale) * values, -1, 1)).astype(np.float32)

@@ -35,15 +35,15 @@ def said_by(provoke: Callable[[Path], object], folder: Path, capsys) -> str:
 
 @pytest.mark.parametrize("package", TABLES)
 def test_every_error_is_provoked(package, tmp_path, capsys):
-    wanted = sites(package)
+    lines = sites(package)
     reached, wrong = set(), {}
     for number, (says, provoke) in enumerate(TABLES[package].items()):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with watched(wanted) as run:
+        with watched(lines) as run:
             said = said_by(provoke, folder, capsys)
         reached |= run
         if says not in said or not run:
             wrong[says] = said, run
     assert not wrong
-    assert not sorted(wanted - reached)
+    assert not sorted(lines - reached)

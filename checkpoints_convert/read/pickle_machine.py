@@ -160,12 +160,12 @@ class Machine:
 
     def refer(self) -> None:
         """Look up a storage (`pickle_records.refer`)."""
-        found = refer(self.pop())
-        if type(found) is StorageRecord:
-            known = self.storages.setdefault(found.key, found)
-            if (known.dtype, known.total) != (found.dtype, found.total):
+        storage = refer(self.pop())
+        if type(storage) is StorageRecord:
+            known = self.storages.setdefault(storage.key, storage)
+            if (known.dtype, known.total) != (storage.dtype, storage.total):
                 raise CheckpointError(f"storage {found.key[:80]!a} has two types or sizes", HOSTILE)
-        self.push(found)
+        self.push(storage)
 
     def build(self) -> None:
         """Drop the state that is set on an object (`pickle_records.set_state`)."""

@@ -91,8 +91,8 @@ class MappedFile:
         if extent.crc32 is None or extent in self._checked:
             return
         with memoryview(self.content) as whole:
-            found = zlib.crc32(whole[extent.start : extent.start + extent.length])
-        if found != extent.crc32:
+            checksum = zlib.crc32(whole[extent.start : extent.start + extent.length])
+        if checksum != extent.crc32:
             raise CheckpointError(
                 f"the {extent.length} bytes at {extent.start} have checksum {found:08x}, "
                 f"not {extent.crc32:08x}",
@@ -168,7 +168,7 @@ def stored_tensor(
     if len(shape) != len(strides) or len(shape) > MAX_AXES:
         raise CheckpointError(f"{len(shape)} axes and {len(strides)} strides", HOSTILE)
     if not all(map(is_count, (offset, *shape, *strides))):
-        found = [v if type(v) is int else type(v).__name__ for v in (offset, *shape, *strides)]
+        numbers = [v if type(v) is int else type(v).__name__ for v in (offset, *shape, *strides)]
         raise CheckpointError(f"offset, shape and strides {found} are not all counts", HOSTILE)
     room, elements = extent.length // dtype.itemsize, math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True) if n)

@@ -55,10 +55,10 @@ def _next(file: MappedFile, position: int) -> Unpickled:
 
 
 def _entry(tree: Any, name: str) -> Any:
-    found = (
+    matches = (
         [v for k, v in tree.items if type(k) is str and k == name] if type(tree) is Pairs else []
     )
-    return found[-1] if found else None
+    return matches[-1] if matches else None
 
 
 def _locate(file: MappedFile, pickled: Unpickled, keys: Unpickled) -> dict[str, Extent]:

@@ -115,9 +115,9 @@ class AttentionBlock(nn.Module):
     def __call__(self, x: Array) -> Array:
         """(b, h, w, c) -> same shape; the input is added to the attended values."""
         b, height, width, c = x.shape
-        given = self.config.num_head_channels
-        heads = self.config.num_heads if given == -1 else c // given
-        if c % (heads if given == -1 else given):
+        width = self.config.num_head_channels
+        heads = self.config.num_heads if width == -1 else c // width
+        if c % (heads if width == -1 else width):
             raise ValueError(
                 f"{c} channels cannot be split into heads with num_heads={self.config.num_heads} "
                 f"and num_head_channels={given}; choose a divisor of {c}"

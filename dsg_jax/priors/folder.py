@@ -42,8 +42,8 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
         card = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no readable card: {error}") from error
-    found = (card.get("kind"), card.get("version")) if isinstance(card, dict) else (None, None)
-    if found[0] not in kinds or found[1] != CARD_VERSION:
+    kind_version = (card.get("kind"), card.get("version")) if isinstance(card, dict) else (None, None)
+    if kind_version[0] not in kinds or kind_version[1] != CARD_VERSION:
         raise ValueError(
             f"{path} has kind {found[0]!r}, version {found[1]!r}; wanted here is "
             f"{' or '.join(kinds)}, version {CARD_VERSION}"
@@ -64,7 +64,7 @@ def naming_lacks(folder: str | Path) -> Iterator[None]:
         raise ValueError(f"{Path(folder) / 'card.json'} lacks {error}") from error
 
 
-def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -> Any:
+def read_weights(folder: str | Path, structs: Any, placement: Placement = None) -> Any:
     """The parameters of a folder as the shapes and types ``wanted``, a tree of structs.
 
     They are read straight into the wanted types and onto the wanted devices.
@@ -79,20 +79,20 @@ def read_weights(folder: str | Path, wanted: Any, placement: Placement = None) -
     if placement is not None:
         place = (lambda leaf: placement) if isinstance(placement, Sharding) else placement
         struct = jax.ShapeDtypeStruct
-        wanted = jax.tree.map(
-            lambda leaf: struct(leaf.shape, leaf.dtype, sharding=place(leaf)), wanted
+        structs = jax.tree.map(
+            lambda leaf: struct(leaf.shape, leaf.dtype, sharding=place(leaf)), structs
         )
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
     with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
         try:
-            params = checkpointer.restore(path, wanted)
+            params = checkpointer.restore(path, structs)
             stored = checkpointer.metadata(path).item_metadata.tree
         except (ValueError, KeyError, FileNotFoundError) as error:
             raise ValueError(f"{fault}: {error}") from error
     # Orbax pads or cuts an array of another shape, or returns it as it is.
-    found, asked = jax.tree.leaves(stored), jax.tree_util.tree_leaves_with_path(wanted)
-    for array, (name, form) in zip(found, asked, strict=True):
+    arrays, asked = jax.tree.leaves(stored), jax.tree_util.tree_leaves_with_path(structs)
+    for array, (name, form) in zip(arrays, asked, strict=True):
         if tuple(array.shape) != tuple(form.shape):
             raise ValueError(
                 f"{fault}: it holds {tree_name(name)} of shape {tuple(array.shape)} and its card "

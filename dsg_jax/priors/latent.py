@@ -64,8 +64,8 @@ class LDMNetwork:
         contexts = [c for c in (self.unconditional, self.context) if c is not None]
         passes = max(1, len(contexts))
         states, times = jnp.stack([z] * passes), jnp.stack([t] * passes)
-        given = jnp.stack(contexts) if contexts else None
-        out = network.apply({"params": self.params}, states, times, given)
+        batch = jnp.stack(contexts) if contexts else None
+        out = network.apply({"params": self.params}, states, times, batch)
         return out[0] if passes == 1 else out[0] + self.scale * (out[1] - out[0])
 
 
@@ -97,14 +97,14 @@ def with_guidance(
     Raises:
       ValueError: an unconditional network, or embeddings that do not have its context's shape.
     """
-    wanted = network.config.context_dim
-    given = np.shape(context)
-    if wanted is None or len(given) != 2 or given[1] != wanted:
-        takes = "takes no context" if wanted is None else f"needs (tokens, {wanted})"
+    dim = network.config.context_dim
+    shape = np.shape(context)
+    if dim is None or len(shape) != 2 or shape[1] != dim:
+        takes = "takes no context" if dim is None else f"needs (tokens, {wanted})"
         raise ValueError(f"the context's shape is {given}, but this network {takes}")
     if unconditional is None or scale == 1:
         return replace(network, context=jnp.asarray(context), unconditional=None)
-    if np.shape(unconditional) != given:
+    if np.shape(unconditional) != shape:
         raise ValueError(
             f"context {given} and unconditional {np.shape(unconditional)} go through the network "
             "as one batch; give them one shape"

@@ -24,10 +24,10 @@ def sample_images(name: str, count: int | None = None) -> tuple[list[str], np.nd
     if name not in SAMPLES:
         raise ValueError(f"no samples named {name!r}: choose from {', '.join(SAMPLES)}")
     folder = files("dsg_jax") / "bundled" / "samples" / name
-    found = sorted((f for f in folder.iterdir() if f.name.endswith(".png")), key=lambda f: f.name)
-    if count is not None and not 1 <= count <= len(found):
+    images = sorted((f for f in folder.iterdir() if f.name.endswith(".png")), key=lambda f: f.name)
+    if count is not None and not 1 <= count <= len(images):
         raise ValueError(f"count={count}: the set {name!r} has 1 to {len(found)} images")
-    chosen = found[:count]
+    chosen = images[:count]
     pixels = []
     for file in chosen:
         with file.open("rb") as stream:

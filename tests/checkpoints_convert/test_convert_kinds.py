@@ -27,8 +27,8 @@ def under(prefix: str, tensors: dict) -> dict:
 @pytest.mark.parametrize("kind", FILES)
 def test_published_files_are_recognised(kind):
     name, prefix, _, _ = FILES[kind]
-    found, why = recognise(under(prefix, published_file(name)))
-    assert found == kind and why.startswith(prefix)
+    name_of_kind, why = recognise(under(prefix, published_file(name)))
+    assert name_of_kind == kind and why.startswith(prefix)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -126,8 +126,8 @@ def test_lpips_from_two_files(net, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=f"kind 'lpips-{net}'.*wanted here is lpips-{other}"):
         lpips_weights(other, out)
     monkeypatch.setenv("DSG_JAX_LPIPS", str(out))
-    found, reason = perceptual.installed_weights.__wrapped__()
-    assert (found is None) == (net == "alex") == ("wanted here is lpips-vgg" in reason)
+    weights, reason = perceptual.installed_weights.__wrapped__()
+    assert (weights is None) == (net == "alex") == ("wanted here is lpips-vgg" in reason)
 
 
 def test_lpips_files_that_do_not_fit(tmp_path, capsys):

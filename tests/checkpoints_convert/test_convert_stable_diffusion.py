@@ -82,10 +82,10 @@ def test_stable_diffusion_by_its_three_forms(tmp_path, capsys):
     options = "--kind", "sd15", *architecture(tmp_path, unet=SD_WIRED, first_stage=KL_WIRED)
     priors = []
     for source in ("sd.ckpt", "sd.safetensors", "folder"):
-        given = tmp_path / source, "--out", tmp_path / f"out_{source}", *options
-        assert run(*given) == 2
+        command = tmp_path / source, "--out", tmp_path / f"out_{source}", *options
+        assert run(*command) == 2
         assert "needs the embeddings of its prompts" in capsys.readouterr().err
-        assert run(*given, "--context", tmp_path / "prompts.npy") == 0
+        assert run(*command, "--context", tmp_path / "prompts.npy") == 0
         priors.append(load_prior(tmp_path / f"out_{source}"))
     chex.assert_trees_all_equal(*(prior for prior, _ in priors))
     prior, card = priors[0]
@@ -98,7 +98,7 @@ def test_stable_diffusion_by_its_three_forms(tmp_path, capsys):
     with pytest.raises(ValueError, match="no condition 'a dog'; it stores '', 'a natural"):
         load_prior(tmp_path / "out_folder", condition="a dog")
     np.save(tmp_path / "prompts.npy", table[0, :3])
-    assert run(*given, "--context", tmp_path / "prompts.npy") == 2
+    assert run(*command, "--context", tmp_path / "prompts.npy") == 2
     assert "wanted are finite floats of shape (77, 8) or (2, 77, 8)" in capsys.readouterr().err
 
 
@@ -123,8 +123,8 @@ def test_prompts_by_the_text_encoder(monkeypatch, tmp_path):
             stored = SimpleNamespace(numpy=lambda: states)
             return SimpleNamespace(last_hidden_state=SimpleNamespace(float=lambda: stored))
 
-    made = SimpleNamespace(CLIPTokenizer=Encoder(), CLIPTextModel=Encoder())
-    monkeypatch.setitem(sys.modules, "transformers", made)
+    transformers = SimpleNamespace(CLIPTokenizer=Encoder(), CLIPTextModel=Encoder())
+    monkeypatch.setitem(sys.modules, "transformers", transformers)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(no_grad=contextlib.nullcontext))
     embedded = prompt_embeddings(None, tmp_path / "sd.ckpt", 4)
     np.testing.assert_array_equal(embedded.table, states)

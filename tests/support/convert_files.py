@@ -19,12 +19,12 @@ def published_file(name: str) -> dict[str, Described]:
     path = GOLDEN / "keys" / f"{name}.txt.gz"
     if not name.endswith("_file"):
         return {k: Described(s, np.dtype("float32")) for k, s in published_keys(name).items()}
-    found = {}
+    tensors = {}
     for line in gzip.decompress(path.read_bytes()).decode().splitlines():
         key, dtype, shape = line.split(" ")
         sides = () if shape == "scalar" else tuple(int(n) for n in shape.split("x"))
-        found[key] = Described(sides, np.dtype(dtype))
-    return found
+        tensors[key] = Described(sides, np.dtype(dtype))
+    return tensors
 
 
 # kind -> what file, what stands before its names, the counts of used and of dropped tensors

@@ -17,12 +17,12 @@ Site = tuple[str, int]
 
 def sites(package: str) -> set[Site]:
     """Every statement in a package that makes an error, or reports one."""
-    found = set()
+    errors = set()
     for path in sorted((ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if makes_error(node):
-                found.add((str(path.relative_to(ROOT)), node.lineno))
-    return found
+                errors.add((str(path.relative_to(ROOT)), node.lineno))
+    return errors
 
 
 def makes_error(node: ast.AST) -> bool:
@@ -36,16 +36,16 @@ def makes_error(node: ast.AST) -> bool:
 
 
 @contextmanager
-def watched(wanted: set[Site]) -> Iterator[set[Site]]:
+def watched(lines: set[Site]) -> Iterator[set[Site]]:
     """Collects which of these lines are run inside the block."""
     reached: set[Site] = set()
-    places = {(str(ROOT / name), line): (name, line) for name, line in wanted}
+    places = {(str(ROOT / name), line): (name, line) for name, line in lines}
     files = {name for name, _ in places}
 
     def line_by_line(frame: FrameType, event: str, _: object):
-        found = places.get((frame.f_code.co_filename, frame.f_lineno))
-        if found and event == "line":
-            reached.add(found)
+        site = places.get((frame.f_code.co_filename, frame.f_lineno))
+        if site and event == "line":
+            reached.add(site)
         return line_by_line
 
     def calls(frame: FrameType, event: str, _: object):

@@ -119,10 +119,10 @@ def without_torch(folder: Path):
 
 
 def without_text_encoder(folder: Path):
-    def none_there(place: str, local_files_only: bool):
+    def no_encoder(place: str, local_files_only: bool):
         raise OSError("not in the cache")
 
-    encoder = SimpleNamespace(from_pretrained=none_there)
+    encoder = SimpleNamespace(from_pretrained=no_encoder)
     transformers = SimpleNamespace(CLIPTokenizer=encoder, CLIPTextModel=encoder)
     with mock.patch.dict(sys.modules, transformers=transformers, torch=SimpleNamespace()):
         prompt_embeddings(None, folder / "sd.ckpt")

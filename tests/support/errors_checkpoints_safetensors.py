@@ -13,9 +13,9 @@ from checkpoints_convert.read.stored import Extent, MappedFile, stored_tensor
 from support.small_checkpoint import entry, write_safetensors
 
 
-def header(given) -> Callable[[Path], object]:
+def header(content) -> Callable[[Path], object]:
     """Inspects a file with this header: an object, or bytes."""
-    return lambda folder: main(["inspect", str(write_safetensors(folder, given))])
+    return lambda folder: main(["inspect", str(write_safetensors(folder, content))])
 
 
 def described(tensor) -> Callable[[Path], object]:

@@ -56,12 +56,12 @@ def damage(content: bytes, rng: np.random.Generator, reach: int | None = None) -
 
 def damaged_pickle(archive: bytes, rng: np.random.Generator) -> bytes:
     """The same zip archive, with valid checksums, around a damaged pickle."""
-    made = BytesIO()
-    with zipfile.ZipFile(BytesIO(archive)) as old, zipfile.ZipFile(made, "w") as new:
+    archive_file = BytesIO()
+    with zipfile.ZipFile(BytesIO(archive)) as old, zipfile.ZipFile(archive_file, "w") as new:
         for member in old.namelist():
             stored = old.read(member)
             new.writestr(member, damage(stored, rng) if member.endswith("/data.pkl") else stored)
-    return made.getvalue()
+    return archive_file.getvalue()
 
 
 def damaged_header(content: bytes, rng: np.random.Generator) -> bytes:

@@ -56,8 +56,8 @@ def outcome(path: Path) -> str:
             array = stored.read()
             assert (array.shape, array.dtype) == (stored.shape, stored.dtype)
             assert len(array.tobytes()) == stored.nbytes <= size
-    except CheckpointError as found:
-        error = found
+    except CheckpointError as raised:
+        error = raised
     finally:
         del _watched[str(path)]
     used = tracemalloc.get_traced_memory()[1] - before
@@ -104,41 +104,41 @@ def seeds(folder: Path) -> dict[str, tuple[bytes, list[Callable]]]:
 
 def fuzz(folder: Path, good: dict, count: int, seed: int) -> dict[str, Counter]:
     """Damage each good file so many times and read what comes of it; how these ended."""
-    rng, found = np.random.default_rng(seed), {}
+    rng, outcomes = np.random.default_rng(seed), {}
     path = folder / "damaged"
     tracemalloc.start()
     try:
         for kind, (content, ways) in good.items():
             path.write_bytes(content)
             assert outcome(path) == "read"
-            found[kind] = Counter()
+            outcomes[kind] = Counter()
             for trial in range(count):
                 path.write_bytes(ways[trial % len(ways)](content, rng))
                 try:
-                    found[kind][outcome(path)] += 1
+                    outcomes[kind][outcome(path)] += 1
                 except Exception:
                     path.rename(folder / f"found_{kind.replace(' ', '_')}_{seed}_{trial}")
                     raise
     finally:
         tracemalloc.stop()
     assert not (Path.cwd() / "PWNED").exists()
-    return found
+    return outcomes
 
 
 def test_damaged_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = fuzz(tmp_path, seeds(tmp_path), 40, seed=0)
-    assert min(ends["refused"] for ends in found.values()) > 20
-    assert sum(ends["read"] for ends in found.values()) > 10
+    outcomes = fuzz(tmp_path, seeds(tmp_path), 40, seed=0)
+    assert min(ends["refused"] for ends in outcomes.values()) > 20
+    assert sum(ends["read"] for ends in outcomes.values()) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", (1, 2))
 def test_thousands_of_damaged_files(tmp_path, monkeypatch, seed):
     monkeypatch.chdir(tmp_path)
-    found = fuzz(tmp_path, seeds(tmp_path), 1000, seed)
-    assert min(ends["refused"] for ends in found.values()) > 500
-    assert min(ends["read"] for ends in found.values()) > 5
+    outcomes = fuzz(tmp_path, seeds(tmp_path), 1000, seed)
+    assert min(ends["refused"] for ends in outcomes.values()) > 500
+    assert min(ends["read"] for ends in outcomes.values()) > 5
 
 
 @pytest.mark.slow
@@ -146,5 +146,5 @@ def test_damaged_lightning_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ways = [damaged_pickle, partial(damage, reach=-60_000), partial(damage, reach=50_000)]
     good = {"lightning": ((CHECKPOINTS / "tiny_ldm.ckpt").read_bytes(), ways)}
-    found = fuzz(tmp_path, good, 100, seed=5)["lightning"]
-    assert found["refused"] > 50 and found["read"] > 0, found
+    outcomes = fuzz(tmp_path, good, 100, seed=5)["lightning"]
+    assert outcomes["refused"] > 50 and outcomes["read"] > 0, outcomes

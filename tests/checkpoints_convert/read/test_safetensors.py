@@ -39,9 +39,9 @@ def test_safetensors_types(tmp_path, kind, dtype):
         "format": "pt" * 100,
         "'a\\n'": "'b\\x1b'",
     }
-    found = stored.tensors["b.w"].read()
-    assert found.dtype == dtype and not found.flags.writeable
-    np.testing.assert_array_equal(found, values.reshape(2, 3))
+    array = stored.tensors["b.w"].read()
+    assert array.dtype == dtype and not array.flags.writeable
+    np.testing.assert_array_equal(array, values.reshape(2, 3))
 
 
 def test_safetensors_order_scalars_and_empty_tensors(tmp_path):

@@ -59,9 +59,9 @@ def test_lpips_as_other_codes_feed_it():
 def test_extra_metrics_without_weights_or_truth(monkeypatch):
     monkeypatch.setattr(perceptual, "installed_weights", lambda: (None, "install the package"))
     x = smooth_image((16, 16, 3), 0.4)
-    found = perceptual.extra_metrics(list(EXTRA_METRICS), 0.5 * x, x)
-    assert 0 < found["ssim_skimage7"] < 1
-    assert found["lpips_vgg_unscaled"] is None and found["lpips_piq_avgpool"] is None
+    values = perceptual.extra_metrics(list(EXTRA_METRICS), 0.5 * x, x)
+    assert 0 < values["ssim_skimage7"] < 1
+    assert values["lpips_vgg_unscaled"] is None and values["lpips_piq_avgpool"] is None
     assert perceptual.extra_metrics(["ssim_skimage7"], x, None) == {"ssim_skimage7": None}
     assert perceptual.extra_metrics([], x, x) == {}
 

@@ -87,23 +87,23 @@ def test_published_names_and_shapes(name):
 def test_remat_changes_neither_names_nor_numbers():
     rng = np.random.RandomState(0)
     z = rng.standard_normal((1, 4, 4, 3)).astype(np.float32)
-    given = z, np.array([500.0], np.float32), rng.standard_normal((1, 2, 8)).astype(np.float32)
-    kept, wrapped = LDMUNet(SMALL), LDMUNet(SMALL, remat=True)
+    inputs = z, np.array([500.0], np.float32), rng.standard_normal((1, 2, 8)).astype(np.float32)
+    plain_network, wrapped = LDMUNet(SMALL), LDMUNet(SMALL, remat=True)
     names = shapes(SMALL)
     chex.assert_trees_all_equal_shapes_and_dtypes(
-        jax.eval_shape(wrapped.init, jax.random.key(0), *given), names
+        jax.eval_shape(wrapped.init, jax.random.key(0), *inputs), names
     )
     params = jax.tree.map(
         lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(np.float32), names
     )
-    assert str(jax.make_jaxpr(wrapped.apply)(params, *given)).count("remat2[") == BLOCKS_OF_SMALL
+    assert str(jax.make_jaxpr(wrapped.apply)(params, *inputs)).count("remat2[") == BLOCKS_OF_SMALL
 
     @jax.jit
     def both(params, z, t, context):
         loss = lambda z, network: jnp.sum(jnp.sin(network.apply(params, z, t, context)))
-        return [jax.value_and_grad(loss)(z, network) for network in (kept, wrapped)]
+        return [jax.value_and_grad(loss)(z, network) for network in (plain_network, wrapped)]
 
-    plain, recomputed = both(params, *given)
+    plain, recomputed = both(params, *inputs)
     chex.assert_trees_all_close(recomputed, plain, rtol=1e-5, atol=1e-5)
     assert float(jnp.abs(plain[1]).mean()) > 1e-3
 

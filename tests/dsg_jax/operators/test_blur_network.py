@@ -100,7 +100,7 @@ def test_golden_full_size_operator(tmp_path):
 
 @partial(jax.jit, static_argnames="config")
 def golden_parts(params: dict, u, code, cotangent, config: BlurConfig) -> dict:
-    apply = lambda part, name, *given: part(config).apply({"params": params[name]}, *given)
+    apply = lambda part, name, *inputs: part(config).apply({"params": params[name]}, *inputs)
 
     def whole(u):
         features = apply(FeatureExtractor, "feature_extractor", u)

@@ -162,9 +162,9 @@ def test_chunked_search_equals_direct_search(chunk):
     codes = np.concatenate([codes, codes], axis=1)  # of equal codes the first counts
     z = rng.standard_normal((10, 7, 3)).astype(np.float32)
     distance = np.sum((z[..., None].astype(np.float64) - codes) ** 2, axis=2)
-    found = nearest_code(codes, z, chunk)
-    np.testing.assert_array_equal(found, np.argmin(distance, axis=-1))
-    chex.assert_type(found, jnp.int32)
+    index = nearest_code(codes, z, chunk)
+    np.testing.assert_array_equal(index, np.argmin(distance, axis=-1))
+    chex.assert_type(index, jnp.int32)
 
 
 def test_search_of_8192_codes_never_holds_all_distances():
@@ -189,12 +189,12 @@ def test_remat_gives_the_same_gradients_with_less_memory():
         atol=1e-5,
     )
 
-    def kept(decode) -> int:
+    def residual_size(decode) -> int:
         """Entries of all arrays that wait for the backward pass."""
         residuals = jax.eval_shape(lambda z: jax.vjp(decode, z)[1], z[0])
         return sum(leaf.size for leaf in jax.tree.leaves(residuals))
 
-    assert kept(recomputed) < kept(stored) / 2
+    assert residual_size(recomputed) < residual_size(stored) / 2
 
 
 def test_bfloat16_compute(vq):

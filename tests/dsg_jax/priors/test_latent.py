@@ -76,8 +76,8 @@ def test_velocity_parametrisation_is_converted_by_the_priors_own_schedule(passes
     prior = latent_prior(network, betas, FirstStage(jnp.tanh, lambda x, noise: x, 4))
     alpha_bar = np.cumprod(1 - betas)[int(T)]
     v = np.sin(0.5 * Z + 0.4)
-    wanted = math.sqrt(alpha_bar) * v + math.sqrt(1 - alpha_bar) * Z
-    chex.assert_trees_all_close(prior.network(Z, T), wanted, rtol=1e-5, atol=1e-5)
+    expected = math.sqrt(alpha_bar) * v + math.sqrt(1 - alpha_bar) * Z
+    chex.assert_trees_all_close(prior.network(Z, T), expected, rtol=1e-5, atol=1e-5)
     chex.assert_trees_all_close(prior.betas, betas.astype(np.float32))
     assert passes == [1]
     with pytest.raises(ValueError, match="needs betas.*latent_prior"):
@@ -114,9 +114,9 @@ def test_remat_reaches_network_and_first_stage():
     chex.assert_trees_all_equal(jax.tree.leaves(prior), jax.tree.leaves(recomputing))
     z, x = jnp.zeros((16, 16, 3)), jnp.zeros((64, 64, 3))
 
-    def count(made):
-        chain = lambda z, x: (made.network(z, 3.0), made.first_stage.decode(z))
-        encoded = jax.make_jaxpr(lambda x: made.first_stage.encode(x, None))(x)
+    def count(candidate):
+        chain = lambda z, x: (candidate.network(z, 3.0), candidate.first_stage.decode(z))
+        encoded = jax.make_jaxpr(lambda x: candidate.first_stage.encode(x, None))(x)
         return str(jax.make_jaxpr(chain)(z, x)).count("remat2["), str(encoded).count("remat2[")
 
     assert count(prior) == (0, 0)
