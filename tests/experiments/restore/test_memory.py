@@ -46,7 +46,8 @@ def test_the_largest_chunk_that_fits(need, limit, answer, asked):
     assert calls == asked
 
 
-def test_a_run_that_fits_is_compiled_once_and_whole(tmp_path, capsys):
+def test_a_run_that_fits_is_compiled_once_and_whole(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(budget, "_said", set())
     planned = planned_run(tmp_path, "--memory", "2")
     before = batch.program_count()
     assert within_memory(planned, [Open(planned.jobs[0], 4)]) == (planned, None)
@@ -65,7 +66,8 @@ def test_a_backend_that_does_not_tell_runs_whole_batches(tmp_path, monkeypatch, 
     assert "does not tell" in capsys.readouterr().out
 
 
-def test_a_run_that_does_not_fit_is_cut_or_refused(tmp_path, capsys):
+def test_a_run_that_does_not_fit_is_cut_or_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(budget, "_said", set())
     planned = planned_run(tmp_path)
     job = planned.jobs[0]
     one, two = (compiled_bytes(planned, job, 2, b) for b in (1, 2))
