@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -15,14 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+_HOST = re.sub(r"[^\w-]", "_", socket.gethostname())
+_PARTIAL = re.compile(r"\..*\.(?P<host>[\w-]+)\.(?P<process>\d+)\.[0-9a-f]+\.partial")
+_LONGEST_WRITE = 24 * 3600.0  # seconds; what another machine began before that is left over
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either the old one or complete, whenever the process is killed.
 
-    Several processes, of several machines, may write the same file: one of them wins.
+    Several processes, of several machines, may write the same file: one of them wins. A kill leaves
+    a hidden file beside it, which names machine and process: see `sweep_partial_files`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    unique = f"{_HOST}.{os.getpid()}.{secrets.token_hex(8)}"
+    partial = path.with_name(f".{path.name}.{unique}.partial")
     try:
         with open(partial, "wb") as stream:
             stream.write(content)
@@ -31,6 +40,37 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep_partial_files(folder: Path) -> None:
+    """Remove what `write_atomically` left anywhere below a folder in processes that are dead.
+
+    Of another machine's processes it is not known whether they live: their files go after a day.
+    """
+    for path in folder.rglob(".*.partial"):
+        writer = _PARTIAL.fullmatch(path.name)
+        if writer is None:
+            continue
+        try:
+            if writer["host"] == _HOST:
+                left_over = not is_alive(int(writer["process"]))
+            else:
+                left_over = time.time() - path.stat().st_mtime > _LONGEST_WRITE
+            if left_over:
+                path.unlink()
+        except FileNotFoundError:  # another process sweeps too
+            pass
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, known by its number, runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def check_writable(folder: Path) -> None:

@@ -1,11 +1,13 @@
-"""The one compiled function of a restoration run: a batch of posterior samples.
+"""The compiled programs of a restoration run: a part of the steps of a batch of posterior samples.
 
-Arrays that vary (keys, problems, projection, network weights, solver settings) are traced, so one
-compile serves every batch of a task; the solver's name, its choices and the shape are not.
+Arrays that vary (keys, problems, projection, network weights, step constants) are traced, so one
+compile serves every batch of a task; the solver's name, its choices and the shapes are not. jax
+keeps what it has compiled: asked for the same program again, `compile_batch` takes milliseconds.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,34 +17,50 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from dsg_jax.mesh import PAIRS, full_width, gathered_late, pair_sharding, placement_of, split_pairs
+from dsg_jax.mesh import (
+    PAIRS,
+    full_width,
+    gathered_late,
+    pair_sharding,
+    placement_of,
+    split_pairs,
+)
 from dsg_jax.sample import advance
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Info, Prior, Problem, Projection, Solver
-from experiments.restore.parts import (
+from experiments.restore.jobs import Item, Job
+from experiments.restore.stacking import (
     Axes,
     chunk_of,
     chunk_width,
+    common_axes,
     part_length,
-    run_chunks,
-    run_parts,
+    stack,
 )
-from experiments.restore.resume import Checkpoints
+
+_programs: set[tuple] = set()  # signatures of all that this process has compiled
+
+static = partial(field, metadata={"static": True})
+"""A field that is no array: another value is another program."""
 
 
-class Program(NamedTuple):
-    """What a batch depends on beside its keys and problems."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """Everything that a run depends on besides keys and problems."""
 
-    solver: str
-    """Key of `SOLVERS`."""
-    settings: Any
-    """The solver's registered settings."""
     projection: Projection | None
     prior: Prior
-    axes: Axes
+    settings: Any
+    """The solver's registered settings."""
+    solver: str = static()
+    """Key of `SOLVERS`."""
+    axes: Axes = static()
     """Which leaves of the problems are stacked."""
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] = static()
     """Of the solver's state."""
+    longest: int | None = static(default=None)
+    """The most steps of a part, if there is a limit."""
 
     @property
     def arrays(self) -> tuple[Projection | None, Prior, Any]:
@@ -54,6 +72,25 @@ class Program(NamedTuple):
         """Outer steps of a run."""
         return len(jax.tree.leaves(self.settings.steps)[0])
 
+    @property
+    def count(self) -> int:
+        """Those of a part."""
+        return part_length(self.steps, self.longest)
+
+
+class Runner(NamedTuple):
+    """A compiled program, and what it takes to run a batch by it."""
+
+    program: Program
+    compiled: jax.stages.Compiled
+    """Of `restore_part`."""
+    forms: Any
+    """Shapes, types and places of the solver's states."""
+    chunk: int
+    """Samples in memory together."""
+    mesh: Mesh | None
+    """Their devices; None for a single one."""
+
 
 def solver_of(name: str, arrays: tuple[Projection | None, Prior, Any], problem: Problem) -> Solver:
     """Build a solver from its key in `SOLVERS` and from (projection, prior, settings)."""
@@ -61,35 +98,18 @@ def solver_of(name: str, arrays: tuple[Projection | None, Prior, Any], problem: 
     return SOLVERS[name].solve(prior, problem, projection, settings)
 
 
-def state_shape(prior: Prior, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Of the solver's state for an image (h, w, c): the image itself or its latent."""
-    if prior.first_stage is None:
-        return shape
-    image = jax.ShapeDtypeStruct(shape, np.float32)
-    h, w, c = jax.eval_shape(lambda stage, x: stage.encode(x, None), prior.first_stage, image).shape
-    return h, w, c
-
-
-@partial(
-    jax.jit,
-    static_argnames=("axes", "solver", "shape", "count", "mesh", "parameters"),
-    donate_argnames=("state",),
-)
-def restore_batch(
+@partial(jax.jit, static_argnames=("mesh", "parameters"), donate_argnames=("state",))
+def restore_part(
     keys: Array,
     problems: Problem,
-    arrays: tuple,
+    program: Program,
     state: Any,
     start: Array,
     *,
-    axes: Axes,
-    solver: str,
-    shape: tuple[int, int, int],
-    count: int,
     mesh: Mesh | None = None,
     parameters: str = "replicated",
 ) -> tuple[Any, Array, Info]:
-    """``count`` steps of one posterior sample per key and problem: see `sample.advance`.
+    """``program.count`` steps of one posterior sample per key and problem: see `sample.advance`.
 
     No host callback is in it, for jax's persistent cache takes no program that has one. On a mesh
     the pairs of key and problem are split over its devices: see `mesh.split_pairs`.
@@ -102,31 +122,97 @@ def restore_batch(
 
         def one(key: Array, leaves: list[Array], state: Any) -> tuple[Any, Array, Info]:
             problem = jax.tree.unflatten(structure, leaves)
-            built = solver_of(solver, (projection, prior, settings), problem)
-            return advance(key, built, shape, state, start, count)
+            solver = solver_of(program.solver, (projection, prior, settings), problem)
+            return advance(key, solver, program.shape, state, start, program.count)
 
-        return jax.vmap(one, in_axes=(0, list(axes), 0))(keys, leaves, state)
+        return jax.vmap(one, in_axes=(0, list(program.axes), 0))(keys, leaves, state)
 
     if mesh is not None:
         split, same = PartitionSpec(PAIRS), PartitionSpec()
-        specs = (split, [same if axis is None else split for axis in axes], split, same)
+        specs = (split, [same if axis is None else split for axis in program.axes], split, same)
         batch = split_pairs(batch, mesh, specs, parameters)
-    return batch(keys, leaves, state, (arrays, start))
+    return batch(keys, leaves, state, (program.arrays, start))
 
 
-def state_form(problems: Problem, program: Program, width: int, mesh: Mesh | None = None):
+def state_forms(program: Program, problems: Problem, width: int, mesh: Mesh | None) -> Any:
     """Shapes, types and places of the solver states of a batch."""
     leaves, structure = jax.tree.flatten(problems)
 
-    def begin(leaves: list[Array], arrays: tuple) -> Any:
+    def first_states(leaves: list[Array], arrays: tuple) -> Any:
         def one(leaves: list[Array]) -> Any:
             problem = jax.tree.unflatten(structure, leaves)
             return solver_of(program.solver, arrays, problem).init(jnp.zeros(program.shape))
 
         return jax.vmap(one, in_axes=(list(program.axes),), axis_size=width)(leaves)
 
-    forms = jax.eval_shape(begin, leaves, program.arrays)
+    forms = jax.eval_shape(first_states, leaves, program.arrays)
     return forms if mesh is None else jax.tree.map(partial(pair_sharding, mesh), forms)
+
+
+def program_of(job: Job, prior: Prior, longest: int | None = None) -> Program:
+    """The program of a job, on the devices that the prior lies on.
+
+    Args:
+      job: what is computed.
+      prior: with which weights.
+      longest: the most steps of a part, if there is a limit.
+    """
+    return Program(
+        projection=job.projection,
+        prior=prior,
+        settings=job.solver_settings,
+        solver=job.solver,
+        axes=common_axes([item.problem for item in job.items]),
+        shape=state_shape(prior, job.shape),
+        longest=longest,
+    )
+
+
+def compile_batch(
+    keys: Array, problems: Problem, program: Program, at_once: int | None = None
+) -> tuple[Runner, float]:
+    """Compile for batches like this one: what runs them, and the seconds that it took.
+
+    The devices are those that the prior lies on; chunks are filled up until they divide them.
+
+    Args:
+      keys: (b,) of a batch.
+      problems: of a batch; only shapes and types count.
+      program: everything else.
+      at_once: how many samples are in memory together; a larger batch runs in even chunks.
+    """
+    started = time.perf_counter()
+    mesh, parameters = placement_of(program.arrays)
+    chunk = chunk_width(len(keys), at_once or len(keys))
+    chunk = chunk if mesh is None else full_width(mesh, chunk)
+    first = chunk_of(keys, problems, program.axes, 0, chunk, mesh)
+    forms = state_forms(program, first[1], chunk, mesh)
+    start = jax.ShapeDtypeStruct((), jnp.int32)
+    traced = restore_part.trace(*first, program, forms, start, mesh=mesh, parameters=parameters)
+    compiled = traced.lower().compile()
+    _programs.add(signature(*first, program))
+    return Runner(program, compiled, forms, chunk, mesh), time.perf_counter() - started
+
+
+def program_count() -> int:
+    """How many programs this process has compiled so far."""
+    return len(_programs)
+
+
+def signature(keys: Array, problems: Problem, program: Program) -> tuple:
+    """What two runs share if they share a program: structure, shapes, types, choices, devices."""
+    leaves, structure = jax.tree.flatten((keys, problems, program))
+    forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return structure, forms, placement_of(program.arrays)
+
+
+def state_shape(prior: Prior, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Of the solver's state for an image (h, w, c): the image itself or its latent."""
+    if prior.first_stage is None:
+        return shape
+    image = jax.ShapeDtypeStruct(shape, np.float32)
+    h, w, c = jax.eval_shape(lambda stage, x: stage.encode(x, None), prior.first_stage, image).shape
+    return h, w, c
 
 
 def item_key(seed: int, image_index: int, sample_index: int) -> Array:
@@ -140,117 +226,16 @@ def batches(items: Sequence, largest: int) -> list[Sequence]:
     return [items[i : i + width] for i in range(0, len(items), width)]
 
 
-def common_axes(problems: Sequence[Problem]) -> Axes:
-    """Which leaves are the same for all problems; a shared blur or network stays unbatched."""
-    first, *others = map(jax.tree.leaves, problems)
-    equal = lambda a, b: a is b or np.array_equal(a, b)
-    shared = [all(equal(leaf, o[i]) for o in others) for i, leaf in enumerate(first)]
-    return tuple(None if same else 0 for same in shared)
-
-
-def stack(problems: Sequence[Problem], axes: Axes) -> Problem:
-    """Problems of one structure as one: leaves stacked along axis 0, or the shared one."""
-    structure = jax.tree.structure(problems[0])
-    columns = zip(*map(jax.tree.leaves, problems), strict=True)
-    join = lambda axis, leaves: leaves[0] if axis is None else jnp.stack(leaves)
-    return jax.tree.unflatten(
-        structure,
-        [jnp.asarray(join(axis, leaves)) for axis, leaves in zip(axes, columns, strict=True)],
-    )
-
-
 def padded(items: Sequence, width: int) -> list:
     """The items, the last one repeated until there are ``width``."""
     return [*items, *[items[-1]] * (width - len(items))]
 
 
-_programs: dict = {}  # signature -> compiled program; tasks that differ in arrays only share one
+def batch_inputs(seed: int, items: Sequence[Item], axes: Axes, width: int) -> tuple[Array, Problem]:
+    """Keys and problems of a batch of a job; a shorter one is filled up by its last sample.
 
-
-def program_count() -> int:
-    """How many programs this process has compiled so far."""
-    return len(_programs)
-
-
-def signature(keys, problems, program: Program) -> tuple:
-    """What two runs share if they share a program: structure, shapes, types, choices."""
-    leaves, structure = jax.tree.flatten((keys, problems, program.arrays))
-    forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    place = placement_of(program.arrays)
-    return structure, forms, place, program.solver, program.axes, program.shape
-
-
-def trace_batch(
-    keys,
-    problems,
-    program: Program,
-    mesh: Mesh | None = None,
-    parameters: str = "replicated",
-    longest: int | None = None,
-):
-    """Trace one part of a run, ready to be lowered and compiled; shapes and types will do."""
-    return restore_batch.trace(
-        keys,
-        problems,
-        program.arrays,
-        state_form(problems, program, len(keys), mesh),
-        jax.ShapeDtypeStruct((), jnp.int32),
-        axes=program.axes,
-        solver=program.solver,
-        shape=program.shape,
-        count=part_length(program.steps, longest),
-        mesh=mesh,
-        parameters=parameters,
-    )
-
-
-def compile_batch(
-    keys, problems, program: Program, at_once: int | None = None, longest: int | None = None
-):
-    """Compile for one batch shape: (function of keys and problems, seconds it took).
-
-    The devices are those that the prior lies on; chunks are filled up until they divide them.
-
-    Args:
-      keys: of a batch.
-      problems: of a batch.
-      program: everything else.
-      at_once: how many samples are in memory together; a larger batch runs in even chunks.
-      longest: how many steps a part may have, if there is a limit.
+    All items of a job will do, for its first batch, where only shapes count.
     """
-    started = time.perf_counter()
-    mesh, parameters = placement_of(program.arrays)
-    chunk = chunk_width(len(keys), at_once or len(keys))
-    place = signature(*chunk_of(keys, problems, program.axes, 0, chunk, None), program)
-    steps, usual = program.steps, part_length(program.steps)
-    count = part_length(steps, longest)
-    place = place if count == usual else (*place, count)
-    chunk = chunk if mesh is None else full_width(mesh, chunk)
-    first = chunk_of(keys, problems, program.axes, 0, chunk, mesh)
-    if place not in _programs:
-        traced = trace_batch(*first, program, mesh, parameters, longest)
-        _programs[place] = traced.lower().compile()
-    forms = state_form(first[1], program, chunk, mesh)
-    run = partial(run_parts, _programs[place], program.arrays, forms, steps, count)
-    return partial(run_chunks, run, chunk, program.axes, mesh), time.perf_counter() - started
-
-
-def planned_bytes(place: tuple) -> int | None:
-    """Bytes that a program compiled here reserves for arguments, results and temporaries.
-
-    None where the backend does not say. ``place`` is its `signature`.
-    """
-    plan = _programs[place].memory_analysis()
-    if plan is None:
-        return None
-    sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
-    return sum(sizes) - plan.alias_size_in_bytes
-
-
-def run_batch(
-    compiled, keys, problems, checkpoints: Checkpoints | None = None
-) -> tuple[np.ndarray, Info, float]:
-    """Run one batch to its end: (images, what happened, seconds per item of the batch)."""
-    started = time.perf_counter()
-    images, info = jax.device_get(compiled(keys, problems, checkpoints))
-    return images, info, (time.perf_counter() - started) / len(keys)
+    full = padded(items[:width], width)
+    keys = [item_key(seed, item.picture.image_index, item.sample) for item in full]
+    return jnp.stack(keys), stack([item.problem for item in full], axes)

@@ -4,8 +4,7 @@ Every batch writes its images and what describes them (`restore.store`). Several
 on one folder: each batch is claimed by one of them.
 """
 
-import hashlib
-import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -13,33 +12,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+from jax import Array
 from tqdm import tqdm
 
-from dsg_jax.metrics import psnr, ssim
-from dsg_jax.types import Info, Prior, Problem
-from experiments.images import png
+from dsg_jax.types import Prior, Problem
 from experiments.restore.batch import (
     Program,
+    Runner,
+    batch_inputs,
     batches,
-    common_axes,
     compile_batch,
-    item_key,
-    padded,
-    run_batch,
-    stack,
-    state_shape,
+    program_of,
 )
 from experiments.restore.devices import device_count, on_devices
-from experiments.restore.memory import Open, within_memory
-from experiments.restore.metrics import extra_metrics, lpips_or_none
-from experiments.restore.parts import showing
-from experiments.restore.plan import Item, Job, Plan
-from experiments.restore.resume import batch_checkpoints, forget
-from experiments.restore.store import Stored, claimed, look, look_again, store
-
-_psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
+from experiments.restore.jobs import Item, Job, Plan
+from experiments.restore.memory import fit
+from experiments.restore.metrics import record_of
+from experiments.restore.parts import run_batch
+from experiments.restore.resume import forget, saving_of
+from experiments.restore.stacking import Axes
+from experiments.restore.store import Stored, claimed, look, look_again, store, sweep
 
 
 class Work(NamedTuple):
@@ -53,24 +45,28 @@ class Work(NamedTuple):
     """Batches of which samples are missing; of a shard only those that are its part."""
     stored: Stored
     """What the folder holds of the plan."""
-    at_once: int | None = None
-    """Samples in memory together, None for a whole batch."""
 
     @property
     def program(self) -> Program:
-        """Everything but keys and problems."""
-        job, prior = self.job, self.planned.prior
-        axes = common_axes([item.problem for item in job.items])
-        shape = state_shape(prior, job.shape)
-        return Program(job.solver, job.solver_settings, job.projection, prior, axes, shape)
+        """Everything but keys and problems, as if there were memory enough."""
+        longest = self.planned.settings.devices.save_every
+        return program_of(self.job, self.planned.prior, longest)
 
 
-def inputs_of(work: Work, items: Sequence[Item]) -> tuple[jax.Array, Problem]:
-    """Keys and problems of a batch, its last item repeated until it is full."""
-    full = padded(items, work.width)
-    axes = common_axes([item.problem for item in work.job.items])
-    keys = [item_key(work.job.seed, item.picture.image_index, item.sample) for item in full]
-    return jnp.stack(keys), stack([item.problem for item in full], axes)
+class Ready(NamedTuple):
+    """A job whose program is compiled."""
+
+    runner: Runner
+    at_once: int | None
+    """Samples in memory together, None for a whole batch."""
+
+
+def inputs_of(work: Work, items: Sequence[Item], axes: Axes | None = None) -> tuple[Array, Problem]:
+    """Keys and problems of a batch, its last item repeated until it is full.
+
+    ``axes`` are those of the job's program, where they are known already.
+    """
+    return batch_inputs(work.job.seed, items, axes or work.program.axes, work.width)
 
 
 def compute(plans: list[Plan]) -> tuple[list[Work], dict[str, float]]:
@@ -101,6 +97,9 @@ def outstanding(plans: list[Plan]) -> list[Work]:
             cut = batches(job.items, run.batch_size * device_count(devices))
             part = [batch for batch in cut if next(numbers) % shards == shard - 1]
             todo = [batch for batch in part if not complete(batch, stored)]
+            for batch in cut:
+                if complete(batch, stored):  # by a run that was killed before it did so
+                    forget(planned.out, batch)
             works.append(Work(planned, job, len(cut[0]), todo, stored))
     return works
 
@@ -129,8 +128,8 @@ def about_shard(shard: str, out: Path, works: list[Work]) -> str:
 @contextmanager
 def progress(works: list[Work]) -> Iterator[tqdm]:
     """One bar over the steps of all works, with the time that is left."""
-    total = sum(len(work.todo) * work.program.steps for work in works)
-    with tqdm(total=total, unit="step", disable=not total) as bar, showing(bar):
+    total = sum(len(work.todo) * steps_of(work) for work in works)
+    with tqdm(total=total, unit="step", disable=not total) as bar:
         yield bar
 
 
@@ -138,14 +137,18 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     """Compute, first what no other process is at; returns the seconds of compiling by job.
 
     Jobs of any plans that differ in arrays only (images, tau, step sizes) share a program.
+
+    Raises:
+      MemoryError: a job does not fit into memory; the results before it stay.
     """
-    works = fitted_to_memory(works)
-    several = len({work.planned.out for work in works}) > 1
+    folders = {work.planned.out for work in works}
+    for out in folders:
+        sweep(out)
     compile_seconds, elsewhere = {}, []
     for work in works:
         if work.todo:
             name = f"{work.job.task}, {work.job.label}, {'x'.join(map(str, work.job.shape))}"
-            name = f"{work.planned.out.name}, {name}" if several else name
+            name = f"{work.planned.out.name}, {name}" if len(folders) > 1 else name
             bar.set_description(name)
             left, compile_seconds[name] = run_job(work, bar)
             elsewhere.append(work._replace(todo=left))
@@ -156,100 +159,66 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     return compile_seconds
 
 
-def fitted_to_memory(works: list[Work]) -> list[Work]:
-    """The works, each with its plan's fit: prior, and samples in memory together."""
-    groups: dict[int, list[Work]] = {}
-    for work in works:
-        groups.setdefault(id(work.planned), []).append(work)
-    result = []
-    for group in groups.values():
-        left = [Open(work.job, work.width) for work in group if work.todo]
-        planned, at_once = within_memory(group[0].planned, left)
-        result += [work._replace(planned=planned, at_once=at_once) for work in group]
-    return result
+def steps_of(work: Work) -> int:
+    """Outer steps of each of its batches."""
+    return len(jax.tree.leaves(work.job.solver_settings.steps)[0])
 
 
 def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[Item]], float]:
-    """Run the batches of one compiled program and store what they add.
+    """Claim, compute and store the batches of a job, one after the other.
 
     Args:
       work: the batches.
-      bar: to be told about batches that another process does.
+      bar: told about steps that end, and about batches that another process has done.
       wait: for batches that another process is at: there is nothing to do unless it dies.
 
     Returns:
       the batches that other processes are at (none with ``wait``), and compile seconds.
     """
-    compiled, compile_seconds, elsewhere = None, 0.0, []
+    out, stored = work.planned.out, work.stored
+    ready, compile_seconds, elsewhere = None, 0.0, []
     for batch in work.todo:
-        with claimed(work.planned.out, batch, wait) as claim:
+        with claimed(out, batch, wait) as claim:
             if not claim:
                 elsewhere.append(batch)
                 continue
-            # Another process may have finished the batch between our first look and the claim.
-            look_again(work.stored, batch)
-            if complete(batch, work.stored):
-                bar.total -= work.program.steps
+            # Look again, now that nobody else can be at it: another process may have finished the
+            # batch after our first look, and ended its claim before ours began.
+            look_again(stored, batch)
+            if complete(batch, stored):
+                bar.total -= steps_of(work)
                 continue
-            inputs = inputs_of(work, batch)
-            # Compiled only now: a process that finds all batches taken never compiles.
-            if compiled is None:
-                longest = work.planned.settings.devices.save_every
-                compiled, compile_seconds = compile_batch(
-                    *inputs, work.program, work.at_once, longest
-                )
-            compute_and_store(work, batch, compiled, inputs)
+            if ready is None:  # only now: a process that finds all batches taken never compiles
+                ready, compile_seconds = compiled_job(work)
+            store(stored, compute_batch(work, ready, batch, bar))
+            # Last: a run that is killed before its results are stored goes on from its states.
+            forget(out, batch)
     return elsewhere, round(compile_seconds, 2)
 
 
-def compute_and_store(work: Work, batch: Sequence[Item], compiled, inputs: tuple) -> None:
-    """Run a claimed batch, store its results, and only then let its saved states go."""
-    identities = [item.identity for item in padded(batch, work.width)]
-    checkpoints = batch_checkpoints(work.planned.settings, identities, work.at_once)
-    keys, problems = inputs
-    images, info, seconds = run_batch(compiled, keys, problems, checkpoints)
+def compiled_job(work: Work) -> tuple[Ready, float]:
+    """Compile a job's program, for as many samples at once as fit into memory; seconds."""
+    started = time.perf_counter()
+    program, at_once = fit(work.planned, work.job, work.width)
+    runner, _ = compile_batch(*inputs_of(work, work.job.items, program.axes), program, at_once)
+    return Ready(runner, at_once), time.perf_counter() - started
+
+
+def compute_batch(
+    work: Work, ready: Ready, batch: Sequence[Item], bar: tqdm
+) -> list[tuple[Item, dict, bytes]]:
+    """The samples of a batch that were missing, with their records and the files of their images.
+
+    All of the batch is computed: a sample's last bits may depend on its company.
+    """
+    devices, metrics = work.planned.settings.devices, work.planned.settings.run.metrics
+    saving = saving_of(work.planned.out, devices, batch, ready.at_once)
+    inputs = inputs_of(work, batch, ready.runner.program.axes)
+    images, info, seconds = run_batch(ready.runner, *inputs, saving, bar.update)
     results = []
     for i, item in enumerate(batch):
         if item.identity not in work.stored.records:
             one = jax.tree.map(lambda leaf, i=i: leaf[i], info)
-            results.append(record_of(work, item, images[i], one, seconds))
-    store(work.stored, results)
-    forget(checkpoints)
-
-
-def number(value) -> float | None:
-    """A float for JSON; None for what is not finite."""
-    return float(value) if math.isfinite(value) else None
-
-
-def record_of(
-    work: Work, item: Item, x: np.ndarray, info: Info, seconds: float
-) -> tuple[dict, bytes]:
-    """Record and file of a restored image (misfit: last step; rank: mean over channels)."""
-    job, metrics = work.job, work.planned.settings.run.metrics
-    finite = bool(np.all(info.finite) and np.isfinite(x).all())
-    truth = item.picture.pixels
-    known = finite and truth is not None
-    content = png(x)
-    return {
-        "hash": item.identity,
-        "task": job.task,
-        "method": job.label,
-        "image": item.picture.name,
-        "image_index": item.picture.image_index,
-        "sample": item.sample,
-        "seed": job.seed,
-        "psnr": number(_psnr(x, truth)) if known else None,
-        "ssim": number(_ssim(x, truth)) if known else None,
-        "lpips": lpips_or_none(x, truth) if finite else None,
-        **extra_metrics(metrics, x, truth if finite else None),
-        "misfit": number(info.misfit[-1]),
-        "rank_mean": number(np.mean(info.rank)),
-        "rank_last": number(np.mean(info.rank[-1])),
-        "kept_mean": number(np.mean(info.kept)),
-        "seconds": round(seconds, 4),
-        "finite": finite,
-        "png": item.png,
-        "png_sha256": hashlib.sha256(content).hexdigest(),
-        "settings": job.facts,
-    }, content
+            record = record_of(work.job, item, images[i], one, seconds, metrics)
+            results.append((item, *record))
+    return results

@@ -2,7 +2,8 @@
 
     need(b) = arguments + results + intermediate values of the program for b samples at once
 
-The compiler tells it of a program that it has compiled (`batch.planned_bytes`).
+The compiler tells it of a compiled program. It is asked for a full batch first, for that program is
+the one that runs where it fits.
 """
 
 import math
@@ -17,19 +18,8 @@ from tqdm import tqdm
 
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.types import Prior
-from experiments.restore.batch import (
-    Program,
-    common_axes,
-    compile_batch,
-    item_key,
-    padded,
-    planned_bytes,
-    signature,
-    stack,
-    state_shape,
-)
-from experiments.restore.parts import chunk_width
-from experiments.restore.plan import Job, Plan
+from experiments.restore.batch import Program, batch_inputs, compile_batch, program_of
+from experiments.restore.jobs import Job, Plan
 
 GB = 1e9
 _MEMINFO, _LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
@@ -37,44 +27,46 @@ _USED = _LIMIT.with_name("memory.current")
 _said: set[tuple] = set()
 
 
-class Open(NamedTuple):
-    """A job with something left to run, and the width of its batches."""
+class Fit(NamedTuple):
+    """How a job is computed within the memory that there is."""
 
-    job: Job
-    width: int
+    program: Program
+    at_once: int | None
+    """Samples of a batch in memory together, None for all."""
 
 
-def within_memory(planned: Plan, jobs: list[Open]) -> tuple[Plan, int | None]:
-    """The plan, and how many samples of a batch are to be in memory together; None for all.
+class Budget(NamedTuple):
+    """Bytes to stay below, and where the number is from."""
 
-    Blocks are recomputed only where otherwise not even one sample fits. Prints one line. The first
-    program that is asked about is that of whole batches: where it fits, it is the one that runs.
+    size: float
+    origin: str
+
+
+def fit(planned: Plan, job: Job, width: int) -> Fit:
+    """Choose how a job is computed, in batches of ``width`` samples; prints one line.
+
+    Blocks are recomputed only where otherwise not even one sample fits.
 
     Raises:
       MemoryError: one sample does not fit; the message has the numbers.
     """
-    microbatch = planned.settings.run.microbatch
-    if microbatch is not None or not jobs:
-        return planned, microbatch
-    budget, origin = chosen_budget(planned.settings.run.memory)
-    largest = max(width for _, width in jobs)
+    run, longest = planned.settings.run, planned.settings.devices.save_every
+    if run.microbatch is not None:
+        return Fit(program_of(job, planned.prior, longest), run.microbatch)
+    budget = chosen_budget(run.memory)
     for prior in policies(planned.prior):
-        tried = planned._replace(prior=prior)
-        need = cache(lambda b, tried=tried: most_bytes(tried, jobs, b))
-        if math.isnan(need(largest)):
-            tqdm.write("memory: the backend does not tell what a program takes; whole batches run")
-            return planned, None
-        at_once = widest(need, largest, budget)
+        program = program_of(job, prior, longest)
+        need = cache(lambda count, program=program: needed_bytes(program, job, width, count))
+        if math.isnan(need(width)):
+            announce(job, width, "which this backend's compiler does not plan")
+            return Fit(program, None)
+        at_once = widest(need, width, budget.size)
         if at_once:
             how = "planned" if prior is planned.prior else "planned, blocks recomputed"
-            announce(planned, at_once, need(at_once), budget, how, origin)
-            return tried, None if at_once == largest else at_once
-    raise MemoryError(refusal(planned, need(1), budget, origin, prior is not planned.prior))
-
-
-def most_bytes(planned: Plan, jobs: list[Open], at_once: int) -> float:
-    """What the largest program of several jobs needs; NaN where the backend does not say."""
-    return max(compiled_bytes(planned, *one, at_once) for one in jobs)
+            of = f"of {budget.size / GB:.3g} GB ({budget.origin})"
+            announce(job, at_once, f"{need(at_once) / GB:.2g} GB {how} {of}")
+            return Fit(program, None if at_once == width else at_once)
+    raise MemoryError(refusal(job, planned.prior, need(1), budget, prior is not planned.prior))
 
 
 def widest(need: Callable[[int], float], largest: int, budget: float) -> int:
@@ -101,34 +93,38 @@ def policies(prior: Prior) -> Iterator[Prior]:
         yield with_remat(prior)
 
 
-def first_chunk(planned: Plan, job: Job, width: int, at_once: int) -> tuple:
-    """(keys, problems, program) of a job's first chunk of samples."""
-    chunk = chunk_width(width, min(at_once, width))
-    axes = common_axes([item.problem for item in job.items])
-    full = padded(job.items[:chunk], chunk)
-    keys = [item_key(job.seed, item.picture.image_index, item.sample) for item in full]
-    problems = stack([item.problem for item in full], axes)
-    shape = state_shape(planned.prior, job.shape)
-    program = Program(job.solver, job.solver_settings, job.projection, planned.prior, axes, shape)
-    return jnp.stack(keys), problems, program
+def needed_bytes(program: Program, job: Job, width: int, at_once: int) -> float:
+    """Compile a program for ``at_once`` samples of a batch; `planned_bytes`, or nan for None."""
+    first = batch_inputs(job.seed, job.items, program.axes, width)
+    told = planned_bytes(compile_batch(*first, program, at_once)[0].compiled)
+    return math.nan if told is None else told
 
 
-def compiled_bytes(planned: Plan, job: Job, width: int, at_once: int) -> float:
-    """Compile a job's program for ``at_once`` samples of a batch; the compiler's need for it."""
-    inputs = first_chunk(planned, job, width, at_once)
-    compile_batch(*inputs)
-    size = planned_bytes(signature(*inputs))
-    return math.nan if size is None else size
+def planned_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Bytes that a program reserves for arguments, results and temporaries.
+
+    None where the backend does not say.
+    """
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return None
+    sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+    return sum(sizes) - plan.alias_size_in_bytes
 
 
-def chosen_budget(memory: float | None) -> tuple[float, str]:
-    """Bytes to stay below (``memory`` is in GB) and where the number is from."""
+@cache
+def chosen_budget(memory: float | None) -> Budget:
+    """Asked once, for later the results of one job would count against the next.
+
+    Args:
+      memory: what the user gives, in GB; None for what the device has, or a CPU's machine has left.
+    """
     if memory is not None:
-        return memory * GB, "--memory"
+        return Budget(memory * GB, "--memory")
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return float(stats["bytes_limit"]), "the device's limit"
-    return free_bytes(), "free memory"
+        return Budget(float(stats["bytes_limit"]), "the device's limit")
+    return Budget(free_bytes(), "free memory")
 
 
 def free_bytes() -> float:
@@ -142,24 +138,19 @@ def free_bytes() -> float:
     return min(limits)
 
 
-def announce(planned: Plan, count: int, need: float, budget: float, how: str, origin: str) -> None:
-    """Print the plan, once where several runs have the same solvers."""
-    at_once = f"{count} sample{'s' if count > 1 else ''} at once"
-    of = f"{need / GB:.2g} GB {how} of {budget / GB:.3g} GB ({origin})"
-    names = ", ".join(planned.settings.method.solver)
-    place = (names, count, how)
-    if place not in _said:
-        _said.add(place)
-        tqdm.write(f"memory: {names}, {at_once}, {of}")
+def announce(job: Job, count: int, text: str) -> None:
+    """Print the plan, once where several jobs of a solver have the same."""
+    if (job.solver, count) not in _said:
+        _said.add((job.solver, count))
+        tqdm.write(f"memory: {job.solver}, {count} sample{'s' * (count > 1)} at once, {text}")
 
 
-def refusal(planned: Plan, need: float, budget: float, origin: str, recomputed: bool) -> str:
+def refusal(job: Job, prior: Prior, need: float, budget: Budget, recomputed: bool) -> str:
     """What to say where one sample does not fit."""
-    weights = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(planned.prior))
+    weights = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(prior))
     also = ", even with its blocks recomputed" if recomputed else ""
     return (
-        f"one sample of {', '.join(planned.settings.method.solver)} needs {need / GB:.3g} GB{also},"
-        f" of which {weights / GB:.3g} GB are the prior's weights, and {origin} is"
-        f" {budget / GB:.3g} GB: give a larger --memory, smaller images (--size), or a device with"
-        " more memory"
+        f"one sample of {job.solver} needs {need / GB:.3g} GB{also}, of which {weights / GB:.3g} GB"
+        f" are the prior's weights, and {budget.origin} is {budget.size / GB:.3g} GB: "
+        "give a larger --memory, smaller images (--size), or a device with more memory"
     )

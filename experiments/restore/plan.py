@@ -1,8 +1,7 @@
 """What a restoration run will do, checked to the end before anything is computed or written."""
 
 import dataclasses
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,13 @@ from dsg_jax.priors import load_prior
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry
-from dsg_jax.types import Prior, Problem, Projection
+from dsg_jax.types import Prior, Problem
 from experiments.files import array_hash, check_writable, content_hash, installed
 from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
 from experiments.restore.batch import item_key
 from experiments.restore.choices import MethodChoice, chosen_methods, chosen_tasks, task_options
 from experiments.restore.devices import chosen_placement
+from experiments.restore.jobs import Item, Job, Plan
 from experiments.restore.measured import (
     PosedProblem,
     check_camera,
@@ -34,48 +34,6 @@ DEFAULT_PRIORS = {"pixel": "emoji", "latent": "emoji-64-ldm"}
 
 Problems = dict[tuple[str, int], list[PosedProblem]]
 """Problems by task and seed."""
-
-
-class Item(NamedTuple):
-    """One posterior sample of one image."""
-
-    picture: Picture
-    sample: int
-    problem: Problem
-    identity: str
-    """Hash of everything that influences the result."""
-    png: str
-    """Where the restored image goes, relative to the output folder."""
-
-
-class Job(NamedTuple):
-    """The items that share one compiled program."""
-
-    task: str
-    label: str
-    """Folder of the images, and name of the method in every line and row."""
-    title: str
-    """The method as a heading."""
-    seed: int
-    shape: tuple[int, int, int]
-    """Of the images."""
-    solver: str
-    """Key of `SOLVERS`."""
-    solver_settings: Any
-    """The solver's registered settings."""
-    projection: Projection | None
-    facts: dict
-    """What the method and its settings are, as JSON values."""
-    items: list[Item]
-
-
-class Plan(NamedTuple):
-    """A run, ready to start."""
-
-    out: Path
-    prior: Prior
-    jobs: list[Job]
-    settings: RestoreSettings
 
 
 def plan(

@@ -1,7 +1,7 @@
 """Several processes on several machines, joined by `jax.distributed`.
 
 Every process restores batches on its own devices and takes the next one that no other has claimed
-(`restore.locks`), in one output folder that all machines see; the first writes the tables. A
+(`restore.store`), in one output folder that all machines see; the first writes the tables. A
 mesh over all machines would tie every step of every pair to the slowest of them, and to a network,
 for work whose parts have nothing to say to each other.
 
@@ -10,7 +10,6 @@ all of them when one has died. Nobody waits for results that do not come.
 """
 
 import jax
-import orbax.checkpoint as ocp
 
 from experiments.settings import Devices
 
@@ -52,11 +51,3 @@ def join_processes(devices: Devices) -> None:
 def is_first() -> bool:
     """Whether this process writes what there is one of."""
     return jax.process_index() == 0
-
-
-def on_its_own() -> ocp.options.MultiprocessingOptions:
-    """Lets Orbax read and write in this process without waiting for the others."""
-    me = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )

@@ -1,22 +1,26 @@
 """What a folder holds of a plan: beside every restored image a JSON file that describes it.
 
-A sample is there when its JSON file carries the hash of all its settings and the image is the one
-that the file describes. Nothing else is written while a run computes, so the folders of several
-machines are joined by copying them into one.
+    OUT/TASK/METHOD/NAME_SAMPLE.png     the image
+    OUT/TASK/METHOD/NAME_SAMPLE.json    its record, written after the image
+    OUT/.claims/HASH.lock               locked while a process computes a batch, or stores results
+
+A sample is there when its record carries the hash of all its settings and the image is the one that
+the record describes. Nothing else is known of a run, so the folders of several machines are joined
+by copying them into one.
 """
 
 import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from experiments.files import fault, write_atomically
-from experiments.restore.plan import Item
+from experiments.files import content_hash, fault, sweep_partial_files, write_atomically
+from experiments.restore.jobs import Item
 
 FIELDS = {
     *("hash", "task", "method", "image", "image_index", "sample", "seed", "settings", "finite"),
@@ -80,40 +84,53 @@ def image_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def store(stored: Stored, results: Iterable[tuple[dict, bytes]]) -> None:
-    """Write samples: records, and the files of their images.
+def store(stored: Stored, results: Sequence[tuple[Item, dict, bytes]]) -> None:
+    """Write those samples that nobody has added meanwhile.
 
-    The image comes first: a kill between the two leaves an image that nothing describes, which is
-    made again, and never a record without its image.
+    Args:
+      stored: takes their records over.
+      results: samples with their record and the file of their image.
     """
-    for record, png in results:
-        image = stored.out / record["png"]
-        write_atomically(image, png)
-        content = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        write_atomically(image.with_suffix(".json"), content.encode())
-        stored.records[record["hash"]] = record
+    # Batches of another size may overlap with ours, and differ from it in the last bit: what is
+    # there stays. Under the claim no two processes change an image and its record in turns.
+    with claimed_name(stored.out, "storing", wait=True):
+        look_again(stored, [item for item, _, _ in results])
+        for item, record, png in results:
+            if item.identity not in stored.records:
+                image = stored.out / item.png
+                content = json.dumps(record, indent=1, allow_nan=False) + "\n"
+                # An earlier record goes first and the new one comes last: wherever a kill comes,
+                # there is no record without its image.
+                image.with_suffix(".json").unlink(missing_ok=True)
+                write_atomically(image, png)
+                write_atomically(image.with_suffix(".json"), content.encode())
+                stored.records[item.identity] = record
+
+
+def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> AbstractContextManager[bool]:
+    """Claim a batch of a folder: `claimed_name`; other batches are claimed independently."""
+    return claimed_name(folder, content_hash({"batch": [item.identity for item in batch]}), wait)
 
 
 @contextmanager
-def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> Iterator[bool]:
-    """Claim a batch of a folder; yields whether this process has it now.
+def claimed_name(folder: Path, name: str, wait: bool) -> Iterator[bool]:
+    """Claim a piece of work; yields whether this process has it now.
 
-    The claim ends with the process, however it ends. Its file is removed after the work: whoever
-    claims the batch again sees that it is complete.
+    The lock is the operating system's and ends with the process, however it ends: nobody waits for
+    the dead. Its file is removed with the claim.
 
     Args:
       folder: where the results go.
-      batch: other batches are claimed independently.
+      name: of the piece of work.
       wait: until the process that has it is done or dead, instead of yielding False. A process
         claims one batch at a time, so no two wait for each other.
 
     Raises:
       OSError: among others, the disk knows no locks.
     """
-    names = "\n".join(item.identity for item in batch)
-    path = folder / CLAIMS / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.lock"
+    path = folder / CLAIMS / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive its process
     try:
         lock.acquire(blocking=wait)
     except Timeout:
@@ -127,6 +144,15 @@ def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> Iterator[bool]:
         raise
     try:
         yield True
-        path.unlink(missing_ok=True)
     finally:
+        # Removed while it is locked: who gets it after us sees that it is gone, and makes another.
+        path.unlink(missing_ok=True)
         lock.release()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder: files half written, and claims."""
+    sweep_partial_files(folder)
+    for path in (folder / CLAIMS).glob("*.lock"):
+        with claimed_name(folder, path.stem, wait=False):
+            pass  # a claim that nobody has is removed as ours ends

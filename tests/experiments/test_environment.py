@@ -12,8 +12,8 @@ from dsg_jax.sample import advance, normal_draws, run, sample
 from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from dsg_jax.types import Operator, Problem, Projection
 from experiments.environment import set_compile_cache
-from experiments.restore import batch as runner
-from experiments.restore.parts import PARTS, part_length
+from experiments.restore import batch
+from experiments.restore.stacking import PARTS, common_axes, part_length
 from support.gaussian_prior import gaussian_prior
 
 VARIABLES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
@@ -84,9 +84,11 @@ def test_the_programs_of_restore_have_no_host_callback():
     """jax keeps no program with one."""
     problem, settings = problem_and_settings()
     keys = jax.random.split(jax.random.key(0), 2)
-    axes = runner.common_axes([problem, problem])
-    program = runner.Program("dps", settings, None, gaussian_prior(), axes, (8, 8, 1))
-    traced = runner.trace_batch(keys, problem, program)
+    arrays = {"projection": None, "prior": gaussian_prior(), "settings": settings}
+    axes = common_axes([problem, problem])
+    program = batch.Program(**arrays, solver="dps", axes=axes, shape=(8, 8, 1))
+    forms = batch.state_forms(program, problem, 2, None)
+    traced = batch.restore_part.trace(keys, problem, program, forms, jnp.int32(0))
     assert "callback" not in traced.lower().as_text()
     watched = dps(gaussian_prior(), problem, None, settings)
     shown = lambda x: run(normal_draws(keys[0]), watched, x, progress=print)[0]

@@ -25,14 +25,14 @@ STEPS = 400
 
 def restore(out: Path, write_end: int) -> None:
     """The whole command; a byte goes into the pipe when the steps begin, of 1 if from a state."""
-    resumed = parts.resumed
+    newest_state = parts.newest_state
 
     def telling(*inputs):
-        state = resumed(*inputs)
-        os.write(write_end, bytes([state[0] > 0]))
+        state = newest_state(*inputs)
+        os.write(write_end, bytes([state is not None]))
         return state
 
-    parts.resumed = telling
+    parts.newest_state = telling
     words = ["--task", "identity", "--solver", "dps", "--steps", STEPS, "--size", 16]
     words += ["--count", 2, "--projection", "state", "--save-every", 4, "--out", out]
     compute([plan(settings_of("restore", *words), (gaussian_prior(), CARD))])

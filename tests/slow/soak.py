@@ -84,7 +84,7 @@ def results(folder: Path) -> dict[str, dict]:
 
 def has_state(folder: Path) -> bool:
     """Whether there is a state to go on from."""
-    return any(path.name.isdigit() for path in folder.glob("*/.states/*/*/*"))
+    return any(path.name.isdigit() for path in folder.glob("*/.states/*/*/*/*"))
 
 
 def one_run(case: str, folder: Path, longest: list[float], rng: random.Random) -> dict:

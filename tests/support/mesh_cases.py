@@ -29,12 +29,11 @@ from experiments.files import array_hash
 from experiments.restore.batch import (
     Program,
     compile_batch,
-    planned_bytes,
     program_count,
-    signature,
     solver_of,
     state_shape,
 )
+from experiments.restore.memory import planned_bytes
 from experiments.restore.run import restore
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
@@ -142,9 +141,10 @@ def planned() -> None:
     axes, shape = (0, None), (16, 16, 1)
     for how in ("replicated", "sharded"):
         placed = place_parameters(prior, data_mesh(8), how)
-        program = Program("dps", settings, None, placed, axes, shape)
-        compile_batch(keys, problems, program)
-        need = planned_bytes(signature(keys, problems, program))
+        arrays = {"projection": None, "prior": placed, "settings": settings}
+        program = Program(**arrays, solver="dps", axes=axes, shape=shape)
+        runner, _ = compile_batch(keys, problems, program)
+        need = planned_bytes(runner.compiled)
         whole = sum(layer.nbytes for layer in layers)
         print(json.dumps({"parameters": how, "bytes": need, "whole": whole}), flush=True)
 

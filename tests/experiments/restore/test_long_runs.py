@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import files
 from experiments.__main__ import main
 from experiments.files import collected_faults
 from experiments.images import Unreadable, readable
 from experiments.restore import compute
 from experiments.restore.batch import program_count
 from experiments.restore.plan import Item
-from experiments.restore.store import claimed, look
+from experiments.restore.store import claimed, look, store
 from support import tiny_command
 from support.tiny_command import FIVE, RUN, command, record_files, records_by_hash
 
@@ -163,6 +164,35 @@ def test_a_claim_is_another_process_s_until_it_ends(tmp_path):
     with claimed(tmp_path, items("a", "b"), wait=True) as claim:
         assert claim
     assert not list((tmp_path / ".claims").iterdir())
+
+
+def test_what_killed_processes_left_is_swept(whole, tmp_path):
+    """Half-written files and claims of the dead go, those of the living stay."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    name = lambda number, host=files._HOST: f"box_inpainting/.x.png.{host}.{number}.ab.partial"
+    old, *others = name(1, "old"), name(os.getpid()), name(1, "elsewhere"), "notes.partial"
+    for path in (name(dead.pid), old, *others, ".claims/dead.lock"):
+        (out / path).parent.mkdir(exist_ok=True)
+        (out / path).write_bytes(b"")
+    os.utime(out / old, (0, 0))
+    with claimed(out, items("living"), wait=True):
+        assert main(command(FIVE, out)) == 0
+        assert len(list((out / ".claims").iterdir())) == 1
+    left = {str(path.relative_to(out)) for path in out.rglob("*.partial")}
+    assert left == set(others) and not list((out / ".claims").iterdir())
+
+
+def test_samples_that_another_batch_added_meanwhile_stay(whole, tmp_path):
+    record = next(iter(records_by_hash(whole).values()))
+    shutil.copytree(whole, tmp_path / "out")
+    item = Item(None, 0, None, record["hash"], record["png"])
+    stored = look(tmp_path / "out", [])
+    store(stored, [(item, record | {"png_sha256": "other"}, b"another image")])
+    assert records_by_hash(tmp_path / "out") == records_by_hash(whole)
+    assert stored.records[record["hash"]]["png_sha256"] == record["png_sha256"]
 
 
 def test_a_metric_that_is_asked_for_must_be_there(whole):

@@ -8,7 +8,7 @@ import pytest
 from experiments.restore import batch
 from experiments.restore import memory as budget
 from experiments.restore.compute import compute
-from experiments.restore.memory import Open, compiled_bytes, widest, within_memory
+from experiments.restore.memory import fit, needed_bytes, widest
 from experiments.restore.plan import plan
 from support.gaussian_prior import gaussian_prior
 from support.golden_case import tiny_latent_prior
@@ -50,33 +50,33 @@ def test_a_run_that_fits_is_compiled_once_and_whole(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(budget, "_said", set())
     planned = planned_run(tmp_path, "--memory", "2")
     before = batch.program_count()
-    assert within_memory(planned, [Open(planned.jobs[0], 4)]) == (planned, None)
     works, _ = compute([planned])
     assert batch.program_count() - before == 1 and len(works[0].stored.records) == 4
     assert "dps, 4 samples at once" in capsys.readouterr().out
-    assert within_memory(planned, []) == (planned, None)
     limited = planned_run(tmp_path, "--microbatch", "3", "--memory", "1e-9")
-    assert within_memory(limited, [Open(limited.jobs[0], 4)]) == (limited, 3)
+    assert fit(limited, limited.jobs[0], 4).at_once == 3
 
 
 def test_a_backend_that_does_not_tell_runs_whole_batches(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(budget, "planned_bytes", lambda place: None)
+    monkeypatch.setattr(budget, "_said", set())
+    monkeypatch.setattr(budget, "planned_bytes", lambda compiled: None)
     planned = planned_run(tmp_path)
-    assert within_memory(planned, [Open(planned.jobs[0], 4)]) == (planned, None)
-    assert "does not tell" in capsys.readouterr().out
+    assert fit(planned, planned.jobs[0], 4).at_once is None
+    assert "4 samples at once, which this backend's" in capsys.readouterr().out
 
 
 def test_a_run_that_does_not_fit_is_cut_or_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(budget, "_said", set())
     planned = planned_run(tmp_path)
     job = planned.jobs[0]
-    one, two = (compiled_bytes(planned, job, 2, b) for b in (1, 2))
+    program = batch.program_of(job, planned.prior)
+    one, two = (needed_bytes(program, job, 2, b) for b in (1, 2))
     assert one < two < 3 * one
-    fit, at_once = within_memory(with_memory(planned, (one + 100) / budget.GB), [Open(job, 2)])
-    assert at_once == 1 and fit.prior is planned.prior
+    fitted = fit(with_memory(planned, (one + 100) / budget.GB), job, 2)
+    assert fitted.at_once == 1 and fitted.program.prior is planned.prior
     assert "dps, 1 sample at once" in capsys.readouterr().out
     with pytest.raises(MemoryError, match=r"one sample of dps needs .* GB.* --memory is 1e-06 GB"):
-        within_memory(with_memory(planned, 1e-6), [Open(job, 2)])
+        fit(with_memory(planned, 1e-6), job, 2)
 
 
 def test_blocks_are_recomputed_where_one_sample_does_not_fit(tmp_path, monkeypatch):
@@ -85,13 +85,12 @@ def test_blocks_are_recomputed_where_one_sample_does_not_fit(tmp_path, monkeypat
     needs = {id(planned.prior): 8e9, id(recomputing): 3e9}
     monkeypatch.setattr(budget, "policies", lambda prior: iter([planned.prior, recomputing]))
     monkeypatch.setattr(
-        budget, "compiled_bytes", lambda planned, job, width, b: b * needs[id(planned.prior)]
+        budget, "needed_bytes", lambda program, job, width, b: b * needs[id(program.prior)]
     )
-    jobs = [Open(planned.jobs[0], 4)]
-    fit, at_once = within_memory(with_memory(planned, 7.0), jobs)
-    assert fit.prior is recomputing and at_once == 2
+    fitted = fit(with_memory(planned, 7.0), planned.jobs[0], 4)
+    assert fitted.program.prior is recomputing and fitted.at_once == 2
     with pytest.raises(MemoryError, match="needs 3 GB, even with its blocks recomputed"):
-        within_memory(with_memory(planned, 2.0), jobs)
+        fit(with_memory(planned, 2.0), planned.jobs[0], 4)
 
 
 def test_what_this_machine_has_left(tmp_path, monkeypatch):

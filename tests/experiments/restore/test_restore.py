@@ -10,8 +10,8 @@ from PIL import Image
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.types import Info
 from experiments.images import read_image
-from experiments.restore import batch as runner
-from experiments.restore import compute
+from experiments.restore import batch, compute
+from experiments.restore.metrics import record_of
 from experiments.restore.plan import plan
 from experiments.restore.run import restore
 from support.gaussian_prior import gaussian_prior
@@ -76,8 +76,8 @@ class Bar:
 def traces(monkeypatch):
     """One entry per trace of the compiled function."""
     counted = []
-    advance = runner.advance
-    monkeypatch.setattr(runner, "advance", lambda *a, **k: counted.append(1) or advance(*a, **k))
+    advance = batch.advance
+    monkeypatch.setattr(batch, "advance", lambda *a, **k: counted.append(1) or advance(*a, **k))
     return counted
 
 
@@ -242,7 +242,7 @@ def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
     steps = np.array([1.0, np.nan])
     info = Info(steps, np.full((2, 3), 16), np.ones(2), np.array([True, False]))
     x = np.full(job.shape, np.nan, np.float32)
-    record, content = compute.record_of(work, job.items[0], x, info, 1.0)
+    record, content = record_of(job, job.items[0], x, info, 1.0, [])
     assert (record["finite"], record["psnr"], record["misfit"]) == (False, None, None)
     json.dumps(record, allow_nan=False)
     (tmp_path / "x.png").write_bytes(content)
