@@ -19,7 +19,7 @@ from experiments.__main__ import main
 from experiments.files import append_records, read_records
 from experiments.images import Unreadable, readable
 from experiments.restore import compute
-from experiments.restore.locks import claimed
+from experiments.locks import claimed
 from support import tiny_command
 from support.tiny_command import FIVE, RUN, command, lines_by_hash
 
@@ -143,7 +143,7 @@ def test_lines_of_several_processes_do_not_mix(tmp_path):
 
 
 def test_a_claim_is_another_process_s_until_it_ends(tmp_path):
-    holder = "import sys; from pathlib import Path; from experiments.restore.locks import claimed\n"
+    holder = "import sys; from pathlib import Path; from experiments.locks import claimed\n"
     holder += "with claimed(Path(sys.argv[1]), ['a', 'b'], True): print(1, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

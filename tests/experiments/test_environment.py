@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from dsg_jax.sample import advance, normal_draws, run, sample
 from dsg_jax.solvers.dps import dps, dps_steps
 from dsg_jax.types import Operator, Problem, Projection
-from experiments.compile_cache import set_compile_cache
+from experiments.environment import set_compile_cache
 from experiments.restore import batch as runner
 from experiments.restore.parts import PARTS, part_length
 from support.gaussian_prior import gaussian_prior
