@@ -7,12 +7,11 @@ where latents are 64 x 64 x 3, and by 1000 / steps where there are fewer steps, 
 run guides as far. Other steps do not depend on the size and are as published.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from dsg_jax.operators.linear import inpainting
@@ -27,9 +26,17 @@ from experiments.calibrate.posterior import (
     moments,
     one_form,
 )
-from experiments.calibrate.priors import PRIORS, SHAPE, Mixture, draw_images, latent_prior, pixel_prior
+from experiments.calibrate.priors import (
+    PRIORS,
+    SHAPE,
+    Mixture,
+    draw_images,
+    latent_prior,
+    pixel_prior,
+)
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, samplers
 from experiments.files import array_hash, content_hash, installed
+from experiments.restore.plan import described
 from experiments.statistics import PLAIN
 
 EXACT = "exact"
@@ -114,10 +121,11 @@ def known_tasks() -> tuple[str, ...]:
     known = []
     for name, task in TASKS.items():
         try:
-            one_form(operator_of(name, 0), SHAPE)
+            if task.linear:
+                one_form(operator_of(name, 0), SHAPE)
+                known.append(name)
         except ValueError:
             continue
-        known.append(name)
     return tuple(known)
 
 
@@ -222,21 +230,19 @@ def samplers_of(case: Case, settings: CalibrateSettings) -> list[Sampler]:
     common |= {name: getattr(settings, name) for name in ("sigma", "truths", "samples", "seed")}
     common["problem"] = array_hash(case.truths, case.y, case.matrix, *case.mixture)
 
-    def path(name: str, rule: str, **more) -> Path:
-        own = {"solver": name, "rule": rule, "tau": None if rule == PLAIN else settings.tau} | more
-        file = f"{case.prior}-{case.task}-{name}-{rule}-{content_hash(common | own)}.npz"
+    def path(name: str, rule: str, facts: dict) -> Path:
+        facts = common | facts | {"solver": name, "rule": rule}
+        facts["tau"] = None if rule == PLAIN else settings.tau
+        file = f"{case.prior}-{case.task}-{name}-{rule}-{content_hash(facts)}.npz"
         return settings.out / "cells" / file
 
-    members = [Sampler(case, EXACT, PLAIN, path(EXACT, PLAIN))]
+    members = [Sampler(case, EXACT, PLAIN, path(EXACT, PLAIN, {}))]
     for name in settings.solver:
         entry = samplers()[name]
         prior = prior_for(entry, case.mixture)
         chosen = solver_settings(name, case.task, prior, settings)
-        static = [f.name for f in fields(chosen) if f.metadata.get("static")]
-        hashed = {"arrays": array_hash(*map(np.asarray, jax.tree.leaves(chosen)))}
-        hashed |= {option: getattr(chosen, option) for option in static}
         for rule in settings.rules:
             projection = projection_for(entry, rule, settings.tau)
-            file = path(name, rule, **hashed)
+            file = path(name, rule, described(chosen))
             members.append(Sampler(case, name, rule, file, entry, chosen, prior, projection))
     return members

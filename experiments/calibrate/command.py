@@ -29,7 +29,7 @@ from experiments.calibrate.report import write_report
 from experiments.calibrate.scores import stored
 from experiments.calibrate.settings import CalibrateSettings
 from experiments.files import write_atomically
-from experiments.restore.batch import batches, build, item_key, padded
+from experiments.restore.batch import batches, item_key, padded, solver_of
 
 
 @partial(jax.jit, static_argnames=("solver",))
@@ -48,7 +48,7 @@ def draw_batch(
 
     def one(key: Array, y: Array) -> Array:
         problem = Problem(operator, y, sigma)
-        return sample(key, build(solver, prior, problem, projection, settings), SHAPE)[0]
+        return sample(key, solver_of(solver, (projection, prior, settings), problem), SHAPE)[0]
 
     return jax.vmap(one)(keys, y)
 

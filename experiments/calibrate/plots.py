@@ -1,4 +1,4 @@
-"""The figures of `calibrate`: widths, coverage, rank histograms, and maps of means and deviations."""
+"""The figures of `calibrate`: widths, coverage, ranks, and maps of means and deviations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from experiments.calibrate.scores import Arrays
 from experiments.calibrate.settings import BINS, CalibrateSettings
 from experiments.figures import new_figure, why_no_figure, write_figure
 from experiments.images import from_bytes, save_png
-from experiments.pictures import Cell, colour, grid, std_map
+from experiments.pictures import Panel, colour, grid, std_map
 from experiments.statistics import PLAIN, grouped
 
 SHOWN = "direction"
@@ -74,9 +74,7 @@ def widths_figure(rows: list[dict], settings: CalibrateSettings) -> Any:
     return figure
 
 
-def panels_figure(
-    rows: list[dict], settings: CalibrateSettings, draw: Callable, axes: str
-) -> Any:
+def panels_figure(rows: list[dict], settings: CalibrateSettings, draw: Callable, axes: str) -> Any:
     """A panel per case (down) and sampler (across), drawn by ``draw``; ``axes`` names both axes."""
     cases, names = grouped(rows, "prior", "task"), [EXACT, *settings.solver]
     figure = new_figure(0.8 + 1.6 * len(names), 0.8 + 1.6 * len(cases))
@@ -121,14 +119,14 @@ def draw_ranks(panel: Any, row: dict | None, colour: str, label: str) -> None:
         panel.axhspan(low, high, color="0.9", zorder=0)
 
 
-def mean_map(flat: np.ndarray, caption: str) -> Cell:
+def mean_map(flat: np.ndarray, caption: str) -> Panel:
     """A flat image in [-1, 1], clipped."""
-    return Cell(colour(np.clip(flat.reshape(SHAPE), -1, 1)), caption)
+    return Panel(colour(np.clip(flat.reshape(SHAPE), -1, 1)), caption)
 
 
-def deviation_map(variance: np.ndarray, caption: str) -> Cell:
+def deviation_map(variance: np.ndarray, caption: str) -> Panel:
     """The root of a flat image of variances."""
-    return Cell(std_map(np.sqrt(variance.reshape(SHAPE))), caption)
+    return Panel(std_map(np.sqrt(variance.reshape(SHAPE))), caption)
 
 
 def write_maps(
@@ -137,11 +135,11 @@ def write_maps(
     """A grid per case for its first truth: mean and deviation of every sampler, a rule per pair."""
     files = {}
     cases = {(s.case.prior, s.case.task): s.case for s in samplers}
-    blank = Cell(np.full((*SHAPE[:2], 3), 255, np.uint8))
+    blank = Panel(np.full((*SHAPE[:2], 3), 255, np.uint8))
     for place, case in cases.items():
         names = list(dict.fromkeys(n for p, n, _ in arrays if p == place and n != EXACT))
         rules = dict.fromkeys(r for p, n, r in arrays if p == place and n != EXACT)
-        rows: list[list[Cell]] = []
+        rows: list[list[Panel]] = []
         for rule in rules:
             stored = [arrays[place, name, rule] for name in names]
             text = "plain" if rule == PLAIN else rule

@@ -1,8 +1,6 @@
 """The report of `calibrate`: what was measured in words, tables, and a card to run it again."""
 
 import json
-from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +11,9 @@ from experiments.calibrate.plots import save_plots, write_maps
 from experiments.calibrate.scores import FUNCTIONALS, read_arrays, scores_of
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, levels_of
 from experiments.files import array_hash, versions_and_hardware, write_atomically
+from experiments.restore.plan import described
 from experiments.restore.report import markdown_table
+from experiments.settings import as_table
 from experiments.statistics import PLAIN, grouped
 
 SIGNIFICANT = 0.01
@@ -104,13 +104,6 @@ def sentences(rows: list[dict]) -> str:
     return text
 
 
-def described(settings: Any) -> dict:
-    """A solver's settings as JSON values; of the constants of its steps only how many there are."""
-    numbers = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "steps"}
-    numbers = {n: v._asdict() if hasattr(v, "_asdict") else v for n, v in numbers.items()}
-    return numbers | {"steps": step_count(settings)}
-
-
 def step_count(settings: Any) -> int:
     """Reverse steps, or annealing levels, of a run."""
     return len(jax.tree.leaves(settings.steps)[0])
@@ -133,7 +126,7 @@ def card_of(samplers: list[Sampler], rows: list[dict], settings: CalibrateSettin
     plain = [s for s in samplers if s.entry is not None and s.rule == PLAIN]
     cases = {", ".join(place_of(sampler)): sampler.case for sampler in samplers}
     return {
-        "settings": {n: v for n, v in asdict(settings).items() if n not in without_effect},
+        "settings": {n: v for n, v in as_table(settings).items() if n not in without_effect},
         "problems": {name: array_hash(c.truths, c.y, c.matrix) for name, c in cases.items()},
         "methods": {", ".join((*place_of(s), s.name)): described(s.settings) for s in plain},
         "published lengths": {name: count for name, (_, count) in run_lengths(samplers).items()},

@@ -23,8 +23,10 @@ FUNCTIONALS = ("mean", "pixel", "direction", "likelihood")
 """Scalar functions of an image, see `functionals`."""
 DRAWS = 2000
 """Of the bootstrap."""
-SCORES = ("std", "std_hidden", "std_seen", "to_plain", "bias", "rank_spread")
-SCORES += ("coverage", "p", "histogram")
+SCORES = (
+    *("std", "std_hidden", "std_seen", "to_plain", "bias", "rank_spread"),
+    *("coverage", "p", "histogram"),
+)
 """Fields of a row that are None where too few truths have finite samples."""
 
 Arrays = dict[str, np.ndarray]

@@ -46,7 +46,7 @@ def levels_of(count: int) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class CalibrateSettings:
-    """what is sampled, by which samplers, and how long their runs are"""
+    """What is sampled, by which samplers, and how long their runs are."""
 
     setting: tuple[str, ...] = (
         "gaussian:random_inpainting",
