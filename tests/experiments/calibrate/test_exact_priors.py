@@ -7,7 +7,7 @@ import pytest
 
 from dsg_jax.diffusion import denoise, table_alpha_bar
 from dsg_jax.operators.linear import identity
-from experiments.calibrate.cells import operator_of
+from experiments.calibrate.cases import operator_of
 from experiments.calibrate.posterior import (
     draw_posterior,
     exact_posterior,
@@ -141,11 +141,11 @@ def test_exact_samples_have_the_posteriors_moments():
 def test_one_form_holds_masks_and_blurs(task):
     operator = operator_of(task, 0)
     x, y = (jax.random.normal(jax.random.key(i), SHAPE) for i in range(2))
-    made = one_form(operator, SHAPE)
-    np.testing.assert_allclose(made.forward(x), operator.forward(x), atol=1e-5)
-    np.testing.assert_allclose(made.adjoint(y), operator.adjoint(y), atol=1e-5)
-    np.testing.assert_array_equal(made.transpose(y), operator.transpose(y))
-    matrix = matrix_of(made, SHAPE)
+    form = one_form(operator, SHAPE)
+    np.testing.assert_allclose(form.forward(x), operator.forward(x), atol=1e-5)
+    np.testing.assert_allclose(form.adjoint(y), operator.adjoint(y), atol=1e-5)
+    np.testing.assert_array_equal(form.transpose(y), operator.transpose(y))
+    matrix = matrix_of(form, SHAPE)
     np.testing.assert_allclose(matrix @ np.ravel(x), np.ravel(operator.forward(x)), atol=1e-5)
 
 
