@@ -62,6 +62,16 @@ COMMANDS = {
         "calibrate.settings:CalibrateSettings",
         "calibrate.command:plan_calibrate",
     ),
+    "speed": Command(
+        "where the time of a step goes: ceilings, networks, pieces of every solver, batches",
+        "speed.settings:SpeedSettings",
+        "speed.command:plan_speed",
+    ),
+    "memory": Command(
+        "peak memory of a solver's step at the published models' sizes, by compiling it",
+        "speed.settings:MemorySettings",
+        "speed.memory:plan_memory",
+    ),
 }
 
 

@@ -58,9 +58,11 @@ def daps_steps(
     ``variant`` is "legacy" (August 2024, what the papers ran) or "main" (the 2025 rewrite).
 
     Raises:
-      ValueError: another variant.
+      ValueError: another variant, or no levels.
     """
     check_choice("variant", variant, VARIANTS)
+    if levels < 1 or ode_steps < 1:
+        raise ValueError(f"levels={levels}, ode_steps={ode_steps}: give whole numbers >= 1")
     sigma = daps_annealing(variant, levels, sigma_max, sigma_min)
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1

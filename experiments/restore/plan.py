@@ -104,6 +104,7 @@ def plan(
     )
     for method in methods:
         check_prior(method.entry, network)
+        check_operators(method.entry, tasks)
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     network = with_remat(network) if settings.run.remat else network
     pictures = [] if settings.images.measured else chosen_pictures(settings.images, card)
@@ -225,6 +226,16 @@ def chosen_pictures(images: Images, card: dict) -> list[Picture]:
         return load_pictures(list(images.images), fit=images.fit, **common)
     names = (card.get("samples"), card.get("name"), "photo")
     return sample_pictures(next(name for name in names if name in SAMPLES), **common)
+
+
+def check_operators(entry: SolverEntry, tasks: list[str]) -> None:
+    """Raise ValueError where a solver wants a linear operator and a task has none."""
+    nonlinear = [task for task in tasks if not TASKS[task].linear]
+    if entry.operator == "linear" and nonlinear:
+        others = [e.name for e in SOLVERS.values() if (e.prior, e.operator) == (entry.prior, "any")]
+        raise ValueError(
+            f"{entry.name} needs a linear task and {nonlinear[0]} is none: use {', '.join(others)}"
+        )
 
 
 def check_prior(entry: SolverEntry, prior: Prior) -> None:

@@ -5,6 +5,7 @@ that the file describes. Nothing else is written while a run computes, so the fo
 machines are joined by copying them into one.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ FIELDS = {
 }
 """That every record of a sample has."""
 CLAIMS = ".claims"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Stored(NamedTuple):
@@ -117,6 +119,12 @@ def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise OSError(
+                f"the disk of {folder} knows no file locks: give an --out on another one"
+            ) from error
+        raise
     try:
         yield True
         path.unlink(missing_ok=True)

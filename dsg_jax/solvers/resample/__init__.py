@@ -170,6 +170,10 @@ def settings_for(
     del task
     check_choice("preset", preset, PRESETS)
     check_choice("project", project, ("gradient", "update"))
+    if min(pixel_limit, latent_limit) < 1:
+        raise ValueError(
+            f"pixel_limit={pixel_limit}, latent_limit={latent_limit}: give whole numbers >= 1"
+        )
     constants = resample_steps(betas, steps, every=every)
     if not constants.stage.any():
         raise ValueError(
