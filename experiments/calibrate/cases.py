@@ -36,6 +36,7 @@ from experiments.calibrate.priors import (
 )
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, samplers
 from experiments.files import array_hash, content_hash, installed
+from experiments.restore.batch import Program
 from experiments.restore.plan import described
 from experiments.statistics import PLAIN
 
@@ -97,12 +98,8 @@ class Sampler(NamedTuple):
     """`EXACT`, or of `settings.samplers`."""
     rule: str
     path: Path
-    entry: SolverEntry | None = None
-    """None for the control, like the rest."""
-    settings: Any = None
-    """The solver's."""
-    prior: Prior | None = None
-    projection: Projection | None = None
+    program: Program | None = None
+    """None for the control."""
 
 
 def operator_of(task: str, seed: int) -> Operator:
@@ -129,11 +126,11 @@ def known_tasks() -> tuple[str, ...]:
     return tuple(known)
 
 
-def case_of(place: str, settings: CalibrateSettings) -> Case:
+def case_of(name: str, settings: CalibrateSettings) -> Case:
     """Draw truths, measure them, and solve for their posteriors.
 
     Args:
-      place: "PRIOR:TASK".
+      name: "PRIOR:TASK".
       settings: how many truths, how much noise, and the seed.
 
     Raises:
@@ -144,9 +141,9 @@ def case_of(place: str, settings: CalibrateSettings) -> Case:
         for i, prior in enumerate(PRIORS)
         for j, task in enumerate(known_tasks())
     }
-    if place not in cases:
-        raise ValueError(f"--setting {place}: choose from {', '.join(cases)}")
-    prior, task, numbers = cases[place]
+    if name not in cases:
+        raise ValueError(f"--setting {name}: choose from {', '.join(cases)}")
+    prior, task, numbers = cases[name]
     random = np.random.default_rng([settings.seed, *numbers, 1])
     mixture, operator = PRIORS[prior](), one_form(operator_of(task, settings.seed), SHAPE)
     matrix = matrix_of(operator, SHAPE)
@@ -243,6 +240,7 @@ def samplers_of(case: Case, settings: CalibrateSettings) -> list[Sampler]:
         chosen = solver_settings(name, case.task, prior, settings)
         for rule in settings.rules:
             projection = projection_for(entry, rule, settings.tau)
+            program = Program(entry.name, chosen, projection, prior, axes=(), shape=SHAPE)
             file = path(name, rule, described(chosen))
-            members.append(Sampler(case, name, rule, file, entry, chosen, prior, projection))
+            members.append(Sampler(case, name, rule, file, program))
     return members

@@ -38,17 +38,14 @@ def draw_batch(
     y: Array,
     operator: Operator,
     sigma: Array,
-    projection: Projection | None,
-    prior: Prior,
-    settings: Any,
+    arrays: tuple[Projection | None, Prior, Any],
     *,
     solver: str,
 ) -> Array:
     """One sample per key and measurement y (b, h, w, c), images of the same shape."""
 
     def one(key: Array, y: Array) -> Array:
-        problem = Problem(operator, y, sigma)
-        return sample(key, solver_of(solver, (projection, prior, settings), problem), SHAPE)[0]
+        return sample(key, solver_of(solver, arrays, Problem(operator, y, sigma)), SHAPE)[0]
 
     return jax.vmap(one)(keys, y)
 
@@ -57,8 +54,8 @@ def solver_samples(
     sampler: Sampler, settings: CalibrateSettings, progress: Callable[[int], object]
 ) -> np.ndarray:
     """The samples (n, L, p) of a solver, in batches; keys depend on truth and sample alone."""
-    case, count = sampler.case, settings.samples
-    assert sampler.entry is not None and sampler.prior is not None  # the control is drawn elsewhere
+    case, program, count = sampler.case, sampler.program, settings.samples
+    assert program is not None  # the control is drawn elsewhere
     places = np.array([(n, i) for n in range(settings.truths) for i in range(count)])
     keys = jax.vmap(lambda n, i: item_key(settings.seed, n, i))(*places.T)
     y = jnp.asarray(case.y, jnp.float32)
@@ -71,10 +68,8 @@ def solver_samples(
             y[rows // count],
             case.operator,
             jnp.float32(settings.sigma),
-            sampler.projection,
-            sampler.prior,
-            sampler.settings,
-            solver=sampler.entry.name,
+            program.arrays,
+            solver=program.solver,
         )
         images.append(np.asarray(drawn[: len(part)], np.float64))
         progress(len(part))

@@ -26,15 +26,9 @@ def save_plots(report: Path, rows: list[dict], settings: CalibrateSettings) -> s
     known = [row for row in rows if row["coverage"] is not None]
     if missing or not known:
         return missing or "too few samples are finite"
-    text = "level of the central interval (across), share of the truths that it holds (up)"
-    figures = {
-        "widths": widths_figure(known, settings),
-        "coverage": panels_figure(known, settings, draw_coverage, text),
-    }
-    text = "rank of the truth along the direction measured least (across), 1 is calibrated (up)"
-    figures["ranks"] = panels_figure(known, settings, draw_ranks, text)
-    for name, figure in figures.items():
-        write_figure(report / f"{name}.png", figure, dpi=100)
+    write_figure(report / "widths.png", widths_figure(known, settings), dpi=100)
+    for name in DRAWINGS:
+        write_figure(report / f"{name}.png", panels_figure(known, settings, name), dpi=100)
     return ""
 
 
@@ -74,80 +68,93 @@ def widths_figure(rows: list[dict], settings: CalibrateSettings) -> Any:
     return figure
 
 
-def panels_figure(rows: list[dict], settings: CalibrateSettings, draw: Callable, axes: str) -> Any:
-    """A panel per case (down) and sampler (across), drawn by ``draw``; ``axes`` names both axes."""
+def panels_figure(rows: list[dict], settings: CalibrateSettings, drawn: str) -> Any:
+    """A panel per case (down) and sampler (across), with a line per rule and the calibrated one."""
+    draw, calibrated, axes = DRAWINGS[drawn]
     cases, names = grouped(rows, "prior", "task"), [EXACT, *settings.solver]
     figure = new_figure(0.8 + 1.6 * len(names), 0.8 + 1.6 * len(cases))
     panels = figure.subplots(len(cases), len(names), squeeze=False, sharex=True, sharey=True)
-    for r, ((prior, task), members) in enumerate(cases.items()):
-        panels[r, 0].set_ylabel(f"{prior}\n{task}".replace("_", " "), fontsize="small")
-        for c, name in enumerate(names):
-            for i, rule in enumerate(settings.rules):
-                for row in members:
-                    if (row["solver"], row["rule"]) == (name, rule):
-                        draw(panels[r, c], row, f"C{i}", shown_rule(rule))
-            draw(panels[r, c], None, "0.7", "calibrated")
-            panels[r, c].tick_params(labelsize="x-small")
-    for c, name in enumerate(names):
-        panels[0, c].set_title(name, fontsize="small")
+    for line, ((prior, task), members) in zip(panels, cases.items(), strict=True):
+        line[0].set_ylabel(f"{prior}\n{task}".replace("_", " "), fontsize="small")
+        for panel, name in zip(line, names, strict=True):
+            for row in members:
+                if row["solver"] == name:
+                    shade = f"C{settings.rules.index(row['rule'])}"
+                    draw(panel, row, {"color": shade, "label": shown_rule(row["rule"])})
+            panel.plot([0, 1], calibrated, color="0.7", linewidth=1, label="calibrated", zorder=0)
+            panel.tick_params(labelsize="x-small")
+    for panel, name in zip(panels[0], names, strict=True):
+        panel.set_title(name, fontsize="small")
     shown = panels[0, min(1, len(names) - 1)].get_legend_handles_labels()
-    looks = {"ncols": 4, "frameon": False, "fontsize": "small", "title_fontsize": "small"}
+    looks: dict[str, Any] = {
+        "ncols": 4,
+        "frameon": False,
+        "fontsize": "small",
+        "title_fontsize": "small",
+    }
     figure.legend(*shown, loc="outside lower center", title=axes, **looks)
     return figure
 
 
-def draw_coverage(panel: Any, row: dict | None, colour: str, label: str) -> None:
-    """Share of truths inside against the interval's level; without a row what is calibrated."""
-    if row is None:
-        panel.plot([0, 1], [0, 1], color=colour, linewidth=1, label=label, zorder=0)
-        return
+def draw_coverage(panel: Any, row: dict, looks: dict) -> None:
+    """Share of truths inside against the interval's level, with the interval over truths."""
     value, error = bars(list(row["coverage"].values()))
     levels = [float(level) for level in row["coverage"]]
-    panel.errorbar(levels, value, error, color=colour, marker="o", markersize=2.5, label=label)
+    panel.errorbar(levels, value, error, marker="o", markersize=2.5, **looks)
 
 
-def draw_ranks(panel: Any, row: dict | None, colour: str, label: str) -> None:
+def draw_ranks(panel: Any, row: dict, looks: dict) -> None:
     """Histogram of the truths' ranks as a line; the band holds 95 % of a calibrated bin."""
-    if row is None:
-        panel.axhline(1, color=colour, linewidth=1, label=label, zorder=0)
-        return
     counts = np.array(row["histogram"][SHOWN])
-    edges = np.arange(BINS + 1) / BINS
-    panel.stairs(counts * BINS / counts.sum(), edges, color=colour, label=label)
+    panel.stairs(counts * BINS / counts.sum(), np.arange(BINS + 1) / BINS, **looks)
     if row["rule"] == PLAIN:
         low, high = binom.ppf([0.025, 0.975], counts.sum(), 1 / BINS) * BINS / counts.sum()
         panel.axhspan(low, high, color="0.9", zorder=0)
 
 
-def mean_map(flat: np.ndarray, caption: str) -> Panel:
-    """A flat image in [-1, 1], clipped."""
-    return Panel(colour(np.clip(flat.reshape(SHAPE), -1, 1)), caption)
+DRAWINGS: dict[str, tuple[Callable[[Any, dict, dict], None], tuple[int, int], str]] = {
+    "coverage": (
+        draw_coverage,
+        (0, 1),
+        "level of the central interval (across), share of the truths that it holds (up)",
+    ),
+    "ranks": (
+        draw_ranks,
+        (1, 1),
+        "rank of the truth along the direction measured least (across), 1 is calibrated (up)",
+    ),
+}
+"""Figure -> what draws a row, ends of the calibrated line at 0 and 1, names of both axes."""
 
 
-def deviation_map(variance: np.ndarray, caption: str) -> Panel:
-    """The root of a flat image of variances."""
-    return Panel(std_map(np.sqrt(variance.reshape(SHAPE))), caption)
+def picture(x: np.ndarray, caption: str) -> Panel:
+    """An image in [-1, 1], flat or not, clipped."""
+    return Panel(colour(np.clip(x.reshape(SHAPE), -1, 1)), caption)
+
+
+def moment_maps(mean: np.ndarray, variance: np.ndarray, *captions: str) -> tuple[Panel, Panel]:
+    """Flat means as an image, and flat variances as a map of their roots."""
+    deviation = Panel(std_map(np.sqrt(variance.reshape(SHAPE))), captions[-1])
+    return picture(mean, captions[0]), deviation
 
 
 def write_maps(
     report: Path, samplers: list[Sampler], arrays: dict[tuple, Arrays]
 ) -> dict[tuple[str, str], Path]:
-    """A grid per case for its first truth: mean and deviation of every sampler, a rule per pair."""
+    """A grid per case for its first truth: mean and deviation of every sampler, two rows a rule."""
     files = {}
-    cases = {(s.case.prior, s.case.task): s.case for s in samplers}
     blank = Panel(np.full((*SHAPE[:2], 3), 255, np.uint8))
-    for place, case in cases.items():
+    for place, case in {(s.case.prior, s.case.task): s.case for s in samplers}.items():
         names = list(dict.fromkeys(n for p, n, _ in arrays if p == place and n != EXACT))
-        rules = dict.fromkeys(r for p, n, r in arrays if p == place and n != EXACT)
         rows: list[list[Panel]] = []
-        for rule in rules:
+        for rule in dict.fromkeys(r for p, n, r in arrays if p == place and n != EXACT):
             stored = [arrays[place, name, rule] for name in names]
             text = "plain" if rule == PLAIN else rule
-            rows.append([blank, blank, *(mean_map(a["mean"][0], text) for a in stored)])
-            rows.append([blank, blank, *(deviation_map(a["variance"][0], text) for a in stored)])
-        rows[0][:2] = mean_map(case.truths[0], "truth"), mean_map(case.mean[0], "exact mean")
-        deviation = deviation_map(case.variance[0], "exact deviation")
-        rows[1][:2] = mean_map(case.y[0], "measurement"), deviation
+            pairs = [moment_maps(a["mean"][0], a["variance"][0], text) for a in stored]
+            rows += [[blank, blank, *line] for line in zip(*pairs, strict=True)]
+        problem = picture(case.truths[0], "truth"), picture(case.y[0], "measurement")
+        exact = moment_maps(case.mean[0], case.variance[0], "exact mean", "exact deviation")
+        rows[0][:2], rows[1][:2] = zip(problem, exact, strict=True)
         files[place] = report / f"maps-{'-'.join(place)}.png"
         columns = ["truth, measurement", "exact posterior", *names]
         save_png(files[place], from_bytes(grid(columns, rows)))

@@ -1,11 +1,8 @@
 """The report of `calibrate`: what was measured in words, tables, and a card to run it again."""
 
 import json
-from typing import Any
 
-import jax
-import numpy as np
-
+from dsg_jax.solvers import settings_for
 from experiments.calibrate.cases import EXACT, Sampler
 from experiments.calibrate.plots import save_plots, write_maps
 from experiments.calibrate.scores import FUNCTIONALS, read_arrays, scores_of
@@ -104,32 +101,29 @@ def sentences(rows: list[dict]) -> str:
     return text
 
 
-def step_count(settings: Any) -> int:
-    """Reverse steps, or annealing levels, of a run."""
-    return len(jax.tree.leaves(settings.steps)[0])
-
-
-def run_lengths(samplers: list[Sampler]) -> dict[str, tuple[int, int]]:
+def run_lengths(samplers: list[Sampler]) -> dict[str, str]:
     """Steps or levels of every solver's runs, and how many are published."""
-    counts = {}
+    lengths = {}
     for sampler in samplers:
-        if sampler.entry is not None and sampler.prior is not None:
-            betas = np.asarray(sampler.prior.betas, np.float64)
-            published = sampler.entry.settings_for(sampler.case.task, betas)
-            counts[sampler.name] = step_count(sampler.settings), step_count(published)
-    return counts
+        if (program := sampler.program) is not None:
+            published = settings_for(program.solver, sampler.case.task, program.prior)
+            count = program._replace(settings=published).steps
+            lengths[sampler.name] = f"{program.steps} of {count}"
+    return lengths
 
 
 def card_of(samplers: list[Sampler], rows: list[dict], settings: CalibrateSettings) -> dict:
     """Everything that the numbers depend on, as JSON values."""
     without_effect = ("out", "report", "batch_size")
-    plain = [s for s in samplers if s.entry is not None and s.rule == PLAIN]
     cases = {", ".join(place_of(sampler)): sampler.case for sampler in samplers}
     return {
         "settings": {n: v for n, v in as_table(settings).items() if n not in without_effect},
         "problems": {name: array_hash(c.truths, c.y, c.matrix) for name, c in cases.items()},
-        "methods": {", ".join((*place_of(s), s.name)): described(s.settings) for s in plain},
-        "published lengths": {name: count for name, (_, count) in run_lengths(samplers).items()},
+        "methods": {
+            ", ".join((*place_of(s), s.name)): described(s.program.settings)
+            for s in samplers
+            if s.program is not None and s.rule == PLAIN
+        },
         "seconds": round(sum(row["seconds"] for row in rows), 1),
     } | versions_and_hardware()
 
@@ -169,12 +163,11 @@ def write_report(samplers: list[Sampler], settings: CalibrateSettings) -> list[d
 
 def facts(samplers: list[Sampler], settings: CalibrateSettings) -> str:
     """Counts and lengths, in words."""
-    counts = run_lengths(samplers).items()
-    shown = ", ".join(f"{name} {count} of {published}" for name, (count, published) in counts)
+    lengths = ", ".join(f"{name} {count}" for name, count in run_lengths(samplers).items())
     text = (
         f"{settings.truths} truths per setting, {settings.samples} samples each; images of 8 x 8, "
         f"noise {settings.sigma:g}, tau {settings.tau:g}, seed {settings.seed}. Steps or levels of "
-        f"the published ones: {shown}; optimisations end after {settings.limit} updates."
+        f"the published ones: {lengths}; optimisations end after {settings.limit} updates."
     )
     if any(name.endswith(TRUE_NOISE) for name in settings.solver):
         text += f" SOLVER{TRUE_NOISE} has the true noise in its likelihood, not its own constant."

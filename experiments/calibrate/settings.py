@@ -16,18 +16,13 @@ TRUE_NOISE = "-sigma"
 
 @cache
 def samplers() -> dict[str, SolverEntry]:
-    """Name of a sampler -> its solver; a solver with the option ``tau_y`` has two samplers."""
+    """Name of a sampler -> its solver; one on pixels with the option ``tau_y`` has two samplers."""
     named: dict[str, SolverEntry] = {}
     for name, entry in SOLVERS.items():
         named[name] = entry
-        if "tau_y" in entry.options:
+        if entry.prior == "pixel" and "tau_y" in entry.options:
             named[name + TRUE_NOISE] = entry
     return named
-
-
-def usual_samplers() -> tuple[str, ...]:
-    """Every solver, and those on pixels with the true noise too."""
-    return tuple(n for n, entry in samplers().items() if n in SOLVERS or entry.prior == "pixel")
 
 
 def levels_of(count: int) -> tuple[float, float, float]:
@@ -54,8 +49,8 @@ class CalibrateSettings:
         "spots:box_inpainting",  # only under the box are both kinds of spots likely
     )
     """PRIOR:TASK, a prior of `calibrate.priors` and a task of masks or of separable blurs"""
-    solver: tuple[str, ...] = usual_samplers()
-    """samplers: solvers, and SOLVER-sigma for those whose likelihood has the true noise"""
+    solver: tuple[str, ...] = tuple(samplers())
+    """samplers: solvers, and SOLVER-sigma for those on pixels whose likelihood has a constant"""
     rules: tuple[str, ...] = (PLAIN, "official", "per_channel")
     """none (the plain solver) and rank rules of the projection"""
     tau: float = 0.99
