@@ -48,7 +48,7 @@ class CalibrateSettings:
         "gaussian:gaussian_deblur",
         "spots:box_inpainting",  # only under the box are both kinds of spots likely
     )
-    """PRIOR:TASK, a prior of `calibrate.priors` and a task of masks or of separable blurs"""
+    """PRIOR:TASK, gaussian or spots and a task whose operator is a mask or a separable blur"""
     solver: tuple[str, ...] = tuple(samplers())
     """samplers: solvers, and SOLVER-sigma for those on pixels whose likelihood has a constant"""
     rules: tuple[str, ...] = (PLAIN, "official", "per_channel")
