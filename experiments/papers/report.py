@@ -1,6 +1,5 @@
 """The report of one reproduced experiment: Markdown, CSV, a figure and a card."""
 
-import argparse
 import csv
 import io
 import json
@@ -8,17 +7,28 @@ from pathlib import Path
 
 from experiments.files import write_atomically
 from experiments.papers.card import card_of, differences
-from experiments.papers.entry import METRICS, Experiment, Value
-from experiments.papers.listing import value_text
-from experiments.papers.plan import Absent, Planned
+from experiments.papers.entry import METRICS, NOT_IN_THE_PAPERS, Experiment, Value, value_text
+from experiments.papers.plan import Absent, PlannedExperiment
 from experiments.papers.plots import save_figure
-from experiments.papers.robustness_report import gain_text, text_of
-from experiments.papers.scores import QUALITY, Done, table_rows
-from experiments.papers.studies import NOT_IN_THE_PAPERS
+from experiments.papers.scores import QUALITY, Records, table_rows
+from experiments.papers.settings import ReproduceSettings
 from experiments.restore.metrics import installed_weights
-from experiments.restore.report import EXTRA_NOTE, extra_names, grouped, markdown_table
+from experiments.restore.report import EXTRA_NOTE, markdown_table
+from experiments.statistics import extra_names, grouped
 
 DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "seconds": 2}
+
+
+def text_of(value: float | None, digits: int = 2, sign: str = "") -> str:
+    """A number as text, a dash for None."""
+    return "-" if value is None else f"{value:{sign}.{digits}f}"
+
+
+def gain_text(gain: dict, digits: int) -> str:
+    """A mean difference with its interval, as text; see `statistics.paired`."""
+    mean = text_of(gain["mean"], digits, "+")
+    ends = ", ".join(text_of(end, digits, "+") for end in gain["interval"] or ())
+    return f"{mean} [{ends}]" if ends else mean
 
 
 def label_of(row: dict) -> str:
@@ -42,7 +52,7 @@ def main_table(experiment: Experiment, rows: list[dict], absent: list[Absent]) -
         columns += [METRICS[metric], *(["paper"] if experiment.values else [])]
     extra = extra_names(rows)
     columns += [*extra, "worst 10 %", "failures", "not finite", "note"]
-    cells = []
+    lines = []
     for row in rows:
         line = [label_of(row), *([f"{row['x']:g}"] if sweep else []), str(row["runs"])]
         for metric in experiment.metrics:
@@ -51,14 +61,14 @@ def main_table(experiment: Experiment, rows: list[dict], absent: list[Absent]) -
         line += [mean_text(row, name) for name in extra]
         worst = text_of(row["worst_tenth_psnr"])
         line += [worst, f"{row['failures']:.0%}", str(row["not_finite"]), ""]
-        cells.append(tuple(line))
+        lines.append(tuple(line))
     for entry in absent:
         line = [entry.row.label, *(["-"] if sweep else []), "0"]
         for value, metric in zip(printed_of(experiment, entry), experiment.metrics, strict=True):
             line += ["not run", *([value_text(value, metric)] if experiment.values else [])]
         line += ["-"] * (len(extra) + 3)
-        cells.append((*line, absent_note(experiment, entry)))
-    return markdown_table(tuple(columns), cells)
+        lines.append((*line, absent_note(experiment, entry)))
+    return markdown_table(tuple(columns), lines)
 
 
 def printed_of(experiment: Experiment, entry: Absent) -> list[Value | None]:
@@ -78,14 +88,14 @@ def gains_table(experiment: Experiment, rows: list[dict]) -> str:
     sweep = experiment.sweep
     columns = ["method", "against", *([sweep.axis] if sweep else []), "images"]
     columns += ["PSNR / dB", "SSIM", "LPIPS"]
-    cells = []
+    lines = []
     for row in rows:
         for against, gains in row["gains"].items():
             line = [label_of(row), against, *([f"{row['x']:g}"] if sweep else [])]
             line.append(str(gains["psnr"]["pairs"]))
             line += [gain_text(gains[name], DIGITS[name]) for name in QUALITY]
-            cells.append(tuple(line))
-    return markdown_table(tuple(columns), cells) if cells else ""
+            lines.append(tuple(line))
+    return markdown_table(tuple(columns), lines) if lines else ""
 
 
 def as_csv(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> str:
@@ -96,10 +106,11 @@ def as_csv(experiment: Experiment, rows: list[dict], absent: list[Absent]) -> st
             for against in row["gains"] or [None]:
                 lines.append(csv_line(row, metric, against))
     for entry in absent:
-        own = {"task": entry.task, "row": entry.row.label, "note": absent_note(experiment, entry)}
+        note = absent_note(experiment, entry)
+        place = {"task": entry.task, "row": entry.row.label, "note": note}
         for value, metric in zip(printed_of(experiment, entry), experiment.metrics, strict=True):
             mean, std = value or (None, None)
-            lines.append(own | {"metric": metric, "paper": mean, "paper_std": std})
+            lines.append(place | {"metric": metric, "paper": mean, "paper_std": std})
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -150,9 +161,9 @@ def csv_line(row: dict, metric: str, against: str | None) -> dict:
     }
 
 
-def reading(planned: Planned, failure_psnr: float) -> str:
+def reading(experiment: Experiment, rows: list[dict], failure_psnr: float) -> str:
     """How to read the tables."""
-    experiment, theirs = planned.experiment, ""
+    theirs = ""
     if experiment.setting != NOT_IN_THE_PAPERS:
         printed = "its printed value" if experiment.values else "its values are not in its text"
         theirs = f"; paper: {printed}"
@@ -163,28 +174,28 @@ def reading(planned: Planned, failure_psnr: float) -> str:
         " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
         " better."
     )
-    extra = {name for cell in planned.cells for name in cell.plans[0].arguments.metrics}
-    names = extra.union(planned.experiment.metrics)
+    extra = extra_names(rows)
+    names = (*experiment.metrics, *extra)
     if any(name.startswith("lpips") for name in names) and installed_weights()[0] is None:
         text += f" LPIPS n/a: {installed_weights()[1]}."
     return f"{text} {EXTRA_NOTE}" if extra else text
 
 
-def markdown(planned: Planned, rows: list[dict], card: dict, picture: str) -> str:
-    """The whole report."""
+def markdown(planned: PlannedExperiment, rows: list[dict], card: dict, picture: str) -> str:
+    """The whole report; ``picture`` is the line that shows the figure or says why there is none."""
     experiment = planned.experiment
     run = card["run"]
     parts = [f"## {experiment.name}: {experiment.source}", experiment.shows]
     parts.append(f"**What differs from the paper.** {differences(planned, card)}")
     if experiment.note:
         parts.append(f"**What the paper leaves open.** {experiment.note}")
-    parts += [reading(planned, card["failure_psnr"]), picture]
+    parts += [reading(experiment, rows, card["failure_psnr"]), picture]
     by_task = grouped(rows, "task")
     for task in experiment.tasks:
-        mine = by_task.get((task,), [])
+        members = by_task.get((task,), [])
         absent = [entry for entry in planned.absent if entry.task == task]
-        parts += [f"### {task}", main_table(experiment, mine, absent)]
-        parts.append(gains_table(experiment, mine))
+        parts += [f"### {task}", main_table(experiment, members, absent)]
+        parts.append(gains_table(experiment, members))
     parts.append(
         f"Again: `{card['command']}`. {run['settings']} settings, {run['programs']} programs"
         f" compiled in {run['compile_seconds']:.0f} s, {run['seconds']:.0f} s in all (what was on"
@@ -194,19 +205,23 @@ def markdown(planned: Planned, rows: list[dict], card: dict, picture: str) -> st
 
 
 def write_report(
-    folder: Path, planned: Planned, done: Done, run: dict, given: argparse.Namespace
+    folder: Path,
+    planned: PlannedExperiment,
+    records: Records,
+    run: dict,
+    settings: ReproduceSettings,
 ) -> None:
     """Write report.md, table.csv, card.json and, where the paper has one, figure.png.
 
     Args:
       folder: of this experiment.
       planned: the experiment and its plans.
-      done: lines of all of its plans.
+      records: of all of its plans.
       run: programs and seconds of this run of the command.
-      given: arguments of ``reproduce``.
+      settings: of ``reproduce``.
     """
-    rows = table_rows(planned, done, given.failure_psnr)
-    card = card_of(planned, rows, run, given)
+    rows = table_rows(planned, records, settings.failure_psnr)
+    card = card_of(planned, rows, run, settings)
     picture = ""
     if planned.experiment.figure and rows:
         reason = save_figure(folder / "figure.png", planned.experiment, rows)
