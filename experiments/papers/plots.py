@@ -100,7 +100,6 @@ def shade_intervals(
 
 def draw_histogram(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
     """The PSNR of single images, a histogram per method and choice; plain ones dashed."""
-    del experiment, metric
     known = [row for row in rows if row["chosen"] != BY_MISFIT]
     values = [[v for v in row["values"] if v is not None] for row in known]
     every = np.concatenate([np.asarray(v) for v in values])
@@ -117,7 +116,6 @@ def draw_histogram(panel: Any, experiment: Experiment, rows: list[dict], metric:
 
 def draw_bars(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
     """One bar per method."""
-    del experiment
     known = [row for row in rows if row[metric] is not None]
     panel.barh([row["row"] for row in known], [row[metric] for row in known], color="C0")
     panel.invert_yaxis()
@@ -126,7 +124,6 @@ def draw_bars(panel: Any, experiment: Experiment, rows: list[dict], metric: str)
 
 def draw_gains(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
     """Paired difference in PSNR to the plain solver with its interval; in brackets mean ranks."""
-    del experiment, metric
     known = [
         (f"{row['row']} ({row['rank']:.1f})", gain["psnr"])
         for row in rows

@@ -63,7 +63,20 @@ def table_rows(planned: PlannedExperiment, records: Records, failure_psnr: float
         gains = {a: gains_over(members, groups[task, x, chosen, a]) for a in others}
         place = {"task": task, "x": x, "chosen": chosen, "row": label}
         printed = printed_values(planned.experiment, by_label[label].printed, task, chosen)
-        rows.append(place | means(members, failure_psnr) | {"gains": gains, "paper": printed})
+        shown = {"gains": gains, "paper": printed, "note": ""}
+        rows.append(place | means(members, failure_psnr) | shown)
+    return rows
+
+
+def absent_rows(planned: PlannedExperiment) -> list[dict]:
+    """Rows of what is not run: the paper's values, and why."""
+    empty = dict.fromkeys(("x", "images", "worst_tenth_psnr", "failures", "not_finite"))
+    rows = []
+    for task, row, why in planned.absent:
+        printed = printed_values(planned.experiment, row.printed, task, "")
+        note = f"paper's values only: {why}" if printed else f"not run: {why}"
+        place = {"task": task, "row": row.label, "chosen": "", "runs": 0}
+        rows.append(empty | place | {"gains": {}, "paper": printed, "note": note})
     return rows
 
 

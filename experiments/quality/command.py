@@ -12,84 +12,19 @@ border. The deconvolutions get the balance that is best on these very images.
 
 import json
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.images import read_image
-from experiments.quality.classical import best_balance, bicubic, biharmonic, tikhonov, wiener
+from experiments.quality.bars import BARS, Bar, mask_of, truth_of
 from experiments.quality.settings import QualitySettings
 from experiments.restore.metrics import lpips_or_none
 from experiments.restore.plan import Item, Plan, plan
 from experiments.restore.report import markdown_table
 from experiments.restore.run import run
 from experiments.statistics import grouped
-
-
-class Bar(NamedTuple):
-    """A task's classical opponent and the gain in dB that is asked for."""
-
-    task: str
-    opponent: str
-    restore: Callable[[list[Item]], list[np.ndarray]]
-    gain: float
-
-
-def _y(item: Item) -> np.ndarray:
-    return np.asarray(item.problem.y)
-
-
-def _truth(item: Item) -> np.ndarray:
-    if item.picture.pixels is None:
-        raise ValueError(f"{item.picture.name} has no truth to compare with")
-    return item.picture.pixels
-
-
-def _mask(item: Item) -> np.ndarray:
-    ones = jnp.ones(_truth(item).shape)
-    return np.asarray(item.problem.operator.forward(ones))[..., 0]
-
-
-def blur_kernel(item: Item) -> np.ndarray:
-    """The kernel of a blur operator, read off its response to an impulse."""
-    h, w, c = _truth(item).shape
-    impulse = np.zeros((h, w, c), np.float32)
-    impulse[h // 2, w // 2] = 1
-    response = np.asarray(item.problem.operator.forward(jnp.asarray(impulse)))[..., 0]
-    radius = (min(h, w) - 1) // 2
-    rows = slice(h // 2 - radius, h // 2 + radius + 1)
-    columns = slice(w // 2 - radius, w // 2 + radius + 1)
-    return response[rows, columns][::-1, ::-1]
-
-
-def _enlarge(items: list[Item]) -> list[np.ndarray]:
-    factor = _truth(items[0]).shape[0] // _y(items[0]).shape[0]
-    return [bicubic(_y(item), factor) for item in items]
-
-
-def _fill(items: list[Item]) -> list[np.ndarray]:
-    return [biharmonic(_y(item), _mask(item)) for item in items]
-
-
-def _deconvolve(deblur: Callable, items: list[Item]) -> list[np.ndarray]:
-    kernels = [blur_kernel(item) for item in items]
-    truths = [_truth(item) for item in items]
-    balance = best_balance(truths, [_y(item) for item in items], np.stack(kernels), restore=deblur)
-    return [deblur(_y(item), kernel, balance) for item, kernel in zip(items, kernels, strict=True)]
-
-
-BARS = (
-    Bar("super_resolution", "bicubic", _enlarge, 1.5),
-    Bar("random_inpainting", "biharmonic", _fill, 3.0),
-    Bar("gaussian_deblur", "Wiener", partial(_deconvolve, wiener), 1.5),
-    Bar("motion_deblur", "Wiener", partial(_deconvolve, wiener), 1.5),
-    Bar("motion_deblur", "least squares", partial(_deconvolve, tikhonov), 1.5),
-    Bar("box_inpainting", "biharmonic", _fill, 0.0),
-)
 
 
 def psnr_where(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
@@ -112,8 +47,8 @@ def compare(bar: Bar, items: list[Item], rival: list[np.ndarray], samples: Sampl
       rival: what the opponent makes of every item.
       samples: what the methods make of it.
     """
-    holes = [_mask(i) == 0 if bar.task == "box_inpainting" else None for i in items]
-    truths = [_truth(item) for item in items]
+    holes = [mask_of(i) == 0 if bar.task == "box_inpainting" else None for i in items]
+    truths = [truth_of(item) for item in items]
     score = lambda xs: np.array([psnr_where(*a) for a in zip(xs, truths, holes, strict=True)])
     opponent = score(rival)
     row: dict = {"task": bar.task, "opponent": bar.opponent, "images": len(items), "bar": bar.gain}
@@ -132,7 +67,7 @@ def compare(bar: Bar, items: list[Item], rival: list[np.ndarray], samples: Sampl
 
 def perceptual(bar: Bar, items: list[Item], rival: list[np.ndarray], samples: Samples) -> dict:
     """Mean LPIPS of whole images, of the opponent and of one sample by each method; {} without."""
-    truths = [_truth(item) for item in items]
+    truths = [truth_of(item) for item in items]
     shown = {bar.opponent: [x[None] for x in rival]} | samples
     means: dict[str, float] = {}
     for name, drawn in shown.items():
