@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from experiments.cli import UsageError, parse
 from experiments.environment import set_compile_cache, set_cpu_flags
-from experiments.files import collected_faults
 
+# Before numpy is imported: its OpenBLAS reads its number of threads once, and sums in that order.
 set_cpu_flags()
 set_compile_cache()
+
+from experiments.cli import UsageError, parse  # noqa: E402
+from experiments.files import collected_faults  # noqa: E402
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -71,6 +73,36 @@ COMMANDS = {
         "peak memory of a solver's step at the published models' sizes, by compiling it",
         "speed.settings:MemorySettings",
         "speed.memory:plan_memory",
+    ),
+    "export": Command(
+        "write a solver as a file that runs with jax and numpy alone, on CPU, CUDA and TPU",
+        "export_settings:ExportSettings",
+        "export:plan_export",
+    ),
+    "train-prior": Command(
+        "train a pixel prior; run again to continue after a kill",
+        "train.settings:TrainPriorSettings",
+        "train.pixel:plan_train_prior",
+    ),
+    "train-first-stage": Command(
+        "train the autoencoder of a latent prior; run again to continue after a kill",
+        "train.settings:TrainFirstStageSettings",
+        "train.first_stage:plan_train_first_stage",
+    ),
+    "train-latent-prior": Command(
+        "train the network of a latent prior on its first stage's latents; run again to continue",
+        "train.settings:TrainLatentPriorSettings",
+        "train.latent:plan_train_latent_prior",
+    ),
+    "export-prior": Command(
+        "turn a run of train-prior into a prior that restore can load",
+        "train.settings:ExportPriorSettings",
+        "train.finish:plan_export_prior",
+    ),
+    "export-latent-prior": Command(
+        "turn a first stage and a network on its latents into a prior that restore can load",
+        "train.settings:ExportLatentPriorSettings",
+        "train.finish:plan_export_latent_prior",
     ),
 }
 

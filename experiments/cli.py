@@ -64,9 +64,10 @@ def parse(settings_type: type[Settings], argv: list[str], prog: str, words: str)
 def _flags_type(settings_type: type) -> type:
     """The settings type as tyro takes it: options spelled out, choices named, empty hints away."""
     hints = get_type_hints(settings_type)
-    entries = []
+    entries: list[tuple[str, Any, Any]] = []
     for one in dataclasses.fields(settings_type):
-        kind, default = hints[one.name], one.default
+        kind: Any = hints[one.name]
+        default = one.default
         if "options" in one.metadata:
             kind = _options_type(one.name, ENTRIES[one.metadata["options"]])
         elif is_dataclass(kind):
@@ -76,15 +77,20 @@ def _flags_type(settings_type: type) -> type:
             continue
         if "choices" in one.metadata:
             names = EVERY[one.metadata["choices"]] + tuple(ENTRIES[one.metadata["choices"]])
-            kind = tuple[Literal[names], ...]  # type: ignore[valid-type]
+            kind = tuple[Literal[names], ...]
         if one.metadata.get("positional"):
-            kind = tyro.conf.Positional[kind]  # type: ignore[valid-type]
+            kind = tyro.conf.Positional[kind]
         if default in (None, ()):
             kind = Annotated[kind, tyro.conf.arg(help_behavior_hint="")]
         entries.append((one.name, kind, field(default=default)))
     documented = {"__doc__": settings_type.__doc__}
     return make_dataclass(
-        settings_type.__name__, entries, bases=(settings_type,), frozen=True, namespace=documented
+        settings_type.__name__,
+        entries,
+        bases=(settings_type,),
+        frozen=True,
+        kw_only=True,
+        namespace=documented,
     )
 
 
@@ -99,7 +105,8 @@ def _options_type(name: str, entries: Mapping[str, Any]) -> type:
     fields = []
     for key, option in options.items():
         text = f"{', '.join(owners[key])}: {option.text}"
-        kind = Annotated[option.type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
+        option_type: Any = option.type
+        kind = Annotated[option_type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
         fields.append((key, kind, None))
     title = name.replace("_", " ")
     about = f"{title} (what is not named is as published, or as the task has it)"
@@ -147,7 +154,7 @@ def _from_table(flags_type: type, table: Mapping[str, Any], path: Path) -> Any:
         raise UsageError(f"--settings {path}: no {unknown[0]!r} there; known: {', '.join(known)}")
     values = {}
     for name, value in table.items():
-        kind = hints[name]
+        kind: Any = hints[name]
         if is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise UsageError(f"--settings {path}: {name} is a table, write [{name}]")

@@ -1,8 +1,8 @@
 """Operators and projection engines against what they replace, as ratios within one run."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,8 @@ def engine_rows(measure: Measure = measured) -> list[dict]:
         z = jax.random.normal(jax.random.key(0), (samples, n, n, 3))
         calls = {}
         for engine in ENGINES:
-            projection = replace(Projection(), engine=engine)
+            choice: Any = engine
+            projection = Projection(engine=choice)
             one = lambda z, g, p=projection: project(subspace(p, z), g)
             calls[engine] = (jax.vmap(one), z, z[::-1])
         table += rows(f"projection, {samples} x 3 x {n} x {n}", calls, measure)

@@ -64,22 +64,19 @@ CALIBRATE = {
     "--setting spots:hdr: choose from gaussian:box_inpainting": command(
         "calibrate --setting spots:hdr"
     ),
-    "add none, the plain solver that the others are compared to": command(
-        "calibrate --rules official"
-    ),
+    "--solver ddrm: choose from dps": command("calibrate --solver ddrm"),
+    "add none, the plain solver the others are compared to": command("calibrate --rules official"),
     "--truths 4: give at least 5, one per bin of ranks": command("calibrate --truths 4"),
     "20 samples: give 19, 39 or another multiple of 20": command("calibrate --samples 20"),
-    "--seed -1: give a whole number >= 0": command("calibrate --seed -1"),
-    "--sigma 0.0: the posterior wants a positive noise level": command("calibrate --sigma 0"),
-    "--limit 0: give a positive number": command("calibrate --limit 0"),
 }
 OTHERS = {
     "no prior 'none': give a folder with card.json": command("speed --priors none"),
     "scikit-image's: pip install scikit-image": quality_without_scikit_image,
     "--task hdr identity: an export is for one task": exporting("identity"),
-    "--projection both: an export is for one": exporting("--projection both"),
+    "an export is for one method, and these are several: dps, dps-dsg": (
+        exporting("--projection both")
+    ),
     "--size 18: the prior needs multiples of 4": exporting("--size 18"),
-    "platform 'metal': choose from cpu, cuda, tpu": exporting("--platforms cpu metal"),
     "x.bin: the file is a numpy archive, call it .npz": exporting("--out x.bin"),
 }
 CASES = {**REPRODUCE, **CALIBRATE, **OTHERS}

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dsg_jax.operators.blur import blur
+from dsg_jax.operators.kernels import gaussian_kernel, motion_kernel
+from dsg_jax.operators.linear import gaussian_blur
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Projection
 from experiments.__main__ import main
@@ -135,3 +138,13 @@ def test_a_whole_report(tmp_path, monkeypatch):
     assert {name: len(found[name]) for name in rows} == rows
     assert found["ceilings"]["copy_bytes_per_second"] > 1e6
     assert out.with_suffix(".md").read_text().count("| psld") == 3
+
+
+MOTION = motion_kernel(np.random.RandomState(0), 61, 0.5)
+
+
+@pytest.mark.parametrize("kernel", [gaussian_kernel(61, 3.0), MOTION], ids=["gaussian", "motion"])
+def test_the_benchmark_times_equal_results(kernel):
+    x = jax.random.normal(jax.random.key(0), (64, 64, 3))
+    fast = blur(x.shape, kernel) if kernel is MOTION else gaussian_blur(x.shape, 61, 3.0)
+    np.testing.assert_allclose(fast.forward(x), speed_operators.depthwise(kernel, x), atol=1e-5)
