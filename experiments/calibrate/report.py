@@ -1,6 +1,7 @@
 """The report of `calibrate`: what was measured in words, tables, and a card to run it again."""
 
 import json
+from dataclasses import replace
 
 from dsg_jax.solvers import settings_for
 from experiments.calibrate.cases import EXACT, Sampler
@@ -107,7 +108,7 @@ def run_lengths(samplers: list[Sampler]) -> dict[str, str]:
     for sampler in samplers:
         if (program := sampler.program) is not None:
             published = settings_for(program.solver, sampler.case.task, program.prior)
-            count = program._replace(settings=published).steps
+            count = replace(program, settings=published).steps
             lengths[sampler.name] = f"{program.steps} of {count}"
     return lengths
 

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 
 from experiments.papers.plan import PlannedExperiment
-from experiments.restore.batch import Program, compile_batch, planned_bytes, run_batch, signature
+from experiments.restore.batch import Program, compile_batch, signature
 from experiments.restore.compute import Work, inputs_of, outstanding
+from experiments.restore.memory import planned_bytes
+from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
 
 PROBE_STEPS = {"resample": 20}
@@ -59,18 +61,18 @@ def shortened(program: Program) -> Program:
     count = min(program.steps, PROBE_STEPS.get(program.solver, 2))
     first = (program.steps - count) // 2
     steps = jax.tree.map(lambda a: a[first : first + count], program.settings.steps)
-    return program._replace(settings=replace(program.settings, steps=steps))
+    return replace(program, settings=replace(program.settings, steps=steps))
 
 
 def probe(work: Work) -> Cost:
     """Compile and run a few steps of a job's first batch."""
     program = shortened(work.program)
     keys, problems = inputs_of(work, work.job.items[: work.width])
-    compiled, compile_seconds = compile_batch(keys, problems, program)
+    runner, compile_seconds = compile_batch(keys, problems, program)
     started = time.perf_counter()
-    run_batch(compiled, keys, problems)
+    run_batch(runner, keys, problems)
     seconds = time.perf_counter() - started
-    size = planned_bytes(signature(keys, problems, program))
+    size = planned_bytes(runner.compiled)
     return Cost(seconds / program.steps, compile_seconds, size)
 
 

@@ -7,7 +7,7 @@ keeps what it has compiled: asked for the same program again, `compile_batch` ta
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,26 +40,27 @@ from experiments.restore.stacking import (
 
 _programs: set[tuple] = set()  # signatures of all that this process has compiled
 
-static = partial(field, metadata={"static": True})
-"""A field that is no array: another value is another program."""
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("projection", "prior", "settings"),
+    meta_fields=("solver", "axes", "shape", "longest"),
+)
+@dataclass(frozen=True)
 class Program:
     """Everything that a run depends on besides keys and problems."""
 
-    projection: Projection | None
-    prior: Prior
+    solver: str
+    """Key of `SOLVERS`."""
     settings: Any
     """The solver's registered settings."""
-    solver: str = static()
-    """Key of `SOLVERS`."""
-    axes: Axes = static()
+    projection: Projection | None
+    prior: Prior
+    axes: Axes
     """Which leaves of the problems are stacked."""
-    shape: tuple[int, int, int] = static()
+    shape: tuple[int, int, int]
     """Of the solver's state."""
-    longest: int | None = static(default=None)
+    longest: int | None = None
     """The most steps of a part, if there is a limit."""
 
     @property
@@ -157,14 +158,9 @@ def program_of(job: Job, prior: Prior, longest: int | None = None) -> Program:
       prior: with which weights.
       longest: the most steps of a part, if there is a limit.
     """
+    axes, shape = common_axes([item.problem for item in job.items]), state_shape(prior, job.shape)
     return Program(
-        projection=job.projection,
-        prior=prior,
-        settings=job.solver_settings,
-        solver=job.solver,
-        axes=common_axes([item.problem for item in job.items]),
-        shape=state_shape(prior, job.shape),
-        longest=longest,
+        job.solver, job.solver_settings, job.projection, prior, axes, shape, longest=longest
     )
 
 

@@ -84,9 +84,8 @@ def test_the_programs_of_restore_have_no_host_callback():
     """jax keeps no program with one."""
     problem, settings = problem_and_settings()
     keys = jax.random.split(jax.random.key(0), 2)
-    arrays = {"projection": None, "prior": gaussian_prior(), "settings": settings}
     axes = common_axes([problem, problem])
-    program = batch.Program(**arrays, solver="dps", axes=axes, shape=(8, 8, 1))
+    program = batch.Program("dps", settings, None, gaussian_prior(), axes, (8, 8, 1))
     forms = batch.state_forms(program, problem, 2, None)
     traced = batch.restore_part.trace(keys, problem, program, forms, jnp.int32(0))
     assert "callback" not in traced.lower().as_text()

@@ -141,8 +141,7 @@ def planned() -> None:
     axes, shape = (0, None), (16, 16, 1)
     for how in ("replicated", "sharded"):
         placed = place_parameters(prior, data_mesh(8), how)
-        arrays = {"projection": None, "prior": placed, "settings": settings}
-        program = Program(**arrays, solver="dps", axes=axes, shape=shape)
+        program = Program("dps", settings, None, placed, axes, shape)
         runner, _ = compile_batch(keys, problems, program)
         need = planned_bytes(runner.compiled)
         whole = sum(layer.nbytes for layer in layers)
