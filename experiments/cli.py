@@ -73,7 +73,8 @@ def _flags_type(settings_type: Any) -> Any:
         elif is_dataclass(kind):
             kind = _flags_type(kind)
         if is_dataclass(kind):
-            entries.append((one.name, kind, field(default_factory=kind)))
+            group: Any = kind
+            entries.append((one.name, group, field(default_factory=group)))
             continue
         if "choices" in one.metadata:
             names = EVERY[one.metadata["choices"]] + tuple(ENTRIES[one.metadata["choices"]])

@@ -12,7 +12,9 @@ from dsg_jax.mesh import data_mesh, over_pairs
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.metrics.compat import ssim_skimage7
 from dsg_jax.metrics.lpips import LPIPSWeights, lpips
-from dsg_jax.operators import (
+from dsg_jax.operators.blur_network import BlurNetwork, blur_code, nonlinear_blur
+from dsg_jax.operators.kernels import box_mask, gaussian_kernel, motion_kernel, random_mask
+from dsg_jax.operators.linear import (
     blur,
     gaussian_blur,
     hdr,
@@ -21,8 +23,6 @@ from dsg_jax.operators import (
     phase_retrieval,
     super_resolution,
 )
-from dsg_jax.operators.blur_network import BlurNetwork, blur_code, nonlinear_blur
-from dsg_jax.operators.kernels import box_mask, gaussian_kernel, motion_kernel, random_mask
 from dsg_jax.operators.noise import noise_level, poisson_noise
 from dsg_jax.operators.tasks import operator_for
 from dsg_jax.priors.samples import sample_images

@@ -15,7 +15,7 @@ from dsg_jax.latent_settings import (
     latent_dps_settings,
     psld_settings,
 )
-from dsg_jax.operators import blur, hdr, identity, inpainting, super_resolution
+from dsg_jax.operators.linear import blur, hdr, identity, inpainting, super_resolution
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas

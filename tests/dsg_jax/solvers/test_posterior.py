@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsg_jax.diffusion import denoise, score
-from dsg_jax.operators import identity, inpainting
+from dsg_jax.operators.linear import identity, inpainting
 from dsg_jax.sample import sample
 from dsg_jax.solvers.daps import daps, daps_steps
 from dsg_jax.solvers.dps import dps, dps_steps

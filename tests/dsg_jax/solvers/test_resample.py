@@ -13,7 +13,7 @@ import pytest
 from jax.tree_util import Partial
 
 from dsg_jax.latent_settings import resample_settings
-from dsg_jax.operators import blur, hdr, inpainting
+from dsg_jax.operators.linear import blur, hdr, inpainting
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.projection import Subspace
 from dsg_jax.sample import run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from dsg_jax.operators import inpainting
+from dsg_jax.operators.linear import inpainting
 from dsg_jax.sample import normal_draws, run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_step
