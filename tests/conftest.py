@@ -10,7 +10,7 @@ from PIL import Image
 from experiments.environment import set_cpu_flags
 
 set_cpu_flags()
-collect_ignore = [  # written for the solvers' former signatures: to be adapted, none of them dropped
+collect_ignore = [  # they call the solvers' former signatures: to be adapted, none is dropped
     "test_errors.py",
     "dsg_jax/solvers/test_latent_options.py",
     "dsg_jax/solvers/test_latent_solvers.py",
