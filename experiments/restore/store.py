@@ -72,11 +72,10 @@ def read_record(image: Path, identity: str) -> dict | None:
         return None
     if record["hash"] != identity:
         return None
-    if image_hash(image) != record["png_sha256"]:
-        what = f"not the image that {path.name} describes" if image.is_file() else "missing"
-        fault(f"{image} is {what}: it is made again")
-        return None
-    return record
+    digest = image_hash(image)
+    if digest and digest != record["png_sha256"]:  # one that was deleted is meant to be made again
+        fault(f"{image} is not the image that {path.name} describes: it is made again")
+    return record if digest == record["png_sha256"] else None
 
 
 def image_hash(path: Path) -> str:
