@@ -140,7 +140,7 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "tau_y=0.0: give a finite number > 0": lambda folder: settings_for(
         "daps", "hdr", BETAS, tau_y=0.0
     ),
-    "build.py has no function blur: give the entry's name": lambda folder: options_of(
+    "build.py has no function blur: give it the entry's name": lambda folder: options_of(
         "operators.build", "blur"
     ),
     "no samples named 'cats': choose from emoji, photo": lambda folder: sample_images("cats"),

@@ -79,7 +79,7 @@ def test_jax_may_put_anything_in_the_place_of_numbers(settings):
     def rebuilt(settings):
         return jax.tree.leaves(jax.tree.map(lambda leaf: 3 * leaf, settings))[-1]
 
-    *others, last = map(np.asarray, leaves)
+    *others, last = map(jnp.asarray, leaves)
     one = lambda leaf: rebuilt(jax.tree.unflatten(structure, [*others, leaf]))
     whole = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), settings)
     for batch in (jax.vmap(one)(jnp.stack([last, 2 * last])), jax.vmap(rebuilt)(whole)):
