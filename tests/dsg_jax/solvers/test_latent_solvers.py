@@ -218,14 +218,8 @@ def test_latent_daps_trajectory(case):
     draws = count + (1 if momentum is None else 2)
     draw = pattern_draws(draws * len(steps.level), 192)
     start = jnp.asarray(hwc(arrays["x_init"]))
-    settings = LatentDAPSSettings(
-        steps=steps,
-        tau_y=inner["tau"],
-        momentum=momentum,
-        inner=inner["mc_algo"],
-        inner_steps=count,
-        time_map="adm",
-    )
+    choices = {"inner": inner["mc_algo"], "inner_steps": count, "momentum": momentum}
+    settings = LatentDAPSSettings(steps=steps, tau_y=inner["tau"], time_map="adm", **choices)
     rows = replay(latent_daps, prior, problem, projection, settings, draw, start)
     states, info = jax.tree.map(np.asarray, rows)
     assert_close("states", states, hwc(arrays["states"]), manifest)

@@ -11,15 +11,7 @@ from dsg_jax.sample import normal_draws, run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.inner import shared_subspace
-from dsg_jax.solvers.resample import (
-    LATENT,
-    PIXEL,
-    PRESETS,
-    guided_ddim,
-    projection_defaults,
-    resample,
-    settings_for,
-)
+from dsg_jax.solvers.resample import LATENT, PIXEL, guided_ddim, resample
 from dsg_jax.solvers.resample.fit import fit
 from dsg_jax.solvers.resample.stages import (
     Inputs,
@@ -222,29 +214,6 @@ def test_final_projection():
     assert len({float(jnp.sum(x)) for x in image.values()}) == 3
 
 
-def test_presets():
-    common = {"dps_step": "no_jacobian", "tweedie": "code", "index_fix": False}
-    common |= {"project_final": True, "project_update": False}
-    for preset, rule, period, project_pixel, state in (
-        ("official", "official", 1, True, "post_travel"),
-        ("paper", "official", 5, False, "post_travel"),
-        ("plorg", "per_channel", 5, False, "pre_travel"),
-    ):
-        assert projection_defaults(preset=preset, steps=20) == {"rule": rule, "period": period}
-        settings = settings_for("hdr", BETAS, preset=preset)
-        expected = common | {"project_pixel": project_pixel, "state": state}
-        assert {name: getattr(settings, name) for name in expected} == expected
-    assert projection_defaults() == projection_defaults(preset="paper") and len(PRESETS) == 3
-
-
-def test_settings():
-    settings = settings_for("hdr", BETAS, latent_limit=9, step_factor=2.0, project="update")
-    assert (settings.steps.stage > 0).sum() == 33 and settings.project_update
-    assert settings.pixel == (2e-2, 2000, False, 1e-3)
-    assert settings.latent == (1e-2, 9, True, 1e-3)
-    assert settings_for("hdr", BETAS).latent == (5e-3, 500, True, 1e-3)
-
-
 def test_refusals():
     for name, wrong in (("state", "mid"), ("dps_step", "half"), ("tweedie", "score")):
         with pytest.raises(ValueError, match=f"{name}='{wrong}': choose from"):
@@ -252,12 +221,3 @@ def test_refusals():
     pixel = inputs()._replace(prior=toy_prior()._replace(first_stage=None))
     with pytest.raises(ValueError, match="resample works on latents"):
         resample(*pixel)
-    for wrong, match in (
-        ({"preset": "dsg"}, "preset='dsg': choose from official, paper, plorg"),
-        ({"project": "noise"}, "project='noise': choose from gradient, update"),
-        ({"steps": 12}, "12 steps"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            settings_for("hdr", BETAS, **wrong)
-    with pytest.raises(ValueError, match="preset='dsg'"):
-        projection_defaults(preset="dsg")

@@ -136,6 +136,40 @@ def test_schedules():
     assert settings_for("daps", "hdr", BETAS).steps.ode_sigma.shape == (200, 5)
 
 
+def test_presets_of_resample():
+    entry = SOLVERS["resample"]
+    common = {"dps_step": "no_jacobian", "tweedie": "code", "index_fix": False}
+    common |= {"project_final": True, "project_update": False}
+    for preset, rule, period, project_pixel, state in (
+        ("official", "official", 1, True, "post_travel"),
+        ("paper", "official", 5, False, "post_travel"),
+        ("plorg", "per_channel", 5, False, "pre_travel"),
+    ):
+        defaults = entry.projection_defaults(preset=preset, steps=20)
+        assert defaults == {"rule": rule, "period": period}
+        settings = settings_for("resample", "hdr", BETAS, preset=preset)
+        expected = common | {"project_pixel": project_pixel, "state": state}
+        assert {name: getattr(settings, name) for name in expected} == expected
+    assert entry.projection_defaults() == entry.projection_defaults(preset="paper")
+    with pytest.raises(ValueError, match="preset='dsg': choose from official, paper, plorg"):
+        entry.projection_defaults(preset="dsg")
+
+
+def test_optimisations_of_resample():
+    options = {"latent_limit": 9, "step_factor": 2.0, "project": "update"}
+    settings = settings_for("resample", "hdr", BETAS, **options)
+    assert (settings.steps.stage > 0).sum() == 33 and settings.project_update
+    assert settings.pixel == (2e-2, 2000, False, 1e-3)
+    assert settings.latent == (1e-2, 9, True, 1e-3)
+    assert settings_for("resample", "hdr", BETAS).latent == (5e-3, 500, True, 1e-3)
+    for wrong, words in (
+        ({"project": "noise"}, "project='noise': choose from gradient, update"),
+        ({"steps": 12}, "12 steps"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            settings_for("resample", "hdr", BETAS, **wrong)
+
+
 def test_a_new_solver_is_a_module_and_an_entry(monkeypatch):
     @jax.tree_util.register_dataclass
     @dataclass(frozen=True, kw_only=True)
