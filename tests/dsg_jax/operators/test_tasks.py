@@ -97,9 +97,8 @@ def test_options_reach_the_operator():
     mask = operator_for("box_inpainting", shape, 0, box=10, margin=25).forward.args[0]
     rows, columns, _ = np.nonzero(np.asarray(mask) == 0)
     assert len(rows) == 100 and min(rows.min(), columns.min()) >= 25
-    mask = operator_for(
-        "random_inpainting", shape, 0, hidden_low=0.25, hidden_high=0.25
-    ).forward.args[0]
+    hidden = {"hidden_low": 0.25, "hidden_high": 0.25}
+    mask = operator_for("random_inpainting", shape, 0, **hidden).forward.args[0]
     assert float(mask.mean()) == 0.75
     x = jnp.ones(shape)
     assert operator_for("super_resolution", shape, 0, factor=8).forward(x).shape == (8, 8, 3)
@@ -107,9 +106,8 @@ def test_options_reach_the_operator():
     assert operator_for("phase_retrieval", shape, 0, oversample=1.0).forward(x).shape == (80, 80, 3)
     exposed = operator_for("hdr", shape, 0, exposure=4.0).forward(0.2 * x)
     chex.assert_trees_all_close(exposed, 0.8 * x, atol=1e-6)
-    sharp, soft = (
-        operator_for("gaussian_deblur", shape, 0, kernel_size=s, std=2.0) for s in (3, 9)
-    )
+    blurs = ({"kernel_size": size, "std": 2.0} for size in (3, 9))
+    sharp, soft = (operator_for("gaussian_deblur", shape, 0, **options) for options in blurs)
     assert not leaves_equal(sharp, soft)
     still, shaky = (operator_for("motion_deblur", shape, 0, intensity=i) for i in (0.1, 0.9))
     assert not leaves_equal(still, shaky)
