@@ -62,8 +62,8 @@ def row_card(point: Point) -> dict:
     place = {"task": point.task, "row": point.row.label, "x": point.x}
     facts = point.plans[0].jobs[0].facts
     shown = {name: value for name, value in facts.items() if name not in ("task", "seed", "shape")}
-    given = changed(point.settings.method) | dict(point.settings.solver_options)
-    return place | {"given": given, "settings": shown}
+    chosen = changed(point.settings.method) | dict(point.settings.solver_options)
+    return place | {"given": chosen, "settings": shown}
 
 
 def manifest(plans: list[Plan]) -> list[dict]:

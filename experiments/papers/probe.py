@@ -90,9 +90,9 @@ def dry_run(planned: list[PlannedExperiment]) -> None:
             costs[load.kind] = probe(load.work)
     compiled: set[tuple] = set()
     lines: list[tuple[str, ...]] = []
-    for one, own_loads in zip(planned, loads, strict=True):
-        lines.append(line_of(one, own_loads, costs, compiled))
-        compiled |= {load.program for load in own_loads}
+    for one, left in zip(planned, loads, strict=True):
+        lines.append(line_of(one, left, costs, compiled))
+        compiled |= {load.program for load in left}
     print(markdown_table(COLUMNS, lines))
     print(
         f"\nEstimated from {len(costs)} probes of a few steps of one batch each. What an"
