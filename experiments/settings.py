@@ -6,7 +6,7 @@ built, and the message names the option as the command line spells it.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ def check_folder(name: str, folder: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Images:
-    """images (the bundled samples, if none are named)"""
+    """Images: the bundled samples, if none are named."""
 
     images: tuple[Path, ...] = ()
     """files or folders to degrade and restore"""
@@ -77,15 +77,17 @@ class Images:
     def __post_init__(self):
         check_whole(self, 1, "size", "count")
         if self.images and self.measured:
-            raise ValueError("--images are degraded and restored, --measured only restored: give one")
+            raise ValueError(
+                "--images are degraded and restored, --measured only restored: give one"
+            )
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """measurement"""
+    """What is measured, and how noisily."""
 
-    task: tuple[str, ...] = ()
-    """one, several or all of the tasks"""
+    task: tuple[str, ...] = field(default=(), metadata={"choices": "task"})
+    """one, several or all"""
     sigma: float = 0.05
     """standard deviation of the noise in the units of the measurement, [-1, 1] for images"""
 
@@ -96,11 +98,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Method:
-    """method: several solvers, rules, values of tau or periods run one after the other"""
+    """Prior, sampler and projection; of lists every entry is run."""
 
     prior: str | None = None
     """name of a bundled prior or a folder (default: one that fits the solver)"""
-    solver: tuple[str, ...] = ("daps",)
+    solver: tuple[str, ...] = field(default=("daps",), metadata={"choices": "solver"})
     """the samplers"""
     projection: ProjectionChoice = "both"
     """none: the plain solver; state: DiffStateGrad; both"""
@@ -124,7 +126,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """run"""
+    """How many, how, and where to."""
 
     samples: int = 1
     """posterior samples per image"""
@@ -143,7 +145,7 @@ class Run:
     out: Path = Path("results/restore")
     """output folder; the same command again finishes what is missing"""
     shard: str | None = None
-    """compute every N-th batch only, from the I-th, as I/N; a copy of all shards' files joins them"""
+    """I/N: compute every N-th batch only, from the I-th; copying the folders joins them"""
     metrics: tuple[Metric, ...] = ()
     """further columns, as other codes measure"""
 
@@ -171,7 +173,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Devices:
-    """devices, and runs of hours"""
+    """Where it is computed, and runs of hours."""
 
     devices: int | None = None
     """the first N of this process (default: all)"""
@@ -195,6 +197,20 @@ class Devices:
     def __post_init__(self):
         check_whole(self, 1, "save_every", "heartbeat")
         check_positive(self, "save_minutes")
+        named = self.coordinator, self.processes, self.process
+        if self.distributed or named == (None, None, None):
+            return
+        if self.coordinator is None or self.processes is None or self.process is None:
+            raise ValueError(
+                "give --coordinator, --processes and --process, or --distributed alone"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"--coordinator {self.coordinator}: give HOST:PORT of process 0")
+        if not 0 <= self.process < self.processes:
+            raise ValueError(
+                f"--process {self.process} --processes {self.processes}: count the processes from 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -210,3 +226,26 @@ class RestoreSettings:
     """by name, see `dsg_jax.solvers`; what is not named is the published value for the task"""
     run: Run = Run()
     devices: Devices = Devices()
+
+
+def as_table(settings: Any) -> dict[str, Any]:
+    """Settings as tables of JSON values, as ``run.json`` has them and ``--settings`` reads them.
+
+    What is None has no entry, for TOML has no word for it.
+    """
+    table = {}
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            table[entry.name] = as_table(value)
+        elif isinstance(value, Mapping):
+            table[entry.name] = {name: _plain(v) for name, v in value.items() if v is not None}
+        elif value is not None:
+            table[entry.name] = _plain(value)
+    return table
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

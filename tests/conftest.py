@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.cpu_flags import set_cpu_flags
+from experiments.environment import set_cpu_flags
 
 set_cpu_flags()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))

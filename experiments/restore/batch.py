@@ -1,7 +1,7 @@
 """The one compiled function of a restoration run: a batch of posterior samples.
 
-Arrays that vary (keys, problems, projection, network weights, step constants) are traced, so one
-compile serves every batch of a task; the solver's name, its static settings and the shape are not.
+Arrays that vary (keys, problems, projection, network weights, solver settings) are traced, so one
+compile serves every batch of a task; the solver's name, its choices and the shape are not.
 """
 
 import time
@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 from dsg_jax.mesh import PAIRS, full_width, gathered_late, pair_sharding, placement_of, split_pairs
 from dsg_jax.sample import advance
 from dsg_jax.solvers import SOLVERS
-from dsg_jax.types import Info, Prior, Problem, Projection
+from dsg_jax.types import Info, Prior, Problem, Projection, Solver
 from experiments.restore.parts import (
     Axes,
     chunk_of,
@@ -29,34 +29,61 @@ from experiments.restore.parts import (
 )
 from experiments.restore.resume import Checkpoints
 
-Static = tuple[tuple[str, Any], ...]
 
-
-class Method(NamedTuple):
-    """A solver with its settings, of which ``traced`` holds arrays and ``static`` none."""
+class Program(NamedTuple):
+    """What a batch depends on beside its keys and problems."""
 
     solver: str
-    traced: dict
-    static: Static
+    """Key of `SOLVERS`."""
+    settings: Any
+    """The solver's registered settings."""
+    projection: Projection | None
+    prior: Prior
+    axes: Axes
+    """Which leaves of the problems are stacked."""
+    shape: tuple[int, int, int]
+    """Of the solver's state."""
+
+    @property
+    def arrays(self) -> tuple[Projection | None, Prior, Any]:
+        """What is traced."""
+        return self.projection, self.prior, self.settings
+
+    @property
+    def steps(self) -> int:
+        """Outer steps of a run."""
+        return len(jax.tree.leaves(self.settings.steps)[0])
+
+
+def solver_of(name: str, arrays: tuple[Projection | None, Prior, Any], problem: Problem) -> Solver:
+    """Build a solver from its key in `SOLVERS` and from (projection, prior, settings)."""
+    projection, prior, settings = arrays
+    return SOLVERS[name].solve(prior, problem, projection, settings)
+
+
+def state_shape(prior: Prior, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Of the solver's state for an image (h, w, c): the image itself or its latent."""
+    if prior.first_stage is None:
+        return shape
+    image = jax.ShapeDtypeStruct(shape, np.float32)
+    h, w, c = jax.eval_shape(lambda stage, x: stage.encode(x, None), prior.first_stage, image).shape
+    return h, w, c
 
 
 @partial(
     jax.jit,
-    static_argnames=("axes", "solver", "static", "shape", "count", "mesh", "parameters"),
+    static_argnames=("axes", "solver", "shape", "count", "mesh", "parameters"),
     donate_argnames=("state",),
 )
 def restore_batch(
     keys: Array,
     problems: Problem,
-    projection: Projection | None,
-    prior: Prior,
-    traced: dict,
+    arrays: tuple,
     state: Any,
     start: Array,
     *,
     axes: Axes,
     solver: str,
-    static: Static,
     shape: tuple[int, int, int],
     count: int,
     mesh: Mesh | None = None,
@@ -70,13 +97,13 @@ def restore_batch(
     leaves, structure = jax.tree.flatten(problems)
 
     def batch(keys: Array, leaves: list[Array], state: Any, shared: tuple):
-        projection, prior, traced, start = shared
+        (projection, prior, settings), start = shared
         prior = gathered_late(prior) if parameters == "sharded" else prior
 
         def one(key: Array, leaves: list[Array], state: Any) -> tuple[Any, Array, Info]:
             problem = jax.tree.unflatten(structure, leaves)
-            made = SOLVERS[solver](prior, problem, projection, **traced, **dict(static))
-            return advance(key, made, shape, state, start, count)
+            built = solver_of(solver, (projection, prior, settings), problem)
+            return advance(key, built, shape, state, start, count)
 
         return jax.vmap(one, in_axes=(0, list(axes), 0))(keys, leaves, state)
 
@@ -84,33 +111,22 @@ def restore_batch(
         split, same = PartitionSpec(PAIRS), PartitionSpec()
         specs = (split, [same if axis is None else split for axis in axes], split, same)
         batch = split_pairs(batch, mesh, specs, parameters)
-    return batch(keys, leaves, state, (projection, prior, traced, start))
+    return batch(keys, leaves, state, (arrays, start))
 
 
-def state_form(
-    problems: Problem, rest: tuple, method: Method, axes: Axes, shape, width: int, mesh=None
-):
+def state_form(problems: Problem, program: Program, width: int, mesh: Mesh | None = None):
     """Shapes, types and places of the solver states of a batch."""
     leaves, structure = jax.tree.flatten(problems)
 
-    def begin(leaves: list[Array], rest: tuple) -> Any:
+    def begin(leaves: list[Array], arrays: tuple) -> Any:
         def one(leaves: list[Array]) -> Any:
-            projection, prior, traced = rest
             problem = jax.tree.unflatten(structure, leaves)
-            made = SOLVERS[method.solver](
-                prior, problem, projection, **traced, **dict(method.static)
-            )
-            return made.init(jnp.zeros(shape))
+            return solver_of(program.solver, arrays, problem).init(jnp.zeros(program.shape))
 
-        return jax.vmap(one, in_axes=(list(axes),), axis_size=width)(leaves)
+        return jax.vmap(one, in_axes=(list(program.axes),), axis_size=width)(leaves)
 
-    forms = jax.eval_shape(begin, leaves, rest)
+    forms = jax.eval_shape(begin, leaves, program.arrays)
     return forms if mesh is None else jax.tree.map(partial(pair_sharding, mesh), forms)
-
-
-def step_count(method: Method) -> int:
-    """Outer steps of a run."""
-    return len(jax.tree.leaves(method.traced["steps"])[0])
 
 
 def item_key(seed: int, image_index: int, sample_index: int) -> Array:
@@ -143,6 +159,11 @@ def stack(problems: Sequence[Problem], axes: Axes) -> Problem:
     )
 
 
+def padded(items: Sequence, width: int) -> list:
+    """The items, the last one repeated until there are ``width``."""
+    return [*items, *[items[-1]] * (width - len(items))]
+
+
 _programs: dict = {}  # signature -> compiled program; tasks that differ in arrays only share one
 
 
@@ -151,80 +172,67 @@ def program_count() -> int:
     return len(_programs)
 
 
-def signature(keys, problems, rest, **static) -> tuple:
-    """What two runs share if they share a program: structure, shapes, types, static settings."""
-    leaves, structure = jax.tree.flatten((keys, problems, rest))
+def signature(keys, problems, program: Program) -> tuple:
+    """What two runs share if they share a program: structure, shapes, types, choices."""
+    leaves, structure = jax.tree.flatten((keys, problems, program.arrays))
     forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return structure, forms, placement_of(rest), tuple(static.items())
+    place = placement_of(program.arrays)
+    return structure, forms, place, program.solver, program.axes, program.shape
 
 
 def trace_batch(
     keys,
     problems,
-    projection,
-    prior: Prior,
-    method: Method,
-    axes: Axes,
-    shape,
+    program: Program,
     mesh: Mesh | None = None,
     parameters: str = "replicated",
     longest: int | None = None,
 ):
     """Trace one part of a run, ready to be lowered and compiled; shapes and types will do."""
-    rest = (projection, prior, method.traced)
-    state = state_form(problems, rest, method, axes, shape, len(keys), mesh)
     return restore_batch.trace(
         keys,
         problems,
-        *rest,
-        state,
+        program.arrays,
+        state_form(problems, program, len(keys), mesh),
         jax.ShapeDtypeStruct((), jnp.int32),
-        axes=axes,
-        solver=method.solver,
-        static=method.static,
-        shape=shape,
-        count=part_length(step_count(method), longest),
+        axes=program.axes,
+        solver=program.solver,
+        shape=program.shape,
+        count=part_length(program.steps, longest),
         mesh=mesh,
         parameters=parameters,
     )
 
 
 def compile_batch(
-    keys,
-    problems,
-    projection,
-    prior: Prior,
-    method: Method,
-    axes: Axes,
-    shape,
-    at_once: int | None = None,
-    longest: int | None = None,
+    keys, problems, program: Program, at_once: int | None = None, longest: int | None = None
 ):
     """Compile for one batch shape: (function of keys and problems, seconds it took).
 
-    ``at_once`` is how many samples are in memory together: a larger batch runs in even chunks. The
-    devices are those that the prior lies on; chunks are filled up until they divide them.
-    ``longest`` is how many steps a part may have, if there is a limit.
+    The devices are those that the prior lies on; chunks are filled up until they divide them.
+
+    Args:
+      keys: of a batch.
+      problems: of a batch.
+      program: everything else.
+      at_once: how many samples are in memory together; a larger batch runs in even chunks.
+      longest: how many steps a part may have, if there is a limit.
     """
     started = time.perf_counter()
-    rest = (projection, prior, method.traced)
-    mesh, parameters = placement_of(rest)
+    mesh, parameters = placement_of(program.arrays)
     chunk = chunk_width(len(keys), at_once or len(keys))
-    static = {"axes": axes, "solver": method.solver, "static": method.static, "shape": shape}
-    place = signature(*chunk_of(keys, problems, axes, 0, chunk, None), rest, **static)
-    steps, usual = step_count(method), part_length(step_count(method))
+    place = signature(*chunk_of(keys, problems, program.axes, 0, chunk, None), program)
+    steps, usual = program.steps, part_length(program.steps)
     count = part_length(steps, longest)
     place = place if count == usual else (*place, count)
     chunk = chunk if mesh is None else full_width(mesh, chunk)
-    given = chunk_of(keys, problems, axes, 0, chunk, mesh)
+    first = chunk_of(keys, problems, program.axes, 0, chunk, mesh)
     if place not in _programs:
-        traced = trace_batch(
-            *given, projection, prior, method, axes, shape, mesh, parameters, longest
-        )
+        traced = trace_batch(*first, program, mesh, parameters, longest)
         _programs[place] = traced.lower().compile()
-    forms = state_form(given[1], rest, method, axes, shape, chunk, mesh)
-    run = partial(run_parts, _programs[place], rest, forms, steps, count)
-    return partial(run_chunks, run, chunk, axes, mesh), time.perf_counter() - started
+    forms = state_form(first[1], program, chunk, mesh)
+    run = partial(run_parts, _programs[place], program.arrays, forms, steps, count)
+    return partial(run_chunks, run, chunk, program.axes, mesh), time.perf_counter() - started
 
 
 def planned_bytes(place: tuple) -> int | None:
@@ -239,15 +247,10 @@ def planned_bytes(place: tuple) -> int | None:
     return sum(sizes) - plan.alias_size_in_bytes
 
 
-def padded(items: Sequence, width: int) -> list:
-    """The items, the last one repeated until there are ``width``."""
-    return [*items, *[items[-1]] * (width - len(items))]
-
-
 def run_batch(
-    compiled, keys, problems, kept: Checkpoints | None = None
+    compiled, keys, problems, checkpoints: Checkpoints | None = None
 ) -> tuple[np.ndarray, Info, float]:
     """Run one batch to its end: (images, what happened, seconds per item of the batch)."""
     started = time.perf_counter()
-    images, info = jax.device_get(compiled(keys, problems, kept))
+    images, info = jax.device_get(compiled(keys, problems, checkpoints))
     return images, info, (time.perf_counter() - started) / len(keys)

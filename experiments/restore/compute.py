@@ -1,7 +1,7 @@
 """Compute what is missing of plans, batch by batch, under one progress bar.
 
-Every batch writes its images, then its lines of ``metrics.jsonl`` (`restore.store`). Several
-processes may work on one folder: each batch is claimed by one of them.
+Every batch writes its images and what describes them (`restore.store`). Several processes may work
+on one folder: each batch is claimed by one of them.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,9 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dsg_jax.metrics import psnr, ssim
-from dsg_jax.types import Info
+from dsg_jax.types import Info, Prior, Problem
 from experiments.images import png
 from experiments.restore.batch import (
+    Program,
     batches,
     common_axes,
     compile_batch,
@@ -27,18 +29,15 @@ from experiments.restore.batch import (
     padded,
     run_batch,
     stack,
-    step_count,
+    state_shape,
 )
 from experiments.restore.devices import device_count, on_devices
-from experiments.restore.locks import claimed
-from experiments.restore.memory import fitted
-from experiments.restore.methods import state_shape
+from experiments.restore.memory import Open, within_memory
 from experiments.restore.metrics import extra_metrics, lpips_or_none
 from experiments.restore.parts import showing
 from experiments.restore.plan import Item, Job, Plan
 from experiments.restore.resume import batch_checkpoints, forget
-from experiments.restore.shards import in_shard
-from experiments.restore.store import Found, look, look_again, store
+from experiments.restore.store import Stored, claimed, look, look_again, store
 
 _psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
 
@@ -51,17 +50,34 @@ class Work(NamedTuple):
     width: int
     """Items of a full batch."""
     todo: list[Sequence[Item]]
-    """Batches of which samples are missing; of a shard only its own."""
-    found: Found
+    """Batches of which samples are missing; of a shard only those that are its part."""
+    stored: Stored
+    """What the folder holds of the plan."""
     at_once: int | None = None
     """Samples in memory together, None for a whole batch."""
+
+    @property
+    def program(self) -> Program:
+        """Everything but keys and problems."""
+        job, prior = self.job, self.planned.prior
+        axes = common_axes([item.problem for item in job.items])
+        shape = state_shape(prior, job.shape)
+        return Program(job.solver, job.solver_settings, job.projection, prior, axes, shape)
+
+
+def inputs_of(work: Work, items: Sequence[Item]) -> tuple[jax.Array, Problem]:
+    """Keys and problems of a batch, its last item repeated until it is full."""
+    full = padded(items, work.width)
+    axes = common_axes([item.problem for item in work.job.items])
+    keys = [item_key(work.job.seed, item.picture.image_index, item.sample) for item in full]
+    return jnp.stack(keys), stack([item.problem for item in full], axes)
 
 
 def compute(plans: list[Plan]) -> tuple[list[Work], dict[str, float]]:
     """Compute what is missing of several plans under one progress bar.
 
     Returns:
-      the work, done, in the order of the plans (`lines_of` has its lines), and the seconds that
+      the work, done, in the order of the plans (`records_of` has its records), and the seconds that
       compiling took by job.
     """
     works = outstanding(plans)
@@ -72,32 +88,48 @@ def compute(plans: list[Plan]) -> tuple[list[Work], dict[str, float]]:
 def outstanding(plans: list[Plan]) -> list[Work]:
     """What is missing of several plans, or of a shard of them: every n-th batch."""
     works, numbers = [], count()
-    for planned in on_devices(plans):
-        given = planned.arguments
-        identities = [item.identity for job in planned.jobs for item in job.items]
-        found = look(planned.out, identities, given.metrics)
+    placed: dict[tuple, Prior] = {}  # plans that share a prior still do
+    for planned in plans:
+        run, devices = planned.settings.run, planned.settings.devices
+        place = id(planned.prior), devices.devices, devices.parameters
+        if place not in placed:
+            placed[place] = on_devices(planned.prior, devices)
+        planned = planned._replace(prior=placed[place])
+        stored = look(planned.out, [i for job in planned.jobs for i in job.items], run.metrics)
+        shard, shards = run.part_of_whole() or (1, 1)
         for job in planned.jobs:
-            cut = batches(job.items, given.batch_size * device_count(given))
-            mine = [batch for batch in cut if in_shard(next(numbers), given.shard)]
-            todo = [batch for batch in mine if not there(batch, found)]
-            works.append(Work(planned, job, len(cut[0]), todo, found))
+            cut = batches(job.items, run.batch_size * device_count(devices))
+            part = [batch for batch in cut if next(numbers) % shards == shard - 1]
+            todo = [batch for batch in part if not complete(batch, stored)]
+            works.append(Work(planned, job, len(cut[0]), todo, stored))
     return works
 
 
-def there(batch: Sequence[Item], found: Found) -> bool:
+def complete(batch: Sequence[Item], stored: Stored) -> bool:
     """Whether nothing of a batch is missing."""
-    return all(item.identity in found.lines for item in batch)
+    return all(item.identity in stored.records for item in batch)
 
 
-def lines_of(works: list[Work]) -> list[dict]:
-    """The lines of all samples of works that are done."""
-    return [w.found.lines[item.identity] for w in works for item in w.job.items]
+def records_of(works: list[Work]) -> list[dict]:
+    """The records of all samples of works that are done."""
+    return [w.stored.records[item.identity] for w in works for item in w.job.items]
+
+
+def about_shard(shard: str, out: Path, works: list[Work]) -> str:
+    """What a shard has done and how to go on, in words."""
+    total = sum(len(work.job.items) for work in works)
+    stored = {id(work.stored): len(work.stored.records) for work in works}
+    return (
+        f"Shard {shard}: {sum(stored.values())} of {total} samples are in {out}. Copy the folders"
+        " of all shards into one (cp -r, rsync); the same command without --shard, with --out"
+        " FOLDER, then makes what is missing and writes the results."
+    )
 
 
 @contextmanager
 def progress(works: list[Work]) -> Iterator[tqdm]:
     """One bar over the steps of all works, with the time that is left."""
-    total = sum(len(work.todo) * step_count(work.job.method) for work in works)
+    total = sum(len(work.todo) * work.program.steps for work in works)
     with tqdm(total=total, unit="step", disable=not total) as bar, showing(bar):
         yield bar
 
@@ -107,7 +139,7 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
 
     Jobs of any plans that differ in arrays only (images, tau, step sizes) share a program.
     """
-    works = fitted(works)
+    works = fitted_to_memory(works)
     several = len({work.planned.out for work in works}) > 1
     compile_seconds, elsewhere = {}, []
     for work in works:
@@ -124,8 +156,21 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     return compile_seconds
 
 
+def fitted_to_memory(works: list[Work]) -> list[Work]:
+    """The works, each with its plan's fit: prior, and samples in memory together."""
+    groups: dict[int, list[Work]] = {}
+    for work in works:
+        groups.setdefault(id(work.planned), []).append(work)
+    result = []
+    for group in groups.values():
+        left = [Open(work.job, work.width) for work in group if work.todo]
+        planned, at_once = within_memory(group[0].planned, left)
+        result += [work._replace(planned=planned, at_once=at_once) for work in group]
+    return result
+
+
 def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[Item]], float]:
-    """Run the batches of one compiled program and record what they add.
+    """Run the batches of one compiled program and store what they add.
 
     Args:
       work: the batches.
@@ -135,43 +180,41 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
     Returns:
       the batches that other processes are at (none with ``wait``), and compile seconds.
     """
-    planned, job, found = work.planned, work.job, work.found
-    axes = common_axes([item.problem for item in job.items])
-    shape = state_shape(planned.prior, job.shape)
     compiled, compile_seconds, elsewhere = None, 0.0, []
     for batch in work.todo:
-        with claimed(planned.out, [item.identity for item in batch], wait) as mine:
-            if not mine:
+        with claimed(work.planned.out, batch, wait) as claim:
+            if not claim:
                 elsewhere.append(batch)
                 continue
-            look_again(found)
-            if there(batch, found):
-                bar.total -= step_count(job.method)
+            # Another process may have finished the batch between our first look and the claim.
+            look_again(work.stored, batch)
+            if complete(batch, work.stored):
+                bar.total -= work.program.steps
                 continue
-            full, own = padded(batch, work.width), planned.arguments
-            keys = [item_key(own.seed, item.picture.image_index, item.sample) for item in full]
-            given = jnp.stack(keys), stack([item.problem for item in full], axes)
+            inputs = inputs_of(work, batch)
+            # Compiled only now: a process that finds all batches taken never compiles.
             if compiled is None:
-                rest: tuple = job.projection, planned.prior, job.method, axes, shape
-                rest += work.at_once, own.save_every
-                compiled, compile_seconds = compile_batch(*given, *rest)
-            kept = batch_checkpoints(own, [item.identity for item in full], work.at_once)
-            store(found, made(work, batch, *run_batch(compiled, *given, kept)))
-            forget(kept)
+                longest = work.planned.settings.devices.save_every
+                compiled, compile_seconds = compile_batch(
+                    *inputs, work.program, work.at_once, longest
+                )
+            compute_and_store(work, batch, compiled, inputs)
     return elsewhere, round(compile_seconds, 2)
 
 
-def made(
-    work: Work, batch: Sequence[Item], images: np.ndarray, info: Info, seconds: float
-) -> list[tuple[dict, bytes]]:
-    """The lines and image files of the samples of a batch that were missing."""
+def compute_and_store(work: Work, batch: Sequence[Item], compiled, inputs: tuple) -> None:
+    """Run a claimed batch, store its results, and only then let its saved states go."""
+    identities = [item.identity for item in padded(batch, work.width)]
+    checkpoints = batch_checkpoints(work.planned.settings, identities, work.at_once)
+    keys, problems = inputs
+    images, info, seconds = run_batch(compiled, keys, problems, checkpoints)
     results = []
     for i, item in enumerate(batch):
-        if item.identity not in work.found.lines:
+        if item.identity not in work.stored.records:
             one = jax.tree.map(lambda leaf, i=i: leaf[i], info)
-            metrics = work.planned.arguments.metrics
-            results.append(record_of(work.job, item, images[i], one, seconds, metrics))
-    return results
+            results.append(record_of(work, item, images[i], one, seconds))
+    store(work.stored, results)
+    forget(checkpoints)
 
 
 def number(value) -> float | None:
@@ -180,9 +223,10 @@ def number(value) -> float | None:
 
 
 def record_of(
-    job: Job, item: Item, x: np.ndarray, info: Info, seconds: float, metrics: list[str]
+    work: Work, item: Item, x: np.ndarray, info: Info, seconds: float
 ) -> tuple[dict, bytes]:
-    """Line and file of a restored image (misfit: last step; rank: mean over channels)."""
+    """Record and file of a restored image (misfit: last step; rank: mean over channels)."""
+    job, metrics = work.job, work.planned.settings.run.metrics
     finite = bool(np.all(info.finite) and np.isfinite(x).all())
     truth = item.picture.pixels
     known = finite and truth is not None
@@ -194,7 +238,7 @@ def record_of(
         "image": item.picture.name,
         "image_index": item.picture.image_index,
         "sample": item.sample,
-        "seed": job.settings["seed"],
+        "seed": job.seed,
         "psnr": number(_psnr(x, truth)) if known else None,
         "ssim": number(_ssim(x, truth)) if known else None,
         "lpips": lpips_or_none(x, truth) if finite else None,
@@ -207,5 +251,5 @@ def record_of(
         "finite": finite,
         "png": item.png,
         "png_sha256": hashlib.sha256(content).hexdigest(),
-        "settings": job.settings,
+        "settings": job.facts,
     }, content

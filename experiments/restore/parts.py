@@ -81,7 +81,7 @@ def run_chunks(
     mesh: Mesh | None,
     keys: Array,
     problems: Problem,
-    kept: Checkpoints | None = None,
+    checkpoints: Checkpoints | None = None,
 ):
     """A batch, one chunk after the other: (images, `Info`), numpy arrays of its width.
 
@@ -92,20 +92,20 @@ def run_chunks(
       mesh: the devices; None for a single one.
       keys: of the batch.
       problems: of the batch.
-      kept: where states are saved, if they are.
+      checkpoints: where states are saved, if they are.
     """
-    found = []
+    results = []
     chunks = -(-len(keys) // chunk)
     for number in range(chunks):
-        given = chunk_of(keys, problems, axes, number, chunk, mesh)
-        own = None if kept is None else of_chunk(kept, number)
-        found.append(jax.device_get(run(number, chunks, *given, own)))
-    return jax.tree.map(lambda *each: np.concatenate(each)[: len(keys)], *found)
+        chunk_inputs = chunk_of(keys, problems, axes, number, chunk, mesh)
+        states = None if checkpoints is None else of_chunk(checkpoints, number)
+        results.append(jax.device_get(run(number, chunks, *chunk_inputs, states)))
+    return jax.tree.map(lambda *each: np.concatenate(each)[: len(keys)], *results)
 
 
 def run_parts(
     compiled,
-    rest,
+    arrays,
     forms,
     steps: int,
     count: int,
@@ -113,7 +113,7 @@ def run_parts(
     chunks: int,
     keys,
     problems,
-    kept: Checkpoints | None = None,
+    checkpoints: Checkpoints | None = None,
 ):
     """A chunk's whole run, part after part: (images, `Info` of all steps). The bar follows it.
 
@@ -122,8 +122,8 @@ def run_parts(
     newest saved state.
 
     Args:
-      compiled: the program of one part, `runner.restore_batch`.
-      rest: its arguments that no part changes, after keys and problems.
+      compiled: the program of one part, `batch.restore_batch`.
+      arrays: what it takes after keys and problems, `batch.Program.arrays`.
       forms: shapes and types of the states.
       steps: outer steps of the whole run.
       count: those of a part.
@@ -131,13 +131,13 @@ def run_parts(
       chunks: how many there are.
       keys: of the chunk.
       problems: of the chunk.
-      kept: where its states are saved, if they are.
+      checkpoints: where its states are saved, if they are.
     """
     blank = lambda form: jnp.zeros(form.shape, form.dtype, device=form.sharding)
     first, state = 0, jax.tree.map(blank, forms)
     parts: list = []
-    if kept is not None:
-        first, state, parts = resumed(kept, keys, forms, state)
+    if checkpoints is not None:
+        first, state, parts = resumed(checkpoints, keys, forms, state)
 
     def ended(steps_before: int, steps_now: int) -> None:
         before, now = number * steps + steps_before, number * steps + steps_now
@@ -145,10 +145,10 @@ def run_parts(
 
     ended(0, first)
     for start in range(first, steps, count):
-        if kept is not None and start > first:
+        if checkpoints is not None and start > first:
             now = partial(so_far, state, parts, keys)
-            save_if_due(kept, start, now, chunks > 1 and start + count == steps)
-        state, images, info = compiled(keys, problems, *rest, state, jnp.int32(start))
+            save_if_due(checkpoints, start, now, chunks > 1 and start + count == steps)
+        state, images, info = compiled(keys, problems, arrays, state, jnp.int32(start))
         if start > first:
             jax.block_until_ready(parts[-1])
             ended(start - count, start)

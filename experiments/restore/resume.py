@@ -8,11 +8,8 @@ makes them and lets them go within one step. The draws are functions of key and 
 """
 
 import logging
-import os
 import shutil
-import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
-from tqdm import tqdm
 
 from dsg_jax.types import Info
-from experiments.files import array_hash, content_hash
+from experiments.files import array_hash, content_hash, say
 from experiments.restore.processes import on_its_own
+from experiments.settings import RestoreSettings
 
 FOLDER = ".states"
 KEPT = 2
@@ -50,17 +47,14 @@ class Checkpoints(NamedTuple):
 
 
 def batch_checkpoints(
-    given: Namespace, identities: Iterable[str], at_once: int | None
+    settings: RestoreSettings, identities: Iterable[str], at_once: int | None
 ) -> Checkpoints | None:
-    """Where a batch of samples, known by their hashes, keeps its states; None if it is not to.
-
-    ``given`` are the arguments of `restore`.
-    """
-    every = Every(given.save_every, given.save_minutes)
+    """Where a batch of samples, known by their hashes, keeps its states; None if it is not to."""
+    every = Every(settings.devices.save_every, settings.devices.save_minutes)
     if every == Every():
         return None
     facts = {"samples": list(identities), "at once": at_once, "steps": every.steps}
-    folder = given.out.absolute() / FOLDER / content_hash(facts)
+    folder = settings.run.out.absolute() / FOLDER / content_hash(facts)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax's tracebacks; `report` has a line
     checkpointer = ocp.StandardCheckpointer(multiprocessing_options=on_its_own())
     return Checkpoints(folder, every, checkpointer, [0, time.monotonic()])
@@ -201,21 +195,3 @@ def report(kept: Checkpoints, error: Exception) -> None:
 def short(error: Exception) -> str:
     """The first 200 characters of an error, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def say(text: str) -> None:
-    """A line on stderr beside the progress bar."""
-    tqdm.write(f"warning: {text}", file=sys.stderr)
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, before work is put into it.
-
-    Raises:
-      ValueError: the folder, or the first one above it that exists, is a file or write-protected.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--out {folder}: {existing} is a file, give another folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {folder}: {existing} cannot be written, give another folder")

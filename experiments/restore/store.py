@@ -1,78 +1,78 @@
-"""What a folder already holds of a plan, and how results are added to it.
+"""What a folder holds of a plan: beside every restored image a JSON file that describes it.
 
-A sample is there when a line of the log carries the hash of all its settings and the image on the
-disk is the one that the line describes. Of several such lines the first counts.
+A sample is there when its JSON file carries the hash of all its settings and the image is the one
+that the file describes. Nothing else is written while a run computes, so the folders of several
+machines are joined by copying them into one.
 """
 
+import errno
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from experiments.faults import fault
-from experiments.files import append_to, read_records, write_atomically
-from experiments.restore.locks import locked
+from filelock import FileLock, Timeout
 
-LOG = "metrics.jsonl"
+from experiments.files import fault, write_atomically
+from experiments.restore.plan import Item
+
 FIELDS = {
     *("hash", "task", "method", "image", "image_index", "sample", "seed", "settings", "finite"),
     *("psnr", "ssim", "lpips", "misfit", "rank_mean", "rank_last", "kept_mean", "seconds"),
     *("png", "png_sha256"),
 }
-"""That every line of a sample has."""
+"""That every record of a sample has."""
+CLAIMS = ".claims"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-@dataclass
-class Found:
+class Stored(NamedTuple):
     """The samples of a plan that are there: it grows, also by what other processes add."""
 
     out: Path
-    wanted: set[str] | None
-    """Hashes of the plan's samples; None where all count."""
-    metrics: set[str]
-    """Fields beyond `FIELDS` that a line must have to count."""
-    lines: dict[str, dict] = field(default_factory=dict)
-    """By hash."""
-    read: int = 0
-    """Lines of the log that have been looked at."""
+    metrics: frozenset[str]
+    """Fields beyond `FIELDS` that a record must have to count."""
+    records: dict[str, dict]
+    """By the identity of the sample."""
 
 
-def look(out: Path, wanted: Iterable[str] | None = None, metrics: Iterable[str] = ()) -> Found:
-    """What is there of a plan, or at all. What is damaged is a `fault`, and is not there.
-
-    Raises:
-      ValueError: the log in the folder is of another program.
-    """
-    found = Found(out, None if wanted is None else set(wanted), set(metrics))
-    for line in look_again(found):
-        if line["hash"] not in found.lines:
-            where = found.out / line["png"]
-            what = f"not the image that {LOG} describes" if where.is_file() else "missing"
-            fault(f"{where} is {what}: it is left out")
-    return found
+def look(out: Path, items: Iterable[Item], metrics: Iterable[str] = ()) -> Stored:
+    """What is there of a plan. What is damaged is a `fault`, and is not there."""
+    stored = Stored(out, frozenset(metrics), {})
+    look_again(stored, items)
+    return stored
 
 
-def look_again(found: Found) -> list[dict]:
-    """Take over what has been added to the log; returns lines whose image no line describes."""
-    records, damaged = read_records(found.out / LOG, FIELDS, found.read)
-    found.read += len(records) + len(damaged)
-    for message in damaged:
-        fault(message)
-    digests: dict[str, str] = {}
-    wrong = []
-    for record in records:
-        identity, png = record["hash"], record["png"]
-        if identity in found.lines or not (found.wanted is None or identity in found.wanted):
-            continue
-        digests[png] = digests.get(png) or image_hash(found.out / png)
-        if digests[png] != record["png_sha256"]:
-            wrong.append(record)
-        elif found.metrics <= record.keys():
-            found.lines[identity] = record
-    described = {(record["png"], record["png_sha256"]) for record in records}
-    # who makes what is wanted may have deleted an image to have it made again
-    changed = [r for r in wrong if digests[r["png"]] or found.wanted is None]
-    return [r for r in changed if (r["png"], digests[r["png"]]) not in described]
+def look_again(stored: Stored, items: Iterable[Item]) -> None:
+    """Take over what has been added of some items."""
+    for item in items:
+        if item.identity not in stored.records:
+            record = read_record(stored.out / item.png, item.identity)
+            if record is not None and stored.metrics <= record.keys():
+                stored.records[item.identity] = record
+
+
+def read_record(image: Path, identity: str) -> dict | None:
+    """The record of an image, None where there is none, or one of other settings."""
+    path = image.with_suffix(".json")
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not record.keys() >= FIELDS:
+        fault(f"{path} is damaged and left out: its sample is made again")
+        return None
+    if record["hash"] != identity:
+        return None
+    if image_hash(image) != record["png_sha256"]:
+        what = f"not the image that {path.name} describes" if image.is_file() else "missing"
+        fault(f"{image} is {what}: it is made again")
+        return None
+    return record
 
 
 def image_hash(path: Path) -> str:
@@ -80,18 +80,53 @@ def image_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def store(found: Found, made: list[tuple[dict, bytes]]) -> None:
-    """Write images and then their lines, of those samples that nobody has added meanwhile.
+def store(stored: Stored, results: Iterable[tuple[dict, bytes]]) -> None:
+    """Write samples: records, and the files of their images.
+
+    The image comes first: a kill between the two leaves an image that nothing describes, which is
+    made again, and never a record without its image.
+    """
+    for record, png in results:
+        image = stored.out / record["png"]
+        write_atomically(image, png)
+        content = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        write_atomically(image.with_suffix(".json"), content.encode())
+        stored.records[record["hash"]] = record
+
+
+@contextmanager
+def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> Iterator[bool]:
+    """Claim a batch of a folder; yields whether this process has it now.
+
+    The claim ends with the process, however it ends. Its file is removed after the work: whoever
+    claims the batch again sees that it is complete.
 
     Args:
-      found: takes the lines over.
-      made: lines, and the files of their images.
+      folder: where the results go.
+      batch: other batches are claimed independently.
+      wait: until the process that has it is done or dead, instead of yielding False. A process
+        claims one batch at a time, so no two wait for each other.
+
+    Raises:
+      OSError: among others, the disk knows no locks.
     """
-    with locked(found.out / LOG) as log:  # so that an image never changes under a line
-        look_again(found)
-        fresh = [(line, png) for line, png in made if line["hash"] not in found.lines]
-        for line, png in fresh:
-            write_atomically(found.out / line["png"], png)
-        append_to(log, [line for line, _ in fresh])
-    found.lines |= {line["hash"]: line for line, _ in fresh}
-    found.read += len(fresh)
+    names = "\n".join(item.identity for item in batch)
+    path = folder / CLAIMS / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise OSError(
+                f"the disk of {folder} knows no file locks: give an --out on another one"
+            ) from error
+        raise
+    try:
+        yield True
+        path.unlink(missing_ok=True)
+    finally:
+        lock.release()

@@ -1,6 +1,6 @@
 """How much memory one projected step takes at the published models' sizes: PSLD, DAPS on pixels.
 
-python -m experiments memory
+dsg-jax memory
 
 The step is compiled for shapes alone: no weight is ever allocated, and nothing runs. What counts is
 the compiler's own plan: the arguments, the results, and the largest need for intermediate values
@@ -8,7 +8,6 @@ at one time. Convolution and LAPACK kernels may take workspace beside that.
 """
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,14 +25,14 @@ from dsg_jax.priors.latent import LDMNetwork, latent_prior
 from dsg_jax.priors.pixel import adm_prior
 from dsg_jax.sample import normal_draws
 from dsg_jax.schedule import scaled_linear_betas
-from dsg_jax.solvers.daps import DAPSSteps, daps, daps_steps
+from dsg_jax.solvers.daps import DAPSSettings, DAPSSteps, daps, daps_steps
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
-from dsg_jax.solvers.psld import psld
+from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.types import Prior, Problem, Projection
 from experiments.files import versions_and_hardware, write_atomically
+from experiments.speed.settings import MemorySettings
 
 GB = 1e9
-DTYPES = ("float32", "bfloat16")
 
 
 class Model(NamedTuple):
@@ -87,7 +86,8 @@ def psld_step(
     prior: Prior, problem: Problem, projection: Projection, key: Array, z: Array, at: DDIMSteps
 ):
     """One step of DiffStateGrad-PSLD."""
-    solver = psld(prior, problem, projection, steps=ddim_steps(scaled_linear_betas(), 1000))
+    settings = PSLDSettings(steps=ddim_steps(scaled_linear_betas(), 1000))
+    solver = psld(prior, problem, projection, settings)
     return solver.step(normal_draws(key), z, at)
 
 
@@ -97,8 +97,8 @@ def planned_bytes(model: Model, dtype: str, remat: tuple[bool, bool]) -> dict[st
     Raises:
       RuntimeError: a backend whose compiler does not tell.
     """
-    given = jax.eval_shape(partial(step_inputs, model, dtype, remat), jax.random.key(0))
-    return plan_of(psld_step, given)
+    forms = jax.eval_shape(partial(step_inputs, model, dtype, remat), jax.random.key(0))
+    return plan_of(psld_step, forms)
 
 
 def daps_inputs(dtype: str, batch: int, key: Array) -> tuple:
@@ -122,23 +122,23 @@ def daps_level(
     prior: Prior, problem: Problem, projection: Projection, keys: Array, x: Array, at: DAPSSteps
 ):
     """One annealing level of DiffStateGrad-DAPS on a batch."""
-    solver = daps(prior, problem, projection)
+    solver = daps(prior, problem, projection, DAPSSettings(steps=daps_steps()))
     return jax.vmap(lambda key, x: solver.step(normal_draws(key), x, at))(keys, x)
 
 
 def planned_daps_bytes(dtype: str, batch: int) -> dict[str, float]:
     """Bytes of a level of DAPS on ADM-FFHQ, as `planned_bytes`."""
-    given = jax.eval_shape(partial(daps_inputs, dtype, batch), jax.random.key(0))
-    return plan_of(daps_level, given)
+    forms = jax.eval_shape(partial(daps_inputs, dtype, batch), jax.random.key(0))
+    return plan_of(daps_level, forms)
 
 
-def plan_of(step: Callable, given: tuple) -> dict[str, float]:
+def plan_of(step: Callable, forms: tuple) -> dict[str, float]:
     """What the compiler plans for a function of arrays of these shapes.
 
     Raises:
       OSError: the compiler of this machine does not tell.
     """
-    plan = jax.jit(step).lower(*given).compile().memory_analysis()
+    plan = jax.jit(step).lower(*forms).compile().memory_analysis()
     if plan is None:
         backend = jax.default_backend()
         raise OSError(
@@ -163,25 +163,30 @@ def cases(model: str, dtype: str) -> Iterator[tuple[str, str, Callable[[], dict[
             yield ADM, f"DAPS, {batch} at once", partial(planned_daps_bytes, dtype, batch)
 
 
-def memory(arguments: Namespace) -> None:
+def plan_memory(settings: MemorySettings) -> Callable[[], None]:
+    """Nothing is left to check of `memory`."""
+    return lambda: memory(settings)
+
+
+def memory(settings: MemorySettings) -> None:
     """Print the table row by row, and write it as JSON where asked."""
     backend = jax.default_backend()
     print(f"One step of DiffStateGrad-PSLD on one image, of DiffStateGrad-DAPS on {ADM};")
-    print(f"{arguments.dtype}, compiled for {backend}; GB")
+    print(f"{settings.dtype}, compiled for {backend}; GB")
     print(f"{'model':10} {'recomputed':16} {'weights etc.':>12} {'intermediate':>13} {'total':>7}")
     rows: list[dict[str, Any]] = []
-    for name, label, planned in cases(arguments.model, arguments.dtype):
-        found = planned()
-        rows.append({"model": name, "recomputed": label, "bytes": found})
-        kept, total = found["arguments"] / GB, found["total"] / GB
+    for name, label, planned in cases(settings.model, settings.dtype):
+        plan = planned()
+        rows.append({"model": name, "recomputed": label, "bytes": plan})
+        held, total = plan["arguments"] / GB, plan["total"] / GB
         print(
-            f"{name:10} {label:16} {kept:12.2f} {found['intermediate'] / GB:13.2f} {total:7.2f}",
+            f"{name:10} {label:16} {held:12.2f} {plan['intermediate'] / GB:13.2f} {total:7.2f}",
             flush=True,
         )
-    if arguments.out:
+    if settings.out:
         what = {
             "what": "one step of DiffStateGrad-PSLD on one image, one level of DiffStateGrad-DAPS",
-            "dtype": arguments.dtype,
+            "dtype": settings.dtype,
         }
         report = json.dumps(what | {"rows": rows} | versions_and_hardware(), indent=1)
-        write_atomically(arguments.out, (report + "\n").encode())
+        write_atomically(settings.out, (report + "\n").encode())

@@ -10,6 +10,7 @@ The small pieces are differences of small programs, which the network's scatter 
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +22,17 @@ from jax.tree_util import Partial
 from dsg_jax.operators.linear import super_resolution
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
+from dsg_jax.solvers.resample.steps import even_counts
 from dsg_jax.types import FirstStage, Operator, Prior, Problem, Projection
-from experiments.restore.methods import state_shape
-from experiments.speed.bench_latent import excerpt
+from experiments.restore.batch import solver_of, state_shape
 
+TASK = "super_resolution"
+SHORT = {"levels": 3, "steps": 40}
+"""Options that shorten a run of solvers that have them."""
+EXCERPT = {"levels": (0, 2), "steps": (26, 31)}
+"""Which outer steps are timed; of ReSample's, one optimises the latent."""
+UPDATES = 5
+"""Of each of ReSample's optimisations; one more optimisation ends the run."""
 ENOUGH = 15.0
 """Seconds of a call after which it is not called again."""
 
@@ -66,9 +74,9 @@ def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
 
 def cost(program: Any, name: str) -> float:
     """An entry of XLA's cost analysis, nan where the backend has none."""
-    found = program.cost_analysis()
-    found = found[0] if isinstance(found, list) else found
-    return float((found or {}).get(name, np.nan))
+    costs = program.cost_analysis()
+    costs = costs[0] if isinstance(costs, list) else costs
+    return float((costs or {}).get(name, np.nan))
 
 
 def planned(program: Any) -> float:
@@ -108,28 +116,40 @@ def no_camera(shape: tuple[int, int, int]) -> Problem:
     return Problem(Operator(same, same, same, same), jnp.zeros(shape), 0.05)
 
 
+def excerpt(name: str, prior: Prior) -> tuple[Any, int]:
+    """A solver's settings with a few outer steps of a short run, and how many these are."""
+    entry = SOLVERS[name]
+    kind = next(option for option in SHORT if option in entry.options)
+    settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **{kind: SHORT[kind]})
+    first, last = EXCERPT[kind]
+    changes = {"steps": jax.tree.map(lambda leaf: jnp.asarray(leaf[first:last]), settings.steps)}
+    if hasattr(settings, "frozen"):  # a number of updates that does not depend on the data
+        changes["frozen"] = even_counts(settings.steps, UPDATES, UPDATES)
+    return replace(settings, **changes), last - first
+
+
 def step_calls(
     solver: str, prior: Prior, size: int, batch: int, projection: Projection
 ) -> tuple[dict[str, tuple], int]:
     """What to time, for ``batch`` samples of images of ``size`` pixels; and outer steps in each."""
     shape = (size, size, 3)
     state = state_shape(prior, shape)
-    traced, static, count = excerpt(solver, prior)
+    settings, count = excerpt(solver, prior)
     operator = super_resolution(shape, 4)
     problem = Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
 
-    def run(
-        keys: Array, prior: Prior, projection: Projection | None, problem: Problem, traced: dict
+    def whole(
+        keys: Array, prior: Prior, projection: Projection | None, problem: Problem, settings: Any
     ) -> Array:
-        made = SOLVERS[solver](prior, problem, projection, **traced, **static)
-        return jax.vmap(lambda key: sample(key, made, state)[0])(keys)
+        built = solver_of(solver, (projection, prior, settings), problem)
+        return jax.vmap(lambda key: sample(key, built, state)[0])(keys)
 
     keys, empty = jax.random.split(jax.random.key(0), batch), hollow(prior, state)
     calls = {
-        "whole": (run, keys, prior, projection, problem, traced),
-        "no network": (run, keys, empty, projection, problem, traced),
-        "no operator": (run, keys, empty, projection, no_camera(shape), traced),
-        "no projection": (run, keys, empty, None, no_camera(shape), traced),
+        "whole": (whole, keys, prior, projection, problem, settings),
+        "no network": (whole, keys, empty, projection, problem, settings),
+        "no operator": (whole, keys, empty, projection, no_camera(shape), settings),
+        "no projection": (whole, keys, empty, None, no_camera(shape), settings),
     }
     return calls, count
 
@@ -144,13 +164,13 @@ def split(
 ) -> dict[str, float]:
     """Milliseconds of an outer step of all samples together, by piece, and planned bytes."""
     calls, count = step_calls(solver, prior, size, batch, projection)
-    found = measure(calls)
-    ms = {name: each.milliseconds / count for name, each in found.items()}
+    programs = measure(calls)
+    ms = {name: each.milliseconds / count for name, each in programs.items()}
     return {
         "step": ms["whole"],
         "network": ms["whole"] - ms["no network"],
         "operator": ms["no network"] - ms["no operator"],
         "projection": ms["no operator"] - ms["no projection"],
         "rest": ms["no projection"],
-        "planned_bytes": found["whole"].planned_bytes,
+        "planned_bytes": programs["whole"].planned_bytes,
     }

@@ -15,9 +15,8 @@ def tables(report: dict) -> str:
     if report["stolen"] is not None:
         share = f"{report['stolen']:.0%} of the processor time went to other virtual machines"
         lines += ["", f"{share}. Times are the least of several turns."]
-    for table in (networks_table, steps_table, scaling_table, engines_table, progress_table):
+    for table in (networks_table, steps_table, scaling_table, ratios_table, progress_table):
         lines += ["", table(report)]
-    lines += ["", peers_table(report)] if report["peers"] else []
     return "\n".join(lines)
 
 
@@ -57,16 +56,13 @@ def scaling_table(report: dict) -> str:
     return markdown_table(names, rows)
 
 
-def engines_table(report: dict) -> str:
-    """Projection engines."""
-    names = ("states", "rule", "rank", "engine", "ms", "error of the projection", "energy missed")
-    missed = lambda r: "" if r["missed_energy"] is None else f"{r['missed_energy']:.1e}"
+def ratios_table(report: dict) -> str:
+    """Operators and projection engines against the first case of each group."""
     rows: list[tuple[str, ...]] = [
-        (r["case"], r["rule"], str(r["rank"]), r["engine"], f"{r['milliseconds']:.2f}")
-        + (f"{r['error']:.1e}", missed(r))
-        for r in report["engines"]
+        (r["what"], r["case"], f"{r['milliseconds']:.2f}", f"{r['times_faster']:.2f}x")
+        for r in report["ratios"]
     ]
-    return markdown_table(names, rows)
+    return markdown_table(("what", "case", "ms", "faster than the first"), rows)
 
 
 def progress_table(report: dict) -> str:
@@ -74,17 +70,7 @@ def progress_table(report: dict) -> str:
     rows: list[tuple[str, ...]] = [
         (r["how"], f"{r['milliseconds_per_step']:.2f}") for r in report["progress"]
     ]
-    return markdown_table(("a run of DPS, batch 1", "ms per step"), rows)
-
-
-def peers_table(report: dict) -> str:
-    """The same solver of another package."""
-    rows: list[tuple[str, ...]] = [
-        (r["package"], str(r["batch"]), f"{r['milliseconds_per_step']:.1f}")
-        + (f"{r['gflop_of_a_step']:.1f}", f"{r['planned_bytes'] / 1e6:.0f}")
-        for r in report["peers"]
-    ]
-    return markdown_table(("DPS of", "batch", "ms per step", "GFLOP", "MB planned"), rows)
+    return markdown_table(("a run of one sample", "ms per step"), rows)
 
 
 def side(row: dict) -> str:

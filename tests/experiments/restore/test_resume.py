@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.__main__ import main, parser
+from experiments.__main__ import main
+from experiments.cli import UsageError
+from experiments.files import check_writable
 from experiments.restore import parts
 from experiments.restore import resume as saved_states
 from experiments.restore.compute import compute
 from experiments.restore.plan import plan
-from experiments.restore.resume import FOLDER, check_writable
+from experiments.restore.resume import FOLDER
 from support.gaussian_prior import gaussian_prior
+from support.words import settings_of
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 STEPS = 40  # so that a part has two of them
@@ -27,28 +30,18 @@ class Killed(BaseException):
     """Ends a run as a kill would, without any clean-up of ours."""
 
 
-def given(out, *more):
-    task = [
-        "restore",
-        "--task",
-        "identity",
-        "--solver",
-        "dps",
-        "--steps",
-        str(STEPS),
-        "--size",
-        "16",
-    ]
-    few = ["--count", "2", "--samples", "2", "--projection", "none", "--out", str(out)]
-    return parser().parse_args([*task, *few, *more])
+def settings(out, *more):
+    words = ["--task", "identity", "--solver", "dps", "--steps", STEPS, "--size", 16, "--out", out]
+    words += ["--count", 2, "--samples", 2, "--projection", "none"]
+    return settings_of("restore", *words, *more)
 
 
 def restored(out, *more):
-    """Lines without seconds, and images, of a run."""
-    works, _ = compute([plan(given(out, *more), (gaussian_prior(), CARD))])
-    lines = works[0].found.lines.values()
-    timeless = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-    return timeless, [(out / line["png"]).read_bytes() for line in lines]
+    """Records without seconds, and images, of a run."""
+    works, _ = compute([plan(settings(out, *more), (gaussian_prior(), CARD))])
+    records = works[0].stored.records.values()
+    timeless = [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+    return timeless, [(out / record["png"]).read_bytes() for record in records]
 
 
 SAVING = "--save-every", "2"
@@ -180,8 +173,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch, capsy
 
 @pytest.mark.parametrize("wrong", ["--save-every 0", "--save-minutes 0", "--save-minutes nan"])
 def test_intervals_are_checked(tmp_path, wrong):
-    with pytest.raises(ValueError, match=wrong.split()[0]):
-        plan(given(tmp_path, *wrong.split()), (gaussian_prior(), CARD))
+    with pytest.raises(UsageError, match=wrong.split()[0]):
+        settings(tmp_path, *wrong.split())
 
 
 def test_parts_are_no_longer_than_asked():

@@ -29,9 +29,9 @@ SMALL = Model(
 
 def test_unknown_choices_are_refused(capsys):
     assert main(["memory", "--model", "ldm"]) == 2
-    assert "choose from all, ldm-ffhq, sd-1.5" in capsys.readouterr().err
+    assert "('all', 'ldm-ffhq', 'sd-1.5', 'adm-ffhq')" in capsys.readouterr().err
     assert main(["memory", "--dtype", "float16"]) == 2
-    assert "choose from float32, bfloat16" in capsys.readouterr().err
+    assert "('float32', 'bfloat16')" in capsys.readouterr().err
 
 
 @pytest.mark.slow

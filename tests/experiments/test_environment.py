@@ -9,9 +9,9 @@ import pytest
 from jax.tree_util import Partial
 
 from dsg_jax.sample import advance, normal_draws, run, sample
-from dsg_jax.solvers.dps import dps, dps_steps
+from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from dsg_jax.types import Operator, Problem, Projection
-from experiments.compile_cache import set_compile_cache
+from experiments.environment import set_compile_cache
 from experiments.restore import batch as runner
 from experiments.restore.parts import PARTS, part_length
 from support.gaussian_prior import gaussian_prior
@@ -56,17 +56,18 @@ def test_parts_of_a_run_are_even():
     assert part_length(1000) == 50 and part_length(16) == 1 and part_length(997) == 997
 
 
-def problem_and_steps():
+def problem_and_settings():
     identity = Operator(Partial(jnp.asarray))
-    return Problem(identity, jnp.full((8, 8, 1), 0.3), 0.1), dps_steps(times=np.arange(0, 60, 10))
+    settings = DPSSettings(steps=dps_steps(times=np.arange(0, 60, 10)))
+    return Problem(identity, jnp.full((8, 8, 1), 0.3), 0.1), settings
 
 
 @pytest.mark.parametrize("projection", [None, Projection(0.9)])
 def test_a_run_in_parts_is_the_run(projection):
     """Images, and `Info` of all steps; only the last part has an image."""
     shape, key = (8, 8, 1), jax.random.key(3)
-    problem, steps = problem_and_steps()
-    solver = dps(gaussian_prior(0.2), problem, projection, steps=steps)
+    problem, settings = problem_and_settings()
+    solver = dps(gaussian_prior(0.2), problem, projection, settings)
     whole, info = sample(key, solver, shape)
     state, found = jnp.zeros(shape), []
     for start in range(0, 6, 2):
@@ -81,12 +82,12 @@ def test_a_run_in_parts_is_the_run(projection):
 
 def test_the_programs_of_restore_have_no_host_callback():
     """jax keeps no program with one."""
-    problem, steps = problem_and_steps()
-    method = runner.Method("dps", {"steps": steps, "scale": 0.3}, ())
+    problem, settings = problem_and_settings()
     keys = jax.random.split(jax.random.key(0), 2)
     axes = runner.common_axes([problem, problem])
-    traced = runner.trace_batch(keys, problem, None, gaussian_prior(), method, axes, (8, 8, 1))
+    program = runner.Program("dps", settings, None, gaussian_prior(), axes, (8, 8, 1))
+    traced = runner.trace_batch(keys, problem, program)
     assert "callback" not in traced.lower().as_text()
-    watched = dps(gaussian_prior(), problem, None, steps=steps)
+    watched = dps(gaussian_prior(), problem, None, settings)
     shown = lambda x: run(normal_draws(keys[0]), watched, x, progress=print)[0]
     assert "callback" in jax.jit(shown).lower(jnp.zeros((8, 8, 1))).as_text()
