@@ -20,15 +20,15 @@ from jax import Array
 from dsg_jax.priors import BUNDLED, LOADERS, load_prior
 from dsg_jax.priors.folder import read_card
 from dsg_jax.sample import sample
-from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Prior, Projection
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.restore.batch import solver_of, state_shape
 from experiments.speed.operators import engine_rows, operator_rows
-from experiments.speed.pieces import excerpt, measured, no_camera, split, step_calls
-from experiments.speed.random_priors import PUBLISHED, random_prior
+from experiments.speed.pieces import excerpt, no_camera, solvers_for, split, step_calls
+from experiments.speed.published import MODELS, random_prior
 from experiments.speed.report import tables
 from experiments.speed.settings import SpeedSettings
+from experiments.speed.timer import measured
 
 LARGE = 64
 """Side of latents that are timed too, one sample at once, for a prior whose own are smaller."""
@@ -39,10 +39,10 @@ def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
     """Check `speed`: whether there are such priors."""
     for name in settings.priors:
         folder = BUNDLED.get(name, Path(name))
-        if name in PUBLISHED:
+        if name in MODELS:
             continue
         if not (folder / "card.json").is_file():
-            known = ", ".join((*sorted(BUNDLED), *PUBLISHED))
+            known = ", ".join((*sorted(BUNDLED), *MODELS))
             raise ValueError(f"no prior {name!r}: give a folder with card.json, or {known}")
         read_card(folder, *LOADERS)
     return lambda: speed(settings)
@@ -78,8 +78,8 @@ def stolen(before: np.ndarray | None, after: np.ndarray | None) -> float | None:
 
 def chosen_prior(name: str) -> tuple[Prior, int]:
     """A bundled or converted prior, or one of random weights; and the side of its images."""
-    if name in PUBLISHED and name not in BUNDLED:
-        return random_prior(name)
+    if name in MODELS:
+        return random_prior(MODELS[name]), MODELS[name].size
     prior, card = load_prior(name)
     return prior, card["size"]
 
@@ -113,12 +113,6 @@ def network_rows(name: str, prior: Prior, size: int, batch: int, top: dict) -> l
             }
         )
     return rows
-
-
-def solvers_for(prior: Prior) -> list[str]:
-    """The solvers that work with a prior."""
-    kind = "pixel" if prior.first_stage is None else "latent"
-    return [name for name, entry in SOLVERS.items() if entry.prior == kind]
 
 
 def timed_sizes(prior: Prior, size: int) -> Iterator[tuple[str, int]]:
@@ -188,10 +182,10 @@ def speed(settings: SpeedSettings) -> None:
         report[table] = []
     for name in settings.priors:
         prior, size = chosen_prior(name)
-        batch = 1 if name in PUBLISHED else settings.batch_size
+        batch = 1 if name in MODELS else settings.batch_size
         report["networks"] += network_rows(name, prior, size, batch, top)
         report["steps"] += step_rows(name, prior, size, batch)
-        if name not in PUBLISHED or jax.default_backend() != "cpu":
+        if name not in MODELS or jax.default_backend() != "cpu":
             report["scaling"] += scaling_rows(name, prior, size, settings.batches)
         if not report["progress"] and prior.first_stage is None:
             report["progress"] = progress_rows(prior, size)
