@@ -61,7 +61,7 @@ def parse(settings_type: type[Settings], argv: list[str], prog: str, words: str)
     return _settings_of(settings_type, values)
 
 
-def _flags_type(settings_type: type) -> type:
+def _flags_type(settings_type: Any) -> Any:
     """The settings type as tyro takes it: options spelled out, choices named, empty hints away."""
     hints = get_type_hints(settings_type)
     entries: list[tuple[str, Any, Any]] = []
@@ -73,13 +73,15 @@ def _flags_type(settings_type: type) -> type:
         elif is_dataclass(kind):
             kind = _flags_type(kind)
         if is_dataclass(kind):
-            entries.append((one.name, kind, field(default_factory=kind)))
+            group: Any = kind
+            entries.append((one.name, group, field(default_factory=group)))
             continue
         if "choices" in one.metadata:
             names = EVERY[one.metadata["choices"]] + tuple(ENTRIES[one.metadata["choices"]])
-            kind = tuple[Literal[names], ...]
+            choices: Any = Literal[names]  # type: ignore[valid-type]
+            kind = tuple[choices, ...]
         if one.metadata.get("positional"):
-            kind = tyro.conf.Positional[kind]
+            kind = tyro.conf.Positional[kind]  # type: ignore[misc]
         if default in (None, ()):
             kind = Annotated[kind, tyro.conf.arg(help_behavior_hint="")]
         entries.append((one.name, kind, field(default=default)))
@@ -94,7 +96,7 @@ def _flags_type(settings_type: type) -> type:
     )
 
 
-def _options_type(name: str, entries: Mapping[str, Any]) -> type:
+def _options_type(name: str, entries: Mapping[str, Any]) -> Any:
     """A dataclass of the options of all entries, each None where it is not given."""
     owners: dict[str, list[str]] = {}
     options: dict[str, Any] = {}
@@ -113,7 +115,7 @@ def _options_type(name: str, entries: Mapping[str, Any]) -> type:
     return make_dataclass(name, fields, frozen=True, namespace={"__doc__": about})
 
 
-def _settings_of(settings_type: type, flags: Any) -> Any:
+def _settings_of(settings_type: Any, flags: Any) -> Any:
     """A value of the settings type from one of its flags type."""
     values = {}
     hints = get_type_hints(settings_type)
@@ -145,7 +147,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"--settings {path} cannot be read: {error}") from error
 
 
-def _from_table(flags_type: type, table: Mapping[str, Any], path: Path) -> Any:
+def _from_table(flags_type: Any, table: Mapping[str, Any], path: Path) -> Any:
     """A value of a flags type from a table of a settings file."""
     hints = get_type_hints(flags_type)
     known = [one.name for one in dataclasses.fields(flags_type)]
