@@ -10,7 +10,7 @@ at one time. Convolution and LAPACK kernels may take workspace beside that.
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -74,31 +74,20 @@ def planned_bytes(solver: str, prior: Prior, size: int, batch: int = 1) -> dict[
     return plan
 
 
-class Case(NamedTuple):
-    """A row of the table."""
-
-    model: str
-    solver: str
-    words: str
-    """What distinguishes it."""
-    prior: Prior
-    """See `prior_forms`."""
-    batch: int
-
-
-def cases(settings: MemorySettings) -> Iterator[Case]:
-    """The rows of the table."""
+def cases(settings: MemorySettings) -> Iterator[tuple[dict[str, str], Prior, int]]:
+    """The rows of the table: their titles, the `prior_forms`, and samples at once."""
     for name in MODELS if settings.model == "all" else (settings.model,):
         forms = partial(prior_forms, MODELS[name], dtype=settings.dtype)
         plain = forms()
         solvers = solvers_for(plain)
         chosen = [solver for solver in solvers if solver in settings.solver]
         for solver in chosen if settings.solver else solvers[:1]:
+            title = {"model": name, "solver": solver}
             if plain.first_stage is None:
-                yield from (Case(name, solver, f"{n} at once", plain, n) for n in BATCHES)
+                yield from ((title | {"case": f"{n} at once"}, plain, n) for n in BATCHES)
             else:
                 for words, remat in REMAT.items():
-                    yield Case(name, solver, words, forms(remat=remat), 1)
+                    yield title | {"case": words}, forms(remat=remat), 1
 
 
 def plan_memory(settings: MemorySettings) -> Callable[[], None]:
@@ -110,16 +99,15 @@ def plan_memory(settings: MemorySettings) -> Callable[[], None]:
     return lambda: memory(settings, table)
 
 
-def memory(settings: MemorySettings, table: list[Case]) -> None:
+def memory(settings: MemorySettings, table: list[tuple[dict[str, str], Prior, int]]) -> None:
     """Print the table row by row, and write it as JSON where asked."""
     print(f"one step with the projection, {settings.dtype}, for {jax.default_backend()}; GB")
     print(f"{'':46} {'weights etc.':>12} {'intermediate':>12} {'total':>12}")
     rows: list[dict[str, Any]] = []
-    for case in table:
-        plan = planned_bytes(case.solver, case.prior, MODELS[case.model].size, case.batch)
-        title = {"model": case.model, "solver": case.solver, "case": case.words}
+    for title, prior, batch in table:
+        plan = planned_bytes(title["solver"], prior, MODELS[title["model"]].size, batch)
         rows.append(title | {"bytes": plan})
-        names = f"{case.model:10} {case.solver:12} {case.words:22}"
+        names = "{model:10} {solver:12} {case:22}".format(**title)
         sizes = (f"{plan[part] / GB:12.2f}" for part in ("arguments", "intermediate", "total"))
         print(names, *sizes, flush=True)
     if settings.out:

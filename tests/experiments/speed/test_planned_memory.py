@@ -34,7 +34,9 @@ def test_the_published_models_are_planned(name, parameters):
 def test_models_are_restored_with_by_solvers_of_their_kind(monkeypatch):
     monkeypatch.setattr(memory, "MODELS", {"small": SMALL})
     monkeypatch.setattr(memory, "prior_forms", lambda model, **_: gaussian_prior())
-    named = lambda *solver: [case[1:3] for case in cases(MemorySettings(solver=solver))]
+    named = lambda *solver: [
+        tuple(title.values())[1:] for title, *_ in cases(MemorySettings(solver=solver))
+    ]
     assert named() == [("dps", "1 at once"), ("dps", "10 at once")]
     assert named(*SOLVERS)[::2] == [("dps", "1 at once"), ("daps", "1 at once")]
     assert named("psld") == []

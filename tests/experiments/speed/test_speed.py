@@ -87,11 +87,10 @@ def test_tables_show_every_row():
             "steps": [step],
             "scaling": [{"solver": "s", "prior": "p", "batch": 8, "per_sample": 3.0, "bytes": 1e6}],
             "ratios": [ratio],
-            "progress": [{"how": "callback", "milliseconds_per_step": 4.0}],
             "stolen": 0.25,
         }
     )
-    for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "2.00x", "callback"):
+    for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "2.00x"):
         assert shown in text
     assert "25% of the processor time went to other virtual machines" in text
 
@@ -124,7 +123,7 @@ def test_a_whole_report(tmp_path, monkeypatch):
     out = tmp_path / "report" / "speed.json"
     speed_module.speed(SpeedSettings(tuple(tiny), 2, (1, 3), out))
     report = json.loads(out.read_text())
-    rows = {"networks": 4, "steps": 6, "scaling": 4, "ratios": 10, "progress": 2}
+    rows = {"networks": 4, "steps": 6, "scaling": 4, "ratios": 10}
     assert {name: len(report[name]) for name in rows} == rows
     assert report["ceilings"]["copy_bytes_per_second"] > 1e6
     assert out.with_suffix(".md").read_text().count("| psld") == 3

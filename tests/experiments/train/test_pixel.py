@@ -59,6 +59,10 @@ def dying(batches, at):
     return build
 
 
+def ema_of(run):
+    return restored_ema(ADMUNet(TINY), run, "train-prior")
+
+
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):
     train(source, tmp_path / "whole", 4)
@@ -67,9 +71,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch
         mortal = emoji._replace(batches=dying(emoji.batches, 3))
         patch.setitem(images.SOURCES, "emoji", mortal)
         train(source, tmp_path / "parts", 4)
-    assert restored_ema("emoji", tmp_path / "parts")[0] == 2
+    assert ema_of(tmp_path / "parts")[0] == 2
     train(source, tmp_path / "parts", 4)
-    (step, whole), (_, parts) = (restored_ema("emoji", tmp_path / n) for n in ("whole", "parts"))
+    (step, whole), (_, parts) = (ema_of(tmp_path / n) for n in ("whole", "parts"))
     assert step == 4
     chex.assert_trees_all_equal(whole, parts)
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
