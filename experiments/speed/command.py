@@ -3,46 +3,40 @@
     dsg-jax speed --out results/speed.json
 
 Ceilings (matrix product, copy), networks against them, the pieces of every solver's step, scaling
-with the batch, operators and projection engines, and what showing progress costs.
+with the batch, operators and projection engines.
 """
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from dsg_jax.priors import BUNDLED, LOADERS, load_prior
 from dsg_jax.priors.folder import read_card
-from dsg_jax.sample import sample
-from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Prior, Projection
 from experiments.files import versions_and_hardware, write_atomically
-from experiments.restore.batch import solver_of, state_shape
+from experiments.restore.batch import state_shape
 from experiments.speed.operators import engine_rows, operator_rows
-from experiments.speed.pieces import excerpt, measured, no_camera, split, step_calls
-from experiments.speed.random_priors import PUBLISHED, random_prior
+from experiments.speed.pieces import solvers_for, split, step_calls
+from experiments.speed.published import MODELS, random_prior
 from experiments.speed.report import tables
 from experiments.speed.settings import SpeedSettings
+from experiments.speed.timer import measured
 
 LARGE = 64
-"""Side of latents that are timed too, one sample at once, for a prior whose own are smaller."""
-PROGRESS_STEPS = 20
+"""Side of latents that a prior with smaller ones is timed at too, one sample at once."""
 
 
 def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
-    """Check `speed`: whether there are such priors."""
-    for name in settings.priors:
+    """Check `speed`: whether the priors exist."""
+    for name in set(settings.priors) - set(MODELS):
         folder = BUNDLED.get(name, Path(name))
-        if name in PUBLISHED:
-            continue
         if not (folder / "card.json").is_file():
-            known = ", ".join((*sorted(BUNDLED), *PUBLISHED))
+            known = ", ".join((*sorted(BUNDLED), *MODELS))
             raise ValueError(f"no prior {name!r}: give a folder with card.json, or {known}")
         read_card(folder, *LOADERS)
     return lambda: speed(settings)
@@ -78,8 +72,8 @@ def stolen(before: np.ndarray | None, after: np.ndarray | None) -> float | None:
 
 def chosen_prior(name: str) -> tuple[Prior, int]:
     """A bundled or converted prior, or one of random weights; and the side of its images."""
-    if name in PUBLISHED and name not in BUNDLED:
-        return random_prior(name)
+    if name in MODELS:
+        return random_prior(MODELS[name]), MODELS[name].size
     prior, card = load_prior(name)
     return prior, card["size"]
 
@@ -96,29 +90,21 @@ def network_rows(name: str, prior: Prior, size: int, batch: int, top: dict) -> l
     }
     rows = []
     for what, each in measured(calls).items():
-        seconds = 1e-3 * each.milliseconds
+        flops, bytes_moved = (
+            n / (1e-3 * each.milliseconds) for n in (each.flops, each.bytes_accessed)
+        )
+        row = {"prior": name, "state": shape, "batch": batch, "what": what}
         rows.append(
-            {
-                "prior": name,
-                "state": shape,
-                "batch": batch,
-                "what": what,
+            row
+            | {
                 "milliseconds": each.milliseconds,
                 "gflop": each.flops / 1e9,
-                "flops_per_second": each.flops / seconds,
-                "of_matrix_product": each.flops
-                / seconds
-                / top["matrix_product_float32_flops_per_second"],
-                "of_copy": each.bytes_accessed / seconds / top["copy_bytes_per_second"],
+                "flops_per_second": flops,
+                "of_matrix_product": flops / top["matrix_product_float32_flops_per_second"],
+                "of_copy": bytes_moved / top["copy_bytes_per_second"],
             }
         )
     return rows
-
-
-def solvers_for(prior: Prior) -> list[str]:
-    """The solvers that work with a prior."""
-    kind = "pixel" if prior.first_stage is None else "latent"
-    return [name for name, entry in SOLVERS.items() if entry.prior == kind]
 
 
 def timed_sizes(prior: Prior, size: int) -> Iterator[tuple[str, int]]:
@@ -156,45 +142,19 @@ def scaling_rows(name: str, prior: Prior, size: int, batches: Sequence[int]) -> 
     return rows
 
 
-def progress_rows(prior: Prior, size: int) -> list[dict]:
-    """A run in one call, and in one that calls the host after every step."""
-    shape, solver = (size, size, 3), solvers_for(prior)[0]
-    settings, _ = excerpt(solver, prior)
-    steps = jax.tree.map(lambda a: jnp.repeat(a[:1], PROGRESS_STEPS, axis=0), settings.steps)
-    settings = replace(settings, steps=steps)
-    problem = no_camera(shape)
-
-    def whole(progress: Callable | None) -> Callable:
-        def one(key: Array, prior: Prior, settings: Any) -> Array:
-            built = solver_of(solver, (None, prior, settings), problem)
-            return sample(key, built, shape, progress=progress)[0]
-
-        return one
-
-    arrays = (jax.random.key(0), prior, settings)
-    calls = {"one call": (whole(None), *arrays), "callback": (whole(np.asarray), *arrays)}
-    return [
-        {"how": how, "solver": solver, "milliseconds_per_step": each.milliseconds / PROGRESS_STEPS}
-        for how, each in measured(calls).items()
-    ]
-
-
 def speed(settings: SpeedSettings) -> None:
     """Measure, print the tables, and write them, as JSON and as Markdown beside it."""
     print("ceilings, priors, engines: some minutes; a dot for every solver and batch", flush=True)
     before, top = processor_time(), ceilings()
     report: dict[str, Any] = {"ceilings": top} | versions_and_hardware()
-    for table in ("networks", "steps", "scaling", "progress"):
-        report[table] = []
+    report |= {"networks": [], "steps": [], "scaling": []}
     for name in settings.priors:
         prior, size = chosen_prior(name)
-        batch = 1 if name in PUBLISHED else settings.batch_size
+        batch = 1 if name in MODELS else settings.batch_size
         report["networks"] += network_rows(name, prior, size, batch, top)
         report["steps"] += step_rows(name, prior, size, batch)
-        if name not in PUBLISHED or jax.default_backend() != "cpu":
+        if name not in MODELS or jax.default_backend() != "cpu":
             report["scaling"] += scaling_rows(name, prior, size, settings.batches)
-        if not report["progress"] and prior.first_stage is None:
-            report["progress"] = progress_rows(prior, size)
     report["ratios"] = operator_rows() + engine_rows()
     report["stolen"] = stolen(before, processor_time())
     write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())

@@ -13,7 +13,7 @@ from dsg_jax.operators.kernels import gaussian_kernel, motion_kernel
 from dsg_jax.operators.linear import blur, gaussian_blur
 from dsg_jax.projection import ENGINES, project, subspace
 from dsg_jax.types import Projection
-from experiments.speed.pieces import Measured, measured
+from experiments.speed.timer import Measured, measured
 
 STATES = ((1, 64), (16, 64), (1, 256), (4, 256))
 """(samples, side) of states with three channels."""

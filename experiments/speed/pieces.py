@@ -8,10 +8,9 @@ that they add up and every one is timed as it is compiled into the step:
 The small pieces are differences of small programs, which the network's scatter does not reach.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,66 +24,15 @@ from dsg_jax.solvers import SOLVERS
 from dsg_jax.solvers.resample.steps import even_counts
 from dsg_jax.types import FirstStage, Operator, Prior, Problem, Projection
 from experiments.restore.batch import solver_of, state_shape
+from experiments.speed.timer import Measured, measured
 
 TASK = "super_resolution"
-SHORT = {"levels": 3, "steps": 40}
+SHORT = {"levels": 6, "steps": 40}
 """Options that shorten a run of solvers that have them."""
-EXCERPT = {"levels": (0, 2), "steps": (26, 31)}
-"""Which outer steps are timed; of ReSample's, one optimises the latent."""
+LONGEST = 5
+"""Outer steps that are timed at most, from two thirds of a run on: one of ReSample's optimises."""
 UPDATES = 5
 """Of each of ReSample's optimisations; one more optimisation ends the run."""
-ENOUGH = 15.0
-"""Seconds of a call after which it is not called again."""
-
-
-class Measured(NamedTuple):
-    """A compiled call."""
-
-    milliseconds: float
-    """The least of all turns: what else runs on a machine can only add to it."""
-    flops: float
-    """Of the program before the compiler's passes; bodies of loops count once."""
-    bytes_accessed: float
-    """Of the compiled program, as XLA counts them; bodies of loops count once."""
-    planned_bytes: float
-    """Arguments, results and intermediate values."""
-
-
-def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
-    """Time calls (function, *arguments), compiled, warmed up and taken in turns.
-
-    Each has ``repeat`` turns, or fewer once it has taken `ENOUGH` seconds.
-    """
-    facts, compiled = {}, {}
-    for name, (function, *arguments) in calls.items():
-        lowered = jax.jit(function).lower(*arguments)
-        compiled[name] = lowered.compile()
-        facts[name] = (cost(lowered, "flops"), cost(compiled[name], "bytes accessed"))
-        jax.block_until_ready(compiled[name](*arguments))
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeat):
-        for name, (_, *arguments) in calls.items():
-            if sum(times[name]) < ENOUGH:
-                started = time.perf_counter()
-                jax.block_until_ready(compiled[name](*arguments))
-                times[name].append(time.perf_counter() - started)
-    least = {name: 1e3 * min(each) for name, each in times.items()}
-    return {name: Measured(least[name], *facts[name], planned(compiled[name])) for name in calls}
-
-
-def cost(program: Any, name: str) -> float:
-    """An entry of XLA's cost analysis, nan where the backend has none."""
-    costs = program.cost_analysis()
-    costs = costs[0] if isinstance(costs, list) else costs
-    return float((costs or {}).get(name, np.nan))
-
-
-def planned(program: Any) -> float:
-    """Bytes that a compiled program reserves, nan where the backend does not tell."""
-    plan = program.memory_analysis()
-    if plan is None:
-        return float("nan")
-    return plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
 
 
 def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
@@ -110,22 +58,36 @@ def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
     )
 
 
+def low_resolution(shape: tuple[int, int, int]) -> Problem:
+    """A measurement of `TASK` by a factor of 4, of a grey image."""
+    operator = super_resolution(shape, 4)
+    return Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
+
+
 def no_camera(shape: tuple[int, int, int]) -> Problem:
     """A measurement y = x, without a cost."""
     same = Partial(lambda x: x)
     return Problem(Operator(same, same, same, same), jnp.zeros(shape), 0.05)
 
 
+def solvers_for(prior: Prior) -> list[str]:
+    """The solvers that work with a prior."""
+    kind = "pixel" if prior.first_stage is None else "latent"
+    return [name for name, entry in SOLVERS.items() if entry.prior == kind]
+
+
 def excerpt(name: str, prior: Prior) -> tuple[Any, int]:
     """A solver's settings with a few outer steps of a short run, and how many these are."""
     entry = SOLVERS[name]
-    kind = next(option for option in SHORT if option in entry.options)
-    settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **{kind: SHORT[kind]})
-    first, last = EXCERPT[kind]
-    changes = {"steps": jax.tree.map(lambda leaf: jnp.asarray(leaf[first:last]), settings.steps)}
+    options = {option: count for option, count in SHORT.items() if option in entry.options}
+    settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **options)
+    total = len(jax.tree.leaves(settings.steps)[0])
+    first, count = 2 * total // 3, min(LONGEST, total - 2 * total // 3)
+    part = slice(first, first + count)
+    changes = {"steps": jax.tree.map(lambda leaf: jnp.asarray(leaf[part]), settings.steps)}
     if hasattr(settings, "frozen"):  # a number of updates that does not depend on the data
         changes["frozen"] = even_counts(settings.steps, UPDATES, UPDATES)
-    return replace(settings, **changes), last - first
+    return replace(settings, **changes), count
 
 
 def step_calls(
@@ -135,8 +97,7 @@ def step_calls(
     shape = (size, size, 3)
     state = state_shape(prior, shape)
     settings, count = excerpt(solver, prior)
-    operator = super_resolution(shape, 4)
-    problem = Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
+    problem = low_resolution(shape)
 
     def whole(
         keys: Array, prior: Prior, projection: Projection | None, problem: Problem, settings: Any

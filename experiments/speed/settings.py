@@ -1,6 +1,6 @@
 """What `speed` and `memory` take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +28,12 @@ class SpeedSettings:
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """Which published models, computed how."""
+    """Which published models, restored with by what, computed how."""
 
     model: Literal["all", "ldm-ffhq", "sd-1.5", "adm-ffhq"] = "all"
     """a published model, or all of them"""
+    solver: tuple[str, ...] = field(default=(), metadata={"choices": "solver"})
+    """of those that fit the model (default: the first one)"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """compute type of the networks"""
     out: Path | None = None

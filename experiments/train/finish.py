@@ -15,11 +15,10 @@ import numpy as np
 
 from dsg_jax.diffusion import denoise, table_time
 from dsg_jax.metrics.lpips import LPIPSWeights, lpips_weights
-from dsg_jax.networks import ldm
 from dsg_jax.networks.adm import ADMUNet
 from dsg_jax.networks.autoencoder import Autoencoder
 from dsg_jax.networks.ldm import LDMUNet
-from dsg_jax.priors import adm_prior, init_params, load_prior, save_latent_prior, save_prior
+from dsg_jax.priors import adm_prior, load_prior, save_latent_prior, save_prior
 from dsg_jax.schedule import poly7
 from dsg_jax.types import Prior
 from experiments.images import save_png
@@ -66,17 +65,10 @@ def save_samples(file: Path, prior: Prior, shape: tuple[int, ...]) -> None:
     save_png(file, rows.reshape(2 * size, 8 * size, 3))
 
 
-def restored_ema(name: str, run: Path) -> tuple[int, dict]:
-    """Step and EMA parameters of the newest checkpoint of `train-prior`."""
-    forms = {"params": jax.eval_shape(partial(init_params, ADMUNet(pixel.CONFIGS[name])))}
-    step, ema = newest_ema(run, forms, "train-prior")
-    return step, ema["params"]
-
-
-def restored_unet(name: str, run: Path) -> tuple[int, dict]:
-    """Step and EMA parameters of the newest checkpoint of `train-latent-prior`."""
-    params = jax.eval_shape(partial(ldm.init_params, latent.CONFIGS[name]), jax.random.key(0))
-    step, ema = newest_ema(run, {"params": params}, "train-latent-prior")
+def restored_ema(network: ADMUNet | LDMUNet, run: Path, trainer: str) -> tuple[int, dict]:
+    """Step and EMA parameters of the newest checkpoint of a network."""
+    fresh = partial(pixel.fresh_params, network=network, size=network.config.size_multiple)
+    step, ema = newest_ema(run, jax.eval_shape(fresh, jax.random.key(0)), trainer)
     return step, ema["params"]
 
 
@@ -105,7 +97,8 @@ def plan_export_prior(settings: ExportPriorSettings) -> Callable[[], dict]:
       ValueError: a checkpoint of another architecture.
       FileNotFoundError: no checkpoint, or no images.
     """
-    step, ema = restored_ema(settings.name, settings.run)
+    network = ADMUNet(pixel.CONFIGS[settings.name])
+    step, ema = restored_ema(network, settings.run, "train-prior")
     SOURCES[settings.name].split(settings.source)
     return partial(export_prior, settings, step, ema)
 
@@ -139,7 +132,8 @@ def plan_export_latent_prior(settings: ExportLatentPriorSettings) -> Callable[[]
       ValueError: checkpoints of another architecture.
       FileNotFoundError: no checkpoint, no images, or no LPIPS weights.
     """
-    step, ema = restored_unet(settings.name, settings.run)
+    network = LDMUNet(latent.CONFIGS[settings.name])
+    step, ema = restored_ema(network, settings.run, "train-latent-prior")
     trained = trained_first_stage(settings.name, settings.first_stage)
     SOURCES[settings.name].split(settings.source)
     return partial(export_latent_prior, settings, step, ema, trained, lpips_weights("alex"))

@@ -41,7 +41,7 @@ def split(folder: Path, pattern: str, family, one_in: int) -> tuple[list[Path], 
     """The training and the held-out files of a folder, sorted by name."""
     paths = sorted(folder.glob(pattern))
     if not paths:
-        raise FileNotFoundError(f"no {pattern} below {folder}: unpack the image package there")
+        raise FileNotFoundError(f"no {pattern} below {folder}: unpack the image package in it")
     outside = [p for p in paths if held_out(family(p), one_in)]
     return [p for p in paths if p not in set(outside)], outside
 

@@ -8,7 +8,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +35,8 @@ class TrainState(NamedTuple):
     moments: optax.OptState
 
 
-@cache
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam with warm-up, cosine decay and a clipped global norm.
-
-    Kept by its arguments, because compiled steps are found again by the identity of the optimiser.
-    """
+    """Adam with warm-up, cosine decay and a clipped global norm."""
     warmup, last = min(50, steps // 10), 0.02 * learning_rate
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, last)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))

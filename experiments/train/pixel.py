@@ -98,7 +98,8 @@ def train_step(state: TrainState, x0, *, key, levels, network, optimizer):
 
 
 @partial(jax.jit, static_argnames="network")
-def _denoising_error(params, x0, sigma, time, *, network) -> jax.Array:
+def denoising_error(params, x0, sigma, time, *, network) -> jax.Array:
+    """Mean squared error of x0_hat at a noise level."""
     noise = jax.random.normal(jax.random.key(1), x0.shape)
     sigma = jnp.full(len(x0), sigma)
     x, _ = noised(x0, sigma, noise)
@@ -111,7 +112,7 @@ def held_out_errors(
     params, *, network: nn.Module, x0: np.ndarray, levels: Levels = ADM_LEVELS
 ) -> dict[float, float]:
     """Mean squared error of x0_hat on held-out images or latents, one number per noise level."""
-    error = partial(_denoising_error, params, x0, time=levels.time, network=network)
+    error = partial(denoising_error, params, x0, time=levels.time, network=network)
     return {
         sigma: float(error(jnp.float32(sigma)))
         for sigma in HELD_OUT_SIGMAS
@@ -120,7 +121,8 @@ def held_out_errors(
 
 
 @partial(jax.jit, static_argnames=("network", "size"))
-def _fresh_params(key, *, network: nn.Module, size: int) -> dict:
+def fresh_params(key: jax.Array, *, network: nn.Module, size: int) -> dict:
+    """Random parameters; ``size`` is the side of the states, pixels or latent pixels."""
     config: ADMConfig | LDMConfig = network.config
     example = jnp.zeros((1, size, size, config.in_channels)), jnp.zeros((1,))
     return dict(network.init(key, *example))
@@ -131,7 +133,7 @@ def initial_state(
 ) -> TrainState:
     """Random parameters, or those of a prior of the same architecture; empty moments."""
     key = jax.random.key(seed, impl="rbg")  # compiles in a fraction of the default's time
-    params = _fresh_params(key, network=network, size=size)
+    params = fresh_params(key, network=network, size=size)
     return fresh_state(params if start is None else weights_of(start, params), optimizer)
 
 
@@ -158,7 +160,7 @@ def plan_train_prior(settings: TrainPriorSettings) -> Callable[[], None]:
     check_size(settings.size, CONFIGS[settings.name].size_multiple)
     SOURCES[settings.name].split(settings.source)
     if settings.start is not None:
-        fresh = partial(_fresh_params, network=ADMUNet(CONFIGS[settings.name]), size=settings.size)
+        fresh = partial(fresh_params, network=ADMUNet(CONFIGS[settings.name]), size=settings.size)
         weights_of(settings.start, jax.eval_shape(fresh, jax.random.key(0)))
     return partial(train, settings)
 

@@ -71,6 +71,9 @@ CALIBRATE = {
 }
 OTHERS = {
     "no prior 'none': give a folder with card.json": command("speed --priors none"),
+    "--solver psld: none works with the prior adm-ffhq": command(
+        "memory --model adm-ffhq --solver psld"
+    ),
     "scikit-image's: pip install scikit-image": quality_without_scikit_image,
     "--task hdr identity: an export is for one task": exporting("identity"),
     "an export is for one method, and these are several: dps, dps-dsg": (

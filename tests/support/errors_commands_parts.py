@@ -13,7 +13,8 @@ from experiments import __main__ as command_line
 from experiments.calibrate.posterior import one_form
 from experiments.calibrate.priors import gaussian, pixel_prior, smooth_basis
 from experiments.papers.entry import values
-from experiments.speed.memory import plan_of
+from experiments.speed.memory import planned_bytes
+from support.gaussian_prior import gaussian_prior
 
 
 def a_process_of_its_own(folder: Path) -> object:
@@ -25,7 +26,7 @@ def a_process_of_its_own(folder: Path) -> object:
 def a_compiler_that_tells_nothing(folder: Path) -> object:
     with MonkeyPatch.context() as world:
         world.setattr(jax.stages.Compiled, "memory_analysis", lambda self: None)
-        return plan_of(lambda x: x, (jax.ShapeDtypeStruct((), "float32"),))
+        return planned_bytes("dps", gaussian_prior(), 8)
 
 
 CASES = {
