@@ -10,9 +10,6 @@ from PIL import Image
 from experiments.environment import set_cpu_flags
 
 set_cpu_flags()
-collect_ignore = [  # they call the solvers' former signatures: to be adapted, none is dropped
-    "test_errors.py",
-]
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 

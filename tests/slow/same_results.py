@@ -30,8 +30,9 @@ COMMANDS = {
     "latent-dps": f"{RESTORE} --solver latent-dps --steps 5",
     "latent-daps": f"{RESTORE} --solver latent-daps --levels 3 --inner-steps 3",
     "reproduce": "reproduce table1 --count 1",
-    "calibrate": "calibrate --truths 2 --samples 3 --steps 10 --levels 3 --resample-steps 30"
-    " --limit 5 --batch-size 6 --setting gaussian:random_inpainting",
+    "calibrate": "calibrate --truths 5 --samples 19 --steps 10 --levels 3 --resample-steps 30"
+    " --limit 5 --batch-size 95 --setting gaussian:random_inpainting"
+    " --solver dps daps daps-sigma psld latent-dps latent-daps resample",
 }
 TIMES = re.compile("second|hash|settings|^run$|^versions|^command$|^versions_and|memory")
 """Fields that may differ."""

@@ -176,7 +176,6 @@ CASES: dict[str, Callable[[Path], object]] = {
     "15 tensors are in only one of card and table: convolutions/0/bias; convert": verified(
         tensors_sha256=""
     ),
-    "card.json lacks 'architecture'": verified(tensors_sha256="", kind="adm"),
     "golden.npy is no .npz of named arrays: it is one array": recorded("golden.npy", one_array),
     "golden.npz is no .npz of named arrays: No data left": recorded("golden.npz", Path.touch),
     "golden.json is no readable JSON: Expecting value": recorded("golden.npz", named_arrays, "x"),
