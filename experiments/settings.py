@@ -1,7 +1,6 @@
 """What `restore` takes, as values: commands build on it by `dataclasses.replace`.
 
-No module here imports jax, so that ``--help`` is instant. Every number is checked when a value is
-built, and the message names the option as the command line spells it.
+Free of jax, so that ``--help`` is instant. Numbers are checked when a value is built.
 """
 
 import math
