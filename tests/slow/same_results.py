@@ -37,7 +37,7 @@ COMMANDS = {
 TIMES = re.compile("second|hash|settings|^run$|^versions|^command$|^versions_and|memory")
 """Fields that may differ."""
 _HASHED = re.compile(r"(seed\d+)-[0-9a-f]{8}/")
-_LOGS = ("metrics.jsonl", "rows.json", "table.csv")
+_LOGS = ("rows.json", "table.csv")
 
 
 def run_all(tree: Path, scratch: Path) -> None:
@@ -61,8 +61,31 @@ def results(out: Path) -> Iterator[tuple[str, str]]:
         elif path.suffix == ".npy":
             array = np.load(path)
             yield place, f"{array.shape} {array.dtype} {hashlib.sha256(array.data).hexdigest()}"
+        elif path.suffix == ".npz":
+            for name, array in np.load(path).items():
+                if not TIMES.search(name):
+                    where = f"{place_without_hash(place)} {name}"
+                    yield where, f"{array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+        elif path.suffix == ".json" and path.with_suffix(".png").exists():
+            yield record_of(path.parent, json.loads(path.read_text()), out)
+        elif path.name == "metrics.jsonl":  # what was written before, or repeats the above
+            for line in path.read_text().splitlines():
+                yield record_of(path.parent, json.loads(line), out)
         elif path.name in _LOGS:
             yield place, json.dumps(sorted(map(json.dumps, rows_of(path))))
+
+
+def record_of(folder: Path, record: dict, out: Path) -> tuple[str, str]:
+    """A sample's record, at the name of its image."""
+    image = folder / record["png"] if (folder / record["png"]).exists() else folder
+    name = Path(record["png"]).name if image == folder else ""
+    place = _HASHED.sub(r"\1/", str((image / name).relative_to(out)))
+    return f"{place}: record", json.dumps(lasting(record))
+
+
+def place_without_hash(place: str) -> str:
+    """The name of a file that ends in a hash of settings, without it."""
+    return re.sub(r"-[0-9a-f]{8,16}\.npz$", ".npz", place)
 
 
 def is_plot(path: Path) -> bool:
@@ -75,8 +98,6 @@ def rows_of(path: Path) -> list:
     text = path.read_text()
     if path.suffix == ".csv":
         rows = [row for row in csv.DictReader(text.splitlines()) if row["metric"] != "seconds"]
-    elif path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in text.splitlines()]
     else:
         rows = json.loads(text)
     return [lasting(row) for row in rows]
@@ -93,7 +114,7 @@ def compared(before: Path, after: Path) -> int:
     """Print what differs; returns how many places do."""
     wrong = 0
     for name in COMMANDS:
-        pairs = sorted(results(before / name)), sorted(results(after / name))
+        pairs = sorted(set(results(before / name))), sorted(set(results(after / name)))
         differing = sorted(set(pairs[0]) ^ set(pairs[1]))
         print(f"{name}: {len(pairs[0])} and {len(pairs[1])} results, {len(differing)} differ")
         for place, content in differing[:10]:
