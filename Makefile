@@ -21,11 +21,9 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 bench: .venv/.dev
-	$(BIN)/python -m experiments bench
 	$(BIN)/python -m experiments speed
 
 bench-gpu: .venv/.dev .venv/.cuda
-	$(BIN)/python -m experiments bench
 	$(BIN)/python -m experiments speed --priors emoji emoji-64-ldm adm-ffhq ldm-ffhq \
 	  --batch-size 16 --batches 1 4 16 64 --out results/speed_gpu.json
 

@@ -72,7 +72,7 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", type=Path, help="recorded inputs and outputs, .npz")
 
 
-Plan = Callable[[argparse.Namespace], Callable[[], object]]
+Plan = Callable[..., Callable[[], object]]
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Plan]] = {
     "list": ("the known kinds and where they come from", lambda parser: None, plan_list),
@@ -100,9 +100,10 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 2 for bad input, 1 for a folder that fails."""
-    arguments = parsed(sys.argv[1:] if argv is None else argv)
+    values = vars(parsed(sys.argv[1:] if argv is None else argv))
+    plan = values.pop("plan")
     try:
-        done = arguments.plan(arguments)()
+        done = plan(**values)()
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

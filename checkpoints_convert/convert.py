@@ -2,7 +2,6 @@
 
 import json
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -46,21 +45,13 @@ class Conversion(NamedTuple):
     """Stored embeddings of prompts, for a kind that has them."""
 
 
-def plan_convert(arguments: Namespace) -> Callable[[], list[dict]]:
-    """Check the command's arguments and files; the work that is left is returned.
+def plan_convert(input: list[Path], **options) -> Callable[[], list[dict]]:
+    """Check files and options (those of `plan`); the work that is left is returned.
 
     Raises:
-      ValueError, OSError: a file that is no checkpoint of the kind, or arguments that do not fit.
+      ValueError, OSError: a file that is no checkpoint of the kind, or options that do not fit.
     """
-    planned = plan(
-        [Path(path) for path in arguments.input],
-        arguments.out,
-        arguments.kind,
-        arguments.weights,
-        arguments.dtype,
-        architecture=arguments.architecture,
-        context=arguments.context,
-    )
+    planned = plan(input, **options)
     return lambda: convert(planned)
 
 

@@ -1,8 +1,8 @@
 """`list` and `inspect`: the known kinds, and what is inside a file, without loading a tensor."""
 
-from argparse import Namespace
 from collections.abc import Callable
 from math import prod
+from pathlib import Path
 
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import fits, recognise
@@ -12,7 +12,7 @@ _SHOWN = 40
 _NESTED = "state_dict", "model", "ema", "net"
 
 
-def plan_list(arguments: Namespace) -> Callable[[], None]:
+def plan_list() -> Callable[[], None]:
     """Nothing to check."""
     return print_kinds
 
@@ -24,14 +24,14 @@ def print_kinds() -> None:
         print(f"{name:{width}}  {kind.origin}")
 
 
-def plan_inspect(arguments: Namespace) -> Callable[[], None]:
+def plan_inspect(input: Path, all: bool) -> Callable[[], None]:
     """Open the file.
 
     Raises:
       CheckpointError, OSError: as `open_checkpoint`.
     """
-    stored = open_checkpoint(arguments.input)
-    return lambda: print_contents(stored, arguments.all)
+    stored = open_checkpoint(input)
+    return lambda: print_contents(stored, all)
 
 
 def print_contents(stored: Stored, every: bool) -> None:
@@ -60,8 +60,8 @@ def verdict(stored: Stored) -> str:
         return str(error)
     fit = fits(stored.tensors, name, KINDS[name])[0]
     if fit.perfect:
-        return f"kind: {name}, {found.layout.about}, for {why} and all else fit"
-    return f"most like {name}, for {why}; but {found.problems()}"
+        return f"kind: {name}, {fit.layout.about}, for {why} and all else fit"
+    return f"most like {name}, for {why}; but {fit.problems()}"
 
 
 def _groups(stored: Stored) -> list[str]:

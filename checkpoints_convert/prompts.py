@@ -70,7 +70,8 @@ def _from_file(context: Path, dim: int) -> Embedded:
 def _encoded(transformers: Any, torch: Any, source: Path) -> np.ndarray:
     """Last hidden states of the folder's own text encoder, or of the cached published one."""
     has_encoder = source.is_dir() and (source / "text_encoder").is_dir()
-    places = [source / "tokenizer", source / "text_encoder"] if has_encoder else [_ENCODER, _ENCODER]
+    names = ("tokenizer", "text_encoder")
+    places = [source / name if has_encoder else _ENCODER for name in names]
     try:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(places[0], local_files_only=True)
         encoder = transformers.CLIPTextModel.from_pretrained(places[1], local_files_only=True)

@@ -1,7 +1,6 @@
 """`verify`: is a converted folder still what was written, and does its network run?"""
 
 import hashlib
-from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,20 +21,20 @@ LIMITS = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 _SHOWN = 5
 
 
-def plan_verify(arguments: Namespace) -> Callable[[], int]:
+def plan_verify(folder: Path, against: Path | None) -> Callable[[], int]:
     """Read the card and the recorded arrays.
 
     Raises:
       ValueError, OSError: no folder of converted weights, or no recorded arrays.
     """
-    card = read_card(arguments.folder, *CARD_KINDS)
-    if "tensors_sha256" not in card or not (arguments.folder / "tensors.txt").is_file():
-        raise ValueError(f"{arguments.folder} records no hashes: convert or export it anew")
-    recorded = read_recorded(arguments.against) if arguments.against else None
+    card = read_card(folder, *CARD_KINDS)
+    if "tensors_sha256" not in card or not (folder / "tensors.txt").is_file():
+        raise ValueError(f"{folder} records no hashes: convert or export it anew")
+    recorded = read_recorded(against) if against else None
 
     def work() -> int:
         with jax.default_matmul_precision("highest"):
-            return verify(arguments.folder, card, recorded)
+            return verify(folder, card, recorded)
 
     return work
 

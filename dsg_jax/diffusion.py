@@ -26,16 +26,6 @@ def predict(prior: Prior, x: Array, t: Array) -> tuple[Array, Array | None]:
     return out[..., :channels], out[..., channels:] if out.shape[-1] > channels else None
 
 
-def alpha_bar(prior: Prior) -> Array:
-    """(T,) cumulative products of 1 - beta_t."""
-    return jnp.cumprod(1 - prior.betas)
-
-
-def x0_hat(x: Array, eps: Array, alpha_bar_t: Array) -> Array:
-    """Tweedie's estimate (x - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), unclipped."""
-    return (x - jnp.sqrt(1 - alpha_bar_t) * eps) / jnp.sqrt(alpha_bar_t)
-
-
 def log_variance(v: Array | None, log_beta: Array, log_beta_tilde: Array) -> Array:
     """The learned log-variance (Nichol & Dhariwal 2021): v in [-1, 1] interpolates the two bounds.
 

@@ -7,7 +7,6 @@
 Ranks are 0/1 masks on the singular vectors, never slices, so every tau shares one compile.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -131,30 +130,3 @@ def gram_engine(z: Array) -> tuple[Array, Array, Array]:
 
 
 ENGINES = {"svd": svd_engine, "gram": gram_engine}
-
-
-def state_projection(
-    tau: float = 0.99, *, rule: str = "official", period: int = 1, **choices: str
-) -> Projection:
-    """A checked `Projection`; the arguments are its fields.
-
-    Raises:
-      ValueError: a value, or a name, that is not among those which `Projection` lists.
-    """
-    allowed: dict[str, Iterable[str]] = {
-        "rule": RANK_RULES,
-        "sides": ("both", "left", "right"),
-        "source": ("state", "gradient", "random"),
-        "engine": ENGINES,
-    }
-    for name, value in {"rule": rule, **choices}.items():
-        if value not in allowed.get(name, ()):
-            options = allowed.get(name) or allowed
-            raise ValueError(f"projection {name}={value!r}: choose from {', '.join(options)}")
-    if rule == "rank" and (tau < 1 or tau != int(tau)):
-        raise ValueError(f"tau={tau} with rule='rank' is the rank itself: give a whole number >= 1")
-    if rule != "rank" and not 0 < tau <= 1:
-        raise ValueError(f"tau={tau} is a share of the energy: give a value in (0, 1]")
-    if period < 1 or period != int(period):
-        raise ValueError(f"period={period}: give a whole number >= 1")
-    return Projection(tau, period, rule, **choices)

@@ -8,10 +8,12 @@ are `jax.tree_util.Partial(function, arrays...)`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax import Array
+
+from dsg_jax.checks import COUNT, check_fields
 
 Draw = Callable[[Array, tuple[int, ...]], Array]
 """Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time."""
@@ -78,14 +80,34 @@ class Projection:
     the rank or the fraction of the full rank itself."""
     period: Array | int = 1
     """Project every period-th step (inner step, where a solver has an inner loop)."""
-    rule: str = field(default="official", metadata={"static": True})
-    """Key of `projection.RANK_RULES`: official, per_channel, mean, rank, fraction."""
-    sides: str = field(default="both", metadata={"static": True})
+    rule: Literal["official", "per_channel", "mean", "rank", "fraction"] = field(
+        default="official", metadata={"static": True}
+    )
+    """How tau becomes a rank: `projection.RANK_RULES` has the functions."""
+    sides: Literal["both", "left", "right"] = field(default="both", metadata={"static": True})
     """"both" (U U' G V V'), "left" (U U' G) or "right" (G V V')."""
-    source: str = field(default="state", metadata={"static": True})
-    """What is decomposed: "state", or for the ablation "gradient" or "random"."""
-    engine: str = field(default="svd", metadata={"static": True})
-    """"svd" or "gram" (one symmetric eigen-decomposition; faster and less exact)."""
+    source: Literal["state", "gradient", "random"] = field(
+        default="state", metadata={"static": True}
+    )
+    """What is decomposed: the state is DiffStateGrad, the others are for ablations."""
+    engine: Literal["svd", "gram"] = field(default="svd", metadata={"static": True})
+    """"svd", or "gram": one symmetric eigen-decomposition, faster and less exact."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is none of the above.
+
+        Raises:
+          ValueError: a choice that does not exist, or a number out of its range.
+        """
+        check_fields(self, period=COUNT)
+        if not isinstance(self.tau, int | float):  # an array, or what jax has put in its place
+            return
+        if self.rule == "rank" and not COUNT.holds(self.tau):
+            raise ValueError(
+                f"tau={self.tau} with rule='rank' is the rank itself: give {COUNT.words}"
+            )
+        if self.rule != "rank" and not 0 < self.tau <= 1:
+            raise ValueError(f"tau={self.tau} is a share of the energy: give a value in (0, 1]")
 
 
 class Info(NamedTuple):

@@ -1,221 +1,171 @@
-"""The commands: `python -m experiments --help`.
+"""The commands: `dsg-jax --help`, or `python -m experiments --help`.
 
 A command first checks everything the user gave (its ``plan``) and only then works: what is wrong
 is said in one line, with exit code 2, before anything was written.
 """
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from experiments.arguments import (
-    add,
-    add_quality_arguments,
-    add_restore_arguments,
-)
-from experiments.calibration_arguments import CALIBRATION
-from experiments.compile_cache import set_compile_cache
-from experiments.cpu_flags import set_cpu_flags
-from experiments.export_arguments import EXPORT
-from experiments.faults import collecting
-from experiments.grid_arguments import (
-    add_merge_arguments,
-    add_reproduce_arguments,
-    add_robustness_arguments,
-)
-from experiments.speed_arguments import SPEED
-from experiments.training_commands import TRAINING
+from experiments.environment import set_compile_cache, set_cpu_flags
 
+# Before numpy is imported: its OpenBLAS reads its number of threads once, and sums in that order.
 set_cpu_flags()
 set_compile_cache()
+
+from experiments.cli import UsageError, parse  # noqa: E402
+from experiments.files import collected_faults  # noqa: E402
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
 Work = Callable[[], object]
-"""What is left to do once the arguments have been checked."""
+"""What is left to do once the settings have been checked."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, where argparse prints the usage before it."""
+class Command(NamedTuple):
+    """An entry of `COMMANDS`; its modules are imported when it is chosen."""
 
-    def error(self, message: str):
-        """Print the line and exit with code 2."""
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
-
-
-def plan_restore(arguments: argparse.Namespace) -> Work:
-    """Check `restore`."""
-    from experiments.restore.run import plan, run
-
-    planned = plan(arguments)
-    return lambda: run(planned)
-
-
-def plan_quality(arguments: argparse.Namespace) -> Work:
-    """Check `quality`."""
-    from experiments.quality.command import plan_quality
-
-    return plan_quality(arguments, parser().parse_args)
-
-
-def plan_robustness(arguments: argparse.Namespace) -> Work:
-    """Check `robustness`."""
-    from experiments.papers.robustness import plan_robustness
-
-    return plan_robustness(arguments)
-
-
-def plan_reproduce(arguments: argparse.Namespace) -> Work:
-    """Check `reproduce`."""
-    from experiments.papers.command import plan_reproduce
-
-    return plan_reproduce(arguments)
-
-
-def plan_merge(arguments: argparse.Namespace) -> Work:
-    """Check `merge`."""
-    from experiments.restore.merge import plan_merge
-
-    return plan_merge(arguments)
-
-
-def plan_demo(arguments: argparse.Namespace) -> Work:
-    """Plan the demonstration."""
-    from experiments.demo import plan_demo
-
-    return plan_demo(arguments, parser().parse_args)
-
-
-def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `demo` takes."""
-    add(parser, "--count", int, "images per task", 3)
-    add(parser, "--levels", int, "annealing levels of DAPS", 16)
-    add(parser, "--out", Path, "output folder", Path("results/demo"))
-
-
-def plan_bench(arguments: argparse.Namespace) -> Work:
-    """Check `bench`."""
-    from experiments.speed.bench import plan_bench
-
-    return plan_bench(arguments)
-
-
-def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `bench` takes."""
-    add(parser, "--prior", str, "prior whose network is timed", "emoji")
-    add(parser, "--out", Path, "also write the table as JSON to this file")
-
-
-def plan_memory(arguments: argparse.Namespace) -> Work:
-    """Check `memory`."""
-    from experiments.speed.memory import ADM, DTYPES, MODELS, memory
-
-    if arguments.model not in ("all", *MODELS, ADM):
-        known = ", ".join(("all", *MODELS, ADM))
-        raise ValueError(f"no model {arguments.model!r}: choose from {known}")
-    if arguments.dtype not in DTYPES:
-        raise ValueError(f"no dtype {arguments.dtype!r}: choose from {', '.join(DTYPES)}")
-    return lambda: memory(arguments)
-
-
-def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that `memory` takes."""
-    add(parser, "--model", str, "ldm-ffhq, sd-1.5, adm-ffhq or all", "all")
-    add(parser, "--dtype", str, "compute type of the networks: float32 or bfloat16", "float32")
-    add(parser, "--out", Path, "also write the table as JSON to this file")
+    words: str
+    """What it does."""
+    settings: str
+    """Where its settings type is, as MODULE:NAME without ``experiments``; free of jax."""
+    plan: str
+    """Where the function is that checks settings and returns the `Work`."""
 
 
 COMMANDS = {
-    "demo": (
+    "demo": Command(
         "restore bundled images over seven tasks, DAPS beside DiffStateGrad-DAPS",
-        add_demo_arguments,
-        plan_demo,
+        "demo_settings:DemoSettings",
+        "demo:plan_demo",
     ),
-    "restore": (
+    "restore": Command(
         "degrade images and restore them with and without DiffStateGrad, or restore measured ones",
-        add_restore_arguments,
-        plan_restore,
+        "settings:RestoreSettings",
+        "restore.run:plan_restore",
     ),
-    "quality": (
+    "quality": Command(
         "compare a prior's restorations with classical methods on held-out images",
-        add_quality_arguments,
-        plan_quality,
+        "quality.settings:QualitySettings",
+        "quality.command:plan_quality",
     ),
-    "robustness": (
-        "quality against the step size, plain and projected by several rank rules",
-        add_robustness_arguments,
-        plan_robustness,
-    ),
-    "reproduce": (
+    "reproduce": Command(
         "the papers' tables and figures, our numbers beside the printed ones",
-        add_reproduce_arguments,
-        plan_reproduce,
+        "papers.settings:ReproduceSettings",
+        "papers.command:plan_reproduce",
     ),
-    "merge": (
-        "join the folders of runs on several machines",
-        add_merge_arguments,
-        plan_merge,
+    "calibrate": Command(
+        "coverage, ranks and widths of the solvers' samples where the posterior is known",
+        "calibrate.settings:CalibrateSettings",
+        "calibrate.command:plan_calibrate",
     ),
-    "bench": (
-        "time operators, network, projection and a DAPS level, as ratios",
-        add_bench_arguments,
-        plan_bench,
+    "speed": Command(
+        "where the time of a step goes: ceilings, networks, pieces of every solver, batches",
+        "speed.settings:SpeedSettings",
+        "speed.command:plan_speed",
     ),
-    "memory": (
+    "memory": Command(
         "peak memory of a solver's step at the published models' sizes, by compiling it",
-        add_memory_arguments,
-        plan_memory,
+        "speed.settings:MemorySettings",
+        "speed.memory:plan_memory",
     ),
-    **CALIBRATION,
-    **EXPORT,
-    **SPEED,
-    **TRAINING,
+    "export": Command(
+        "write a solver as a file that runs with jax and numpy alone, on CPU, CUDA and TPU",
+        "export_settings:ExportSettings",
+        "export:plan_export",
+    ),
+    "train-prior": Command(
+        "train a pixel prior; run again to continue after a kill",
+        "train.settings:TrainPriorSettings",
+        "train.pixel:plan_train_prior",
+    ),
+    "train-first-stage": Command(
+        "train the autoencoder of a latent prior; run again to continue after a kill",
+        "train.settings:TrainFirstStageSettings",
+        "train.first_stage:plan_train_first_stage",
+    ),
+    "train-latent-prior": Command(
+        "train the network of a latent prior on its first stage's latents; run again to continue",
+        "train.settings:TrainLatentPriorSettings",
+        "train.latent:plan_train_latent_prior",
+    ),
+    "export-prior": Command(
+        "turn a run of train-prior into a prior that restore can load",
+        "train.settings:ExportPriorSettings",
+        "train.finish:plan_export_prior",
+    ),
+    "export-latent-prior": Command(
+        "turn a first stage and a network on its latents into a prior that restore can load",
+        "train.settings:ExportLatentPriorSettings",
+        "train.finish:plan_export_latent_prior",
+    ),
 }
-"""Name -> what it does, what adds its arguments, and what checks them and returns the work."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; ``plan`` of the parsed arguments checks them."""
-    whole = Parser(prog="python -m experiments", description="DiffStateGrad in JAX: experiments.")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for name, (text, add_arguments, plan) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        add_arguments(command)
-        command.set_defaults(plan=plan)
-    return whole
+def located(place: str) -> Any:
+    """The object at MODULE:NAME in this package."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"experiments.{module}"), name)
 
 
-def main(argv: list[str] | None = None) -> int:
+def overview(prog: str) -> str:
+    """The list of commands."""
+    width = max(map(len, (*COMMANDS, CONVERT)))
+    lines = [f"  {name:<{width}}  {command.words}" for name, command in COMMANDS.items()]
+    lines.append(f"  {CONVERT:<{width}}  turn PyTorch checkpoints into priors")
+    return "\n".join([f"usage: {prog} COMMAND [OPTIONS]", "", *lines, "", "COMMAND --help: more"])
+
+
+CONVERT = "convert"
+"""The command of `checkpoints_convert`, which has a command line of its own."""
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m experiments") -> int:
     """Run one command; returns the exit code.
 
     0: all is done. 1: all that can be done is, but something was damaged. 2: what was asked for
     cannot be done. 130: stopped by Ctrl-C or SIGTERM.
     """
-    arguments = parser().parse_args(argv)
-    with collecting() as faults, terminable():
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview(prog))
+        return 0
+    if name == CONVERT:
+        from checkpoints_convert.__main__ import main as convert
+
+        return convert(rest)
+    try:
+        if name not in COMMANDS:
+            raise UsageError(f"no command {name!r}: choose from {', '.join(COMMANDS)}")
+        command = COMMANDS[name]
+        settings = parse(located(command.settings), rest, f"{prog} {name}", command.words)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    with collected_faults() as faults, terminable():
         try:
-            code = run(arguments)
+            code = run(settings, located(command.plan))
         except KeyboardInterrupt:
-            where = f" {arguments.out} is in order, and" if getattr(arguments, "out", None) else ""
-            print(f"stopped:{where} the same command goes on where it was", file=sys.stderr)
+            print("stopped: the same command goes on where it was", file=sys.stderr)
             return STOPPED
         for message in faults:
             print(f"damaged: {message}", file=sys.stderr)
         return code or int(bool(faults))
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(settings: Any, plan: Callable[[Any], Work]) -> int:
     """Check and do what a command is asked for; returns the exit code."""
     try:
-        if hasattr(arguments, "distributed"):
+        if hasattr(settings, "devices"):
             from experiments.restore.processes import join_processes
 
-            join_processes(arguments)
-        work = arguments.plan(arguments)
+            join_processes(settings.devices)
+        work = plan(settings)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -237,10 +187,19 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-if __name__ == "__main__":
-    code = main()
-    if code == STOPPED:  # Python would wait for the compiled program, which cannot be stopped
+def console() -> None:
+    """The program ``dsg-jax``."""
+    leave(main(prog="dsg-jax"))
+
+
+def leave(code: int) -> None:
+    """End the process; at once after Ctrl-C, for a compiled program cannot be stopped."""
+    if code == STOPPED:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

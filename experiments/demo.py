@@ -1,21 +1,24 @@
 """Held-out images restored over seven tasks on pixels and one on latents: tables, and one picture.
 
-python -m experiments demo
+dsg-jax demo
 """
 
-from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
+from dsg_jax.solvers import SOLVERS
+from experiments.demo_settings import DemoSettings
 from experiments.images import from_bytes, save_png
-from experiments.pictures import Cell, grid, show_measurement
-from experiments.restore.gallery import TITLES, row_of
+from experiments.pictures import Panel, grid, show_measurement
+from experiments.restore.gallery import grid_row
 from experiments.restore.plan import Plan, plan
-from experiments.restore.report import lowest_misfit
 from experiments.restore.run import run
+from experiments.settings import Images, Measurement, Method, RestoreSettings, Run
+from experiments.statistics import lowest_misfit
 
-TASKS = (
+SHOWN = (
     "super_resolution",
     "box_inpainting",
     "random_inpainting",
@@ -25,17 +28,31 @@ TASKS = (
     "phase_retrieval",
 )
 COLUMNS = ["truth", "measurement", "plain solver", "with DiffStateGrad", "error of the latter"]
+ON_LATENTS = next(name for name, entry in SOLVERS.items() if entry.prior == "latent")
+"""The first solver on latents."""
 
 
-def plan_demo(arguments: Namespace, parse: Callable[[list[str]], Namespace]) -> Callable:
-    """Plan both runs; ``parse`` reads the arguments of `restore`."""
-    count, out = ["--count", str(arguments.count)], arguments.out
-    pixels = ["--prior", "emoji", "--task", *TASKS, "--levels", str(arguments.levels)]
-    # fifty of the reference's thousand steps, hence longer ones
-    latents = ["--solver", "psld", "--task", "super_resolution", "--steps", "50"]
-    latents += ["--step-factor", "8"]
-    runs = {out: pixels, out / "latent": latents}
-    plans = [plan(parse(["restore", *run, *count, "--out", str(to)])) for to, run in runs.items()]
+def plan_demo(settings: DemoSettings) -> Callable[[], None]:
+    """Check the settings of `demo`; the result restores and draws.
+
+    Raises:
+      ValueError, OSError: something the user gave is wrong; the message names it.
+    """
+    pixels = RestoreSettings(
+        images=Images(count=settings.count),
+        measurement=Measurement(task=SHOWN),
+        solver_options={"levels": settings.levels},
+        run=Run(out=settings.out),
+    )
+    latents = replace(
+        pixels,
+        measurement=Measurement(task=SHOWN[:1]),
+        method=Method(solver=(ON_LATENTS,)),
+        # fifty of the reference's thousand steps, hence longer ones
+        solver_options={"steps": 50, "step_factor": 8.0},
+        run=Run(out=settings.out / "latent"),
+    )
+    plans = [plan(pixels), plan(latents)]
     return lambda: demo(plans)
 
 
@@ -47,17 +64,19 @@ def demo(plans: list[Plan]) -> None:
     print(f"Compare the pictures: {out}/demo.png, and {out}/TASK/grid.png for all images.")
 
 
-def overview(planned: Plan, records: list[dict]) -> list[list[Cell]]:
+def overview(planned: Plan, records: list[dict]) -> list[list[Panel]]:
     """One row per task, each on another image, in the order of `COLUMNS`."""
     rows = []
     for number, task in enumerate(dict.fromkeys(job.task for job in planned.jobs)):
         jobs = [job for job in planned.jobs if job.task == task]
         item = jobs[0].items[number % len(jobs[0].items)]
         name = item.picture.name
-        mine = [r for r in records if r["task"] == task and r["image"] == name]
-        chosen = [lowest_misfit([r for r in mine if r["method"] == job.label]) for job in jobs]
+        restored = [r for r in records if (r["task"], r["image"]) == (task, name)]
+        chosen = [lowest_misfit([r for r in restored if r["method"] == j.label]) for j in jobs]
         measured = show_measurement(task, np.asarray(item.problem.y))
-        row = row_of(name, item.picture, measured, chosen, planned.out, None)
-        title = f"{task.replace('_', ' ')}, {TITLES[jobs[0].label]}"
-        rows.append([row[0], Cell(row[1].pixels, title), *row[2:]])
+        truth, measurement, *others = grid_row(
+            name, item.picture, measured, chosen, planned.out, None
+        )
+        title = f"{task.replace('_', ' ')}, {jobs[0].title}"
+        rows.append([truth, Panel(measurement.pixels, title), *others])
     return rows

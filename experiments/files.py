@@ -1,27 +1,37 @@
-"""Result files that survive a kill: a log of JSON lines, whole-file writes, content hashes."""
+"""Files that survive a kill, hashes of settings and arrays, and what a run found damaged."""
 
 import hashlib
 import json
 import os
 import platform
+import re
 import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
-from experiments.restore.locks import locked
+_HOST = re.sub(r"[^\w-]", "_", socket.gethostname())
+_PARTIAL = re.compile(r"\..*\.(?P<host>[\w-]+)\.(?P<process>\d+)\.[0-9a-f]+\.partial")
+_LONGEST_WRITE = 24 * 3600.0  # seconds; what another machine began before that is left over
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either the old one or complete, whenever the process is killed.
 
-    Several processes, of several machines, may write the same file: one of them wins.
+    Several processes, of several machines, may write the same file: one of them wins. A kill leaves
+    a hidden file beside it, which names machine and process: see `sweep_partial_files`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    unique = f"{_HOST}.{os.getpid()}.{secrets.token_hex(8)}"
+    partial = path.with_name(f".{path.name}.{unique}.partial")
     try:
         with open(partial, "wb") as stream:
             stream.write(content)
@@ -32,57 +42,70 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_records(path: Path, required: set[str], skip: int = 0) -> tuple[list[dict], list[str]]:
-    """The lines of a log; a last line that is being written, or that a kill tore, is left out.
+def sweep_partial_files(folder: Path) -> None:
+    """Remove what `write_atomically` left anywhere below a folder in processes that are dead.
 
-    Args:
-      path: of the log, which need not exist.
-      required: fields of a line.
-      skip: how many lines are known already.
+    Of another machine's processes it is not known whether they live: their files go after a day.
+    """
+    for path in folder.rglob(".*.partial"):
+        writer = _PARTIAL.fullmatch(path.name)
+        if writer is None:
+            continue
+        try:
+            if writer["host"] == _HOST:
+                left_over = not is_alive(int(writer["process"]))
+            else:
+                left_over = time.time() - path.stat().st_mtime > _LONGEST_WRITE
+            if left_over:
+                path.unlink()
+        except FileNotFoundError:  # another process sweeps too
+            pass
 
-    Returns:
-      the lines that are whole, and what to say of every one that is damaged.
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, known by its number, runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, before work is put into it.
 
     Raises:
-      ValueError: the lines are whole, but none has the ``required`` fields.
+      ValueError: the folder, or the first one above it that exists, is a file or write-protected.
     """
-    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    records, damaged, strange = [], [], []
-    for number, line in enumerate(lines[skip:-1], start=skip + 1):
-        record = _object(line)
-        if record is None:
-            damaged.append(f"{path}, line {number} is damaged and left out: delete that line")
-        elif required <= record.keys():
-            records.append(record)
-        else:
-            strange.append(f"{path}, line {number} is of another program and left out")
-    if strange and not records and not skip:
-        raise ValueError(f"{path} is the log of another program: choose another folder")
-    return records, damaged + strange
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--out {folder}: {existing} is a file, give another folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {folder}: {existing} cannot be written, give another folder")
 
 
-def _object(line: bytes) -> dict | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+_faults: list[str] = []
 
 
-def append_records(path: Path, records: list[dict]) -> None:
-    """Add lines to a log that other processes also write, and wait until they are on the disk."""
-    with locked(path) as stream:
-        append_to(stream, records)
+def say(text: str) -> None:
+    """A warning on stderr that leaves the progress bar in one piece."""
+    tqdm.write(f"warning: {text}", file=sys.stderr)
 
 
-def append_to(stream: BinaryIO, records: list[dict]) -> None:
-    """`append_records` to a log that is locked; a last line that a kill tore is cut off first."""
-    lines = [json.dumps(record, allow_nan=False).encode() + b"\n" for record in records]
-    stream.seek(0)
-    stream.truncate(stream.read().rfind(b"\n") + 1)
-    stream.write(b"".join(lines))
-    stream.flush()
-    os.fsync(stream.fileno())
+def fault(message: str) -> None:
+    """Say, once, that something is damaged and left out; `collected_faults` has it afterwards."""
+    if message not in _faults:
+        _faults.append(message)
+        say(message)
+
+
+@contextmanager
+def collected_faults() -> Iterator[list[str]]:
+    """Yields the list of all messages of `fault` from the beginning of the block on."""
+    _faults.clear()
+    yield _faults
 
 
 def content_hash(settings: dict) -> str:

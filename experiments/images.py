@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dsg_jax.priors.samples import sample_images
-from experiments.faults import fault
-from experiments.files import write_atomically
+from experiments.files import fault, write_atomically
 
 SSIM_WINDOW = 11
 """Least side of an image whose SSIM can be computed."""

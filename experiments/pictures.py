@@ -5,10 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dsg_jax.operators.tasks import TASKS
 from experiments.images import to_bytes
-
-LOGARITHMIC = ("phase_retrieval",)
-"""Tasks whose measurement is shown as log(1 + 255 |y| / max |y|)."""
 
 ERROR_WHITE = 0.5
 """Absolute error, in units of [-1, 1], that an error map shows as white."""
@@ -17,7 +15,7 @@ _CELL = 192  # least side of a cell, pixels
 _GAP, _LINE = 8, 20
 
 
-class Cell(NamedTuple):
+class Panel(NamedTuple):
     """One picture of a grid with a short caption below it."""
 
     pixels: np.ndarray
@@ -31,8 +29,8 @@ def colour(x: np.ndarray) -> np.ndarray:
 
 
 def show_measurement(task: str, y: np.ndarray) -> np.ndarray:
-    """A measurement as an image in [-1, 1]: clipped, or the logarithm of its magnitude."""
-    if task not in LOGARITHMIC:
+    """A measurement as an image in [-1, 1]: clipped; of magnitudes log(1 + 255 |y| / max |y|)."""
+    if not TASKS[task].magnitude:
         return np.clip(y, -1, 1)
     relative = np.abs(y) / max(float(np.abs(y).max()), 1e-12)
     return 2 * np.log1p(255 * relative) / np.log(256) - 1
@@ -54,7 +52,7 @@ def std_map(std: np.ndarray) -> np.ndarray:
     return heat(std.mean(axis=-1) / ERROR_WHITE)
 
 
-def fitted(pixels: np.ndarray, width: int, height: int) -> Image.Image:
+def scaled_into(pixels: np.ndarray, width: int, height: int) -> Image.Image:
     """An image enlarged by whole pixels (or shrunk) into a box, keeping its proportions."""
     scale = min(width / pixels.shape[1], height / pixels.shape[0])
     size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
@@ -62,7 +60,7 @@ def fitted(pixels: np.ndarray, width: int, height: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).resize(size, method)
 
 
-def grid(columns: list[str], rows: list[list[Cell]]) -> np.ndarray:
+def grid(columns: list[str], rows: list[list[Panel]]) -> np.ndarray:
     """Draw a grid as (h, w, 3) uint8, its cells shaped like the last one of the first row."""
     height, width = rows[0][-1].pixels.shape[:2]
     enlarge = max(1, -(-_CELL // width))
@@ -77,7 +75,7 @@ def grid(columns: list[str], rows: list[list[Cell]]) -> np.ndarray:
         top = 2 * _LINE + r * pitch_y
         for c, cell in enumerate(cells):
             left = _GAP + c * pitch_x
-            picture = fitted(cell.pixels, width, height)
+            picture = scaled_into(cell.pixels, width, height)
             canvas.paste(picture, (left + (width - picture.width) // 2, top))
             draw.text((left, top + height + 2), cell.caption, fill="black", font=font)
     return np.asarray(canvas)

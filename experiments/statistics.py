@@ -1,19 +1,81 @@
-"""The numbers of `robustness`: means, the worst tenth, failures and paired intervals.
+"""What numbers of many restorations come to: choices of samples, means, worst tenth, intervals.
 
-A restoration that is not finite enters no mean; it is counted as a failure and stands below all
+A record is what is known of one restored sample, by the names of its line in ``metrics.jsonl``. A
+restoration that is not finite enters no mean; it is counted as a failure and stands below all
 others among the worst.
 """
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from experiments.restore.report import extra_names, finite_values, grouped, is_failure
+from experiments.settings import EXTRA_METRICS
 
 PLAIN = "none"
 """The rank rule that stands for no projection."""
 RESAMPLES = 10_000
 """Of the bootstrap."""
+
+
+def grouped(records: Iterable[dict], *fields: str) -> dict[tuple, list[dict]]:
+    """Records by the values of some fields, in order of appearance."""
+    groups: dict[tuple, list[dict]] = {}
+    for record in records:
+        groups.setdefault(tuple(record[field] for field in fields), []).append(record)
+    return groups
+
+
+def finite_values(records: list[dict], name: str) -> np.ndarray:
+    """The values of a field where the sample is finite and the field is known."""
+    values = [r[name] for r in records if r["finite"] and r.get(name) is not None]
+    return np.array(values, np.float64)
+
+
+def extra_names(records: Iterable[dict]) -> list[str]:
+    """The metrics on request that some records (or rows of a table) have, in their order."""
+    fields = {name for record in records for name in record}
+    return [name for name in EXTRA_METRICS if name in fields]
+
+
+def is_failure(record: dict, failure_psnr: float) -> bool:
+    """Not finite, or (where a truth exists) a PSNR below the threshold in dB."""
+    low = record["psnr"] is not None and record["psnr"] < failure_psnr
+    return not record["finite"] or low
+
+
+def lowest_misfit(samples: list[dict]) -> dict:
+    """The sample that explains its measurement best; choosing it needs no truth."""
+    return min(samples, key=lambda r: math.inf if r["misfit"] is None else r["misfit"])
+
+
+def highest_psnr(samples: list[dict]) -> dict:
+    """The sample nearest to the truth, as the papers choose for phase retrieval."""
+    return max(samples, key=lambda r: -math.inf if r["psnr"] is None else r["psnr"])
+
+
+def finite_samples(samples: list[dict]) -> list[dict]:
+    """The samples that are finite; all of them where none is."""
+    return [sample for sample in samples if sample["finite"]] or samples
+
+
+def mean_or_none(values: np.ndarray, reduce: Callable = np.mean) -> float | None:
+    """The mean (or ``reduce``) of values, None without any."""
+    return float(reduce(values)) if values.size else None
+
+
+def decibels(record: dict) -> float:
+    """PSNR for comparisons: that of a restoration that is not finite is below all others."""
+    if not record["finite"]:
+        return -math.inf
+    return math.inf if record["psnr"] is None else record["psnr"]
+
+
+def worst_tenth(records: list[dict]) -> float | None:
+    """Mean PSNR of the worst tenth of the images, rounded up; None if one of them is not finite."""
+    values = sorted(map(decibels, records))
+    mean = float(np.mean(values[: -(-len(values) // 10)]))
+    return mean if math.isfinite(mean) else None
 
 
 def bootstrap_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
@@ -28,110 +90,20 @@ def bootstrap_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, 
     return float(low), float(high)
 
 
-def paired(scores: list[dict], others: list[dict], name: str) -> dict:
-    """Mean difference of a score over the images that both have, and its interval.
+def paired(records: list[dict], others: list[dict], name: str) -> dict:
+    """Mean difference of a field over the images that both have finite, and its interval.
 
     Of an image with several seeds the mean difference counts, for images are what is drawn.
+
+    Returns:
+      "mean" (None without a pair), "interval" ([low, high]; None below two pairs) and "pairs".
     """
-    place = lambda s: (s["image"], s.get("seed"))
-    known = lambda members: [s for s in members if s["finite"] and s[name] is not None]
-    theirs = {place(s): s[name] for s in known(others)}
-    mine = [s for s in known(scores) if place(s) in theirs]
-    gains = [[s[name] - theirs[place(s)] for s in m] for m in grouped(mine, "image").values()]
+    place = lambda r: (r["image"], r.get("seed"))
+    known = lambda members: [r for r in members if r["finite"] and r[name] is not None]
+    theirs = {place(r): r[name] for r in known(others)}
+    both = [r for r in known(records) if place(r) in theirs]
+    gains = [[r[name] - theirs[place(r)] for r in m] for m in grouped(both, "image").values()]
     differences = np.array([np.mean(gain) for gain in gains])
-    mean = float(differences.mean()) if differences.size else None
     interval = bootstrap_interval(differences)
+    mean = mean_or_none(differences)
     return {"mean": mean, "interval": interval and list(interval), "pairs": len(differences)}
-
-
-def decibels(score: dict) -> float:
-    """PSNR for comparisons: that of a restoration that is not finite is below all others."""
-    if not score["finite"]:
-        return -math.inf
-    return math.inf if score["psnr"] is None else score["psnr"]
-
-
-def worst_tenth(scores: list[dict]) -> float | None:
-    """Mean PSNR of the worst tenth of the images, rounded up; None if one of them is not finite."""
-    values = sorted(map(decibels, scores))
-    mean = float(np.mean(values[: -(-len(values) // 10)]))
-    return mean if math.isfinite(mean) else None
-
-
-def mean_or_none(values: np.ndarray, reduce=np.mean) -> float | None:
-    """The mean (or ``reduce``) of values, None without any."""
-    return float(reduce(values)) if values.size else None
-
-
-def row_of(scores: list[dict], plain: list[dict], failure_psnr: float) -> dict:
-    """One task, rule and factor, beside the plain solver at the same factor."""
-    place = {name: scores[0][name] for name in ("task", "rule", "factor")}
-    values = {name: finite_values(scores, name) for name in ("psnr", "ssim", "lpips")}
-    known = [s for s in scores if s["input_psnr"] is not None]
-    below = [decibels(s) < s["input_psnr"] for s in known]
-    return (
-        place
-        | {
-            "images": len(scores),
-            "not_finite": sum(not s["finite"] for s in scores),
-            "psnr": mean_or_none(values["psnr"]),
-            "psnr_std": mean_or_none(values["psnr"], np.std),
-            "worst_tenth_psnr": worst_tenth(scores),
-            "ssim": mean_or_none(values["ssim"]),
-            "lpips": mean_or_none(values["lpips"]),
-            "lpips_std": mean_or_none(values["lpips"], np.std),
-            "failures": float(np.mean([is_failure(s, failure_psnr) for s in scores])),
-            "below_input": float(np.mean(below)) if below else None,
-            "psnr_gain": paired(scores, plain, "psnr"),
-            "lpips_gain": paired(scores, plain, "lpips"),
-            "rank": mean_or_none(finite_values(scores, "rank_mean")),
-            "kept": mean_or_none(finite_values(scores, "kept_mean")),
-            "seconds": float(np.mean([s["seconds"] for s in scores])),
-        }
-        | {name: mean_or_none(finite_values(scores, name)) for name in extra_names(scores)}
-    )
-
-
-def table_rows(scores: list[dict], failure_psnr: float) -> list[dict]:
-    """A row for every task, factor and rule."""
-    cells = grouped(scores, "task", "factor", "rule")
-    return [
-        row_of(members, cells[task, factor, PLAIN], failure_psnr)
-        for (task, factor, _), members in cells.items()
-    ]
-
-
-def best_rows(scores: list[dict], rows: list[dict]) -> list[dict]:
-    """Each rule at the factor with its highest mean PSNR, where all is finite.
-
-    Paired with the plain solver at its own best factor, and at the smallest (the papers' tables
-    compare the plain solver's default step with a large one of the projected solver). The factors
-    are chosen on the images that they are scored on.
-    """
-    cells, best = grouped(scores, "task", "rule", "factor"), []
-    for (task, rule), members in grouped(rows, "task", "rule").items():
-        plain = [r for r in rows if r["task"] == task and r["rule"] == PLAIN]
-        top, plain_top = highest(members), highest(plain)
-        if top is None:
-            continue
-        mine, last = cells[task, rule, top["factor"]], members[-1]["psnr"]
-        over = lambda r, mine=mine, task=task: paired(mine, cells[task, PLAIN, r["factor"]], "psnr")
-        best.append(
-            {
-                "task": task,
-                "rule": rule,
-                "psnr_first": members[0]["psnr"],
-                "best_factor": top["factor"],
-                "psnr_best": top["psnr"],
-                "lpips_best": top["lpips"],
-                "psnr_last": last,
-                "gain_over_plain_best": over(plain_top) if plain_top else None,
-                "gain_over_plain_first": over(plain[0]),
-            }
-        )
-    return best
-
-
-def highest(rows: list[dict]) -> dict | None:
-    """The row with the highest mean PSNR among those where all is finite."""
-    return max((r for r in rows if not r["not_finite"]), key=lambda r: r["psnr"], default=None)

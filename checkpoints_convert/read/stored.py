@@ -94,7 +94,7 @@ class MappedFile:
             checksum = zlib.crc32(whole[extent.start : extent.start + extent.length])
         if checksum != extent.crc32:
             raise CheckpointError(
-                f"the {extent.length} bytes at {extent.start} have checksum {found:08x}, "
+                f"the {extent.length} bytes at {extent.start} have checksum {checksum:08x}, "
                 f"not {extent.crc32:08x}",
                 path=self.path,
             )
@@ -169,7 +169,7 @@ def stored_tensor(
         raise CheckpointError(f"{len(shape)} axes and {len(strides)} strides", HOSTILE)
     if not all(map(is_count, (offset, *shape, *strides))):
         numbers = [v if type(v) is int else type(v).__name__ for v in (offset, *shape, *strides)]
-        raise CheckpointError(f"offset, shape and strides {found} are not all counts", HOSTILE)
+        raise CheckpointError(f"offset, shape and strides {numbers} are not all counts", HOSTILE)
     room, elements = extent.length // dtype.itemsize, math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True) if n)
     extreme = math.prod(max(n, 1) for n in shape) * dtype.itemsize

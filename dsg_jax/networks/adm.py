@@ -115,12 +115,12 @@ class AttentionBlock(nn.Module):
     def __call__(self, x: Array) -> Array:
         """(b, h, w, c) -> same shape; the input is added to the attended values."""
         b, height, width, c = x.shape
-        width = self.config.num_head_channels
-        heads = self.config.num_heads if width == -1 else c // width
-        if c % (heads if width == -1 else width):
+        per_head = self.config.num_head_channels
+        heads = self.config.num_heads if per_head == -1 else c // per_head
+        if c % (heads if per_head == -1 else per_head):
             raise ValueError(
                 f"{c} channels cannot be split into heads with num_heads={self.config.num_heads} "
-                f"and num_head_channels={given}; choose a divisor of {c}"
+                f"and num_head_channels={per_head}; choose a divisor of {c}"
             )
         tokens = GroupNorm(self.config.norm_groups, name="norm")(x).reshape(b, -1, c)
         qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(tokens)

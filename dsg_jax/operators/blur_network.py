@@ -19,7 +19,7 @@ MISSING = (
     "nonlinear_deblur blurs with a network whose weights are not bundled: get GOPRO_wVAE.pth of "
     "Tran et al. 2021 (VinAIResearch, blur-kernel-space-exploring; 461 MB), convert it once by "
     "`python -m checkpoints_convert GOPRO_wVAE.pth --out DIR`, then give --blur-network DIR "
-    "(network=load_blur_network(DIR) in Python)"
+    "(blur_network=load_blur_network(DIR) in Python)"
 )
 """What to say where the task is asked for without its network."""
 

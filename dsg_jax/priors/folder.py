@@ -42,10 +42,10 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
         card = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no readable card: {error}") from error
-    kind_version = (card.get("kind"), card.get("version")) if isinstance(card, dict) else (None, None)
-    if kind_version[0] not in kinds or kind_version[1] != CARD_VERSION:
+    kind, version = map(card.get, ("kind", "version")) if isinstance(card, dict) else (None, None)
+    if kind not in kinds or version != CARD_VERSION:
         raise ValueError(
-            f"{path} has kind {found[0]!r}, version {found[1]!r}; wanted here is "
+            f"{path} has kind {kind!r}, version {version!r}; wanted here is "
             f"{' or '.join(kinds)}, version {CARD_VERSION}"
         )
     return card
@@ -65,9 +65,9 @@ def naming_lacks(folder: str | Path) -> Iterator[None]:
 
 
 def read_weights(folder: str | Path, structs: Any, placement: Placement = None) -> Any:
-    """The parameters of a folder as the shapes and types ``wanted``, a tree of structs.
+    """The parameters of a folder as the shapes and types of a tree of structs.
 
-    They are read straight into the wanted types and onto the wanted devices.
+    They are read straight into these types and onto the devices of ``placement``.
 
     Raises:
       ValueError: weights of another structure or shape, or missing ones.

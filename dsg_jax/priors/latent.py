@@ -100,13 +100,13 @@ def with_guidance(
     dim = network.config.context_dim
     shape = np.shape(context)
     if dim is None or len(shape) != 2 or shape[1] != dim:
-        takes = "takes no context" if dim is None else f"needs (tokens, {wanted})"
-        raise ValueError(f"the context's shape is {given}, but this network {takes}")
+        takes = "takes no context" if dim is None else f"needs (tokens, {dim})"
+        raise ValueError(f"the context's shape is {shape}, but this network {takes}")
     if unconditional is None or scale == 1:
         return replace(network, context=jnp.asarray(context), unconditional=None)
     if np.shape(unconditional) != shape:
         raise ValueError(
-            f"context {given} and unconditional {np.shape(unconditional)} go through the network "
+            f"context {shape} and unconditional {np.shape(unconditional)} go through the network "
             "as one batch; give them one shape"
         )
     if scale == 0 or np.array_equal(context, unconditional):

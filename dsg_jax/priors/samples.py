@@ -26,7 +26,7 @@ def sample_images(name: str, count: int | None = None) -> tuple[list[str], np.nd
     folder = files("dsg_jax") / "bundled" / "samples" / name
     images = sorted((f for f in folder.iterdir() if f.name.endswith(".png")), key=lambda f: f.name)
     if count is not None and not 1 <= count <= len(images):
-        raise ValueError(f"count={count}: the set {name!r} has 1 to {len(found)} images")
+        raise ValueError(f"count={count}: the set {name!r} has 1 to {len(images)} images")
     chosen = images[:count]
     pixels = []
     for file in chosen:

@@ -1,20 +1,121 @@
-"""One algorithm per file; every function builds a `Solver` for `sample.sample`."""
+"""The solvers of this package: one entry each, one algorithm per file.
 
-from collections.abc import Callable
+This module takes no jax; what an entry names is imported when it is first asked for. A new solver
+is a file like the others and a line in `SOLVERS`.
+"""
 
-from dsg_jax.solvers.daps import daps
-from dsg_jax.solvers.dps import dps
-from dsg_jax.solvers.latent_daps import latent_daps
-from dsg_jax.solvers.latent_dps import latent_dps
-from dsg_jax.solvers.psld import psld
-from dsg_jax.solvers.resample import resample
-from dsg_jax.types import Solver
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-SOLVERS: dict[str, Callable[..., Solver]] = {
-    "dps": dps,
-    "daps": daps,
-    "psld": psld,
-    "resample": resample,
-    "latent-dps": latent_dps,
-    "latent-daps": latent_daps,
+from dsg_jax.options import Option, options_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dsg_jax.types import Prior, Problem, Projection, Solver
+
+
+class SolverEntry(NamedTuple):
+    """What there is to know of a solver; the rest is in the module that is called as it is."""
+
+    name: str
+    """What people type; module and function have underscores in place of the hyphens."""
+    title: str
+    prior: Literal["pixel", "latent"]
+    """What it restores with."""
+    operator: Literal["any", "linear"] = "any"
+    """What it can be measured by."""
+
+    @property
+    def function(self) -> str:
+        """The name of the solver's function and of its module."""
+        return self.name.replace("-", "_")
+
+    @property
+    def module(self) -> ModuleType:
+        """The solver's file."""
+        return import_module(f"{__name__}.{self.function}")
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """The keyword arguments of `settings_for`; reading them takes no jax."""
+        return options_of(f"solvers.{self.function}", "settings_for")
+
+    @property
+    def settings_type(self) -> type:
+        """The dataclass that `solve` takes its settings in."""
+        return self.module.settings_for.__annotations__["return"]
+
+    def solve(
+        self, prior: "Prior", problem: "Problem", projection: "Projection | None", settings: Any
+    ) -> "Solver":
+        """Build the `Solver` for `sample.sample`.
+
+        Args:
+          prior: of the kind that the entry names.
+          problem: measurement to explain.
+          projection: None for the plain method.
+          settings: a `settings_type`.
+
+        Raises:
+          ValueError: what the solver refuses, such as a prior of the other kind.
+        """
+        return getattr(self.module, self.function)(prior, problem, projection, settings)
+
+    def settings_for(self, task: str, betas: "np.ndarray", **options: Any) -> Any:
+        """The published settings for a task, or the stated default of a task without any.
+
+        Args:
+          task: its name; any will do.
+          betas: (T,) of the prior, float64.
+          **options: keyword arguments of the module's own `settings_for`.
+
+        Raises:
+          ValueError: an option's value that is not allowed.
+        """
+        return self.module.settings_for(task, betas, **options)
+
+    def projection_defaults(self, **options: Any) -> dict[str, Any]:
+        """The fields of `Projection` that the solver's source sets, under the same options."""
+        defaults = getattr(self.module, "projection_defaults", None)
+        return defaults(**options) if defaults else {"rule": "official", "period": 1}
+
+
+SOLVERS: dict[str, SolverEntry] = {
+    entry.name: entry
+    for entry in (
+        SolverEntry("dps", "DPS", "pixel"),
+        SolverEntry("daps", "DAPS", "pixel"),
+        SolverEntry("psld", "PSLD", "latent", operator="linear"),
+        SolverEntry("resample", "ReSample", "latent"),
+        SolverEntry("latent-dps", "Latent DPS", "latent"),
+        SolverEntry("latent-daps", "LatentDAPS", "latent"),
+    )
 }
+
+
+def settings_for(solver: str, task: str, prior: "Prior | np.ndarray", **options: Any) -> Any:
+    """The published settings of a solver for a task and a prior.
+
+    Args:
+      solver: key of `SOLVERS`.
+      task: its name, see `operators.tasks.TASKS`; others get the stated default.
+      prior: the prior, or its (T,) betas.
+      **options: of the solver, see `SolverEntry.options`.
+
+    Raises:
+      ValueError: an unknown solver or option, or a value that is not allowed.
+    """
+    import numpy as np
+
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver {solver!r}: choose from {', '.join(SOLVERS)}")
+    entry = SOLVERS[solver]
+    unknown = [name for name in options if name not in entry.options]
+    if unknown:
+        raise ValueError(
+            f"{solver} has no option {unknown[0]}: choose from {', '.join(entry.options)}"
+        )
+    betas = np.asarray(getattr(prior, "betas", prior), np.float64)
+    return entry.settings_for(task, betas, **options)

@@ -11,23 +11,22 @@ DAPS was not released: this follows the paper's appendix (C.4).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.diffusion import denoise, score, time_of_sigma
+from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
+from dsg_jax.diffusion import denoise, time_of_sigma
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.guidance import misfit, step_info
-from dsg_jax.solvers.inner import Level, guided_chain, metropolis
+from dsg_jax.solvers.guidance import misfit, published, step_info
+from dsg_jax.solvers.inner import Inner, Level, guided_chain, metropolis, prior_pull
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
-_SCORE_MIN_SIGMA = 0.01
 VARIANTS = ("legacy", "main")
-INNER = ("langevin", "hmc", "mh")
-PRIOR_SCORES = ("gaussian", "score-t", "score-min", "exact")
 
 
 class DAPSSteps(NamedTuple):
@@ -59,9 +58,11 @@ def daps_steps(
     ``variant`` is "legacy" (August 2024, what the papers ran) or "main" (the 2025 rewrite).
 
     Raises:
-      ValueError: another variant.
+      ValueError: another variant, or no levels.
     """
-    _check_variant(variant)
+    check_choice("variant", variant, VARIANTS)
+    if levels < 1 or ode_steps < 1:
+        raise ValueError(f"levels={levels}, ode_steps={ode_steps}: give whole numbers >= 1")
     sigma = daps_annealing(variant, levels, sigma_max, sigma_min)
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1
@@ -71,18 +72,35 @@ def daps_steps(
     return DAPSSteps(number, *(a.astype(np.float32) for a in floats))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class DAPSSettings:
+    """What DAPS is told; `settings_for` has the published values."""
+
+    steps: DAPSSteps
+    """`daps_steps(...)` of the same variant."""
+    tau_y: Array | float = 0.01
+    """Standard deviation of the likelihood, > 0: a constant of the method, whatever the noise."""
+    momentum: Array | float = 0.9
+    """HMC's momentum m, in [0, 1]; the other inner samplers have none."""
+    variant: Literal["legacy", "main"] = field(default="legacy", metadata={"static": True})
+    """"legacy" (August 2024, what the papers ran), or "main" (the 2025 rewrite), which weights the
+    likelihood's gradient twice as much."""
+    inner: Literal["langevin", "hmc", "mh"] = field(default="langevin", metadata={"static": True})
+    """Inner sampler; "mh", Metropolis-Hastings, has no gradient to project."""
+    inner_steps: int = field(default=100, metadata={"static": True})
+    """Inner updates per level, >= 1."""
+    prior_score: Literal["gaussian", "score-t", "score-min", "exact"] = field(
+        default="gaussian", metadata={"static": True}
+    )
+    """Gradient of the log-prior: "gaussian" is the papers'."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
+
+
 def daps(
-    prior: Prior,
-    problem: Problem,
-    projection: Projection | None = None,
-    *,
-    steps: DAPSSteps | None = None,
-    variant: str = "legacy",
-    inner_steps: int = 100,
-    inner: str = "langevin",
-    momentum: Array | float = 0.9,
-    tau_y: Array | float = 0.01,
-    prior_score: str = "gaussian",
+    prior: Prior, problem: Problem, projection: Projection | None, settings: DAPSSettings
 ) -> Solver:
     """DAPS as a `Solver`; the state is x at the current level (h, w, c).
 
@@ -90,29 +108,19 @@ def daps(
       prior: noise predictor; variance values are dropped and x0_hat is not clipped.
       problem: measurement to explain; its ``sigma`` is not used, the likelihood has ``tau_y``.
       projection: None for plain DAPS.
-      steps: `daps_steps(...)` of the same variant.
-      variant: "main" weights the likelihood gradient twice as much as "legacy".
-      inner_steps: inner updates per level (static).
-      inner: "langevin", "hmc" or "mh" (Metropolis-Hastings has no gradient to project).
-      momentum: HMC's momentum m.
-      tau_y: standard deviation of the likelihood, a tuning constant of the method.
-      prior_score: "gaussian" (the papers'), "score-t", "score-min" or "exact".
+      settings: levels, and how each of them samples.
 
     Departs from the reference: a sample that is not finite is reported in `Info`, not zeroed
     together with its batch.
 
     Raises:
-      ValueError: an unknown ``variant``, ``inner`` or ``prior_score``, or a projection for "mh".
+      ValueError: a projection for "mh".
     """
-    _check_variant(variant)
-    steps = daps_steps(variant=variant) if steps is None else steps
-    if inner not in INNER or prior_score not in PRIOR_SCORES:
-        options = f"inner from {', '.join(INNER)}; prior_score from {', '.join(PRIOR_SCORES)}"
-        raise ValueError(f"inner={inner!r}, prior_score={prior_score!r}: choose {options}")
+    inner, inner_steps, tau_y = settings.inner, settings.inner_steps, settings.tau_y
     if inner == "mh" and projection is not None:
         raise ValueError("inner='mh' follows no gradient: use projection=None, langevin or hmc")
     draws = {"langevin": inner_steps, "hmc": 1 + inner_steps, "mh": 2 * inner_steps}[inner] + 1
-    weight = 0.5 if variant == "legacy" else 1.0
+    weight = 0.5 if settings.variant == "legacy" else 1.0
 
     def likelihood(x: Array) -> Array:
         residual = problem.y - problem.operator.forward(x)
@@ -123,21 +131,20 @@ def daps(
         if inner == "mh":
             x_y, rank, kept = metropolis(problem, level, draw, inner_steps, tau_y)
         else:
-            pull = _prior_pull(prior, prior_score, level)
+            pull = prior_pull(prior, settings.prior_score, level)
             x_y, rank, kept = guided_chain(
                 lambda x: jax.grad(likelihood)(x) - pull(x),
                 projection,
                 level,
                 draw,
                 inner_steps,
-                momentum if inner == "hmc" else None,
+                settings.momentum if inner == "hmc" else None,
             )
         x = x_y + at.sigma_next * draw(level.first_draw + draws - 1, x.shape)
         return x, step_info(misfit(problem, x_y), rank, kept, x)
 
-    return Solver(
-        init=lambda noise: steps.sigma[0] * noise, step=step, steps=steps, image=lambda x: x
-    )
+    init = lambda noise: settings.steps.sigma[0] * noise
+    return Solver(init=init, step=step, steps=settings.steps, image=lambda x: x)
 
 
 def ode(
@@ -155,19 +162,73 @@ def ode(
     return jax.lax.scan(euler, x, (at.ode_sigma, at.ode_move))[0]
 
 
-def _check_variant(variant: str) -> None:
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: choose from {', '.join(VARIANTS)}")
+DAPS_LANGEVIN = {
+    "default": Inner(100, 1e-4),  # ours: of what DAPS has no configuration for
+    "super_resolution": Inner(100, 1e-4),
+    "gaussian_deblur": Inner(100, 1e-4),
+    "motion_deblur": Inner(100, 5e-5),
+    "box_inpainting": Inner(100, 5e-5),
+    "random_inpainting": Inner(100, 1e-4),
+    "phase_retrieval": Inner(100, 5e-5),
+    "nonlinear_deblur": Inner(100, 5e-5),
+    "hdr": Inner(100, 2e-5),
+}
+"""Variant "legacy", which the papers ran: `config/task/*.yaml` of DAPS, as the other two."""
+DAPS_LANGEVIN_MAIN = DAPS_LANGEVIN | {"nonlinear_deblur": Inner(200, 1e-5)}
+DAPS_HMC = {
+    "default": Inner(12, 1.04e-4, 0.012, 0.90),  # ours: that of super-resolution
+    "super_resolution": Inner(12, 1.04e-4, 0.012, 0.90),
+    "gaussian_deblur": Inner(82, 4.04e-5, 0.011, 0.10),
+    "motion_deblur": Inner(96, 3.69e-5, 0.01, 0.11),
+    "box_inpainting": Inner(84, 1.15e-5, 0.014, 0.003),
+    "random_inpainting": Inner(11, 3.56e-5, 0.015, 0.80),
+    "phase_retrieval": Inner(62, 9.75e-6, 0.019, 0.73),
+    "nonlinear_deblur": Inner(85, 1.20e-5, 0.012, 0.46),
+    "hdr": Inner(100, 2.18e-5, 0.013, 0.23),
+}
+"""Variant "main", group pixel_hmc."""
 
 
-def _prior_pull(prior: Prior, prior_score: str, level: Level):
-    """The gradient of the log-prior that the inner sampler climbs."""
-    if prior_score == "gaussian":
-        return lambda x: (level.x0_hat - x) / level.sigma**2
-    if prior_score == "exact":
-        smallest = jnp.float32(_SCORE_MIN_SIGMA)
-        return lambda x: (level.x - x) / level.sigma**2 + score(prior, x, smallest)
-    at_t = prior_score == "score-t"
-    x, sigma = (level.x, level.sigma) if at_t else (level.x0_hat, jnp.float32(_SCORE_MIN_SIGMA))
-    fixed = score(prior, x, sigma)
-    return lambda x: (level.x - x) / level.sigma**2 + fixed
+def settings_for(
+    task: str,
+    betas: np.ndarray,
+    *,
+    variant: Literal["legacy", "main"] = "legacy",
+    inner: Literal["langevin", "hmc"] = "langevin",
+    levels: int = 200,
+    ode_steps: int = 5,
+    inner_steps: int | None = None,
+    tau_y: float = 0.01,
+) -> DAPSSettings:
+    """The reference's settings for a task; shorter runs keep the grids' end points.
+
+    Args:
+      task: a key of the tables; others have their default.
+      betas: not used: the noise levels do not depend on the schedule.
+      variant: version of the reference: legacy is what the papers ran
+      inner: inner sampler
+      levels: annealing levels
+      ode_steps: Euler steps per level
+      inner_steps: inner updates per level (default: the task's)
+      tau_y: standard deviation in the likelihood
+
+    Raises:
+      ValueError: a choice or a number that `DAPSSettings` or `daps_steps` refuses.
+    """
+    del betas
+    langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
+    row = published(DAPS_HMC if inner == "hmc" else langevin, task)
+    return DAPSSettings(
+        steps=daps_steps(
+            variant=variant,
+            levels=levels,
+            ode_steps=ode_steps,
+            lr=row.lr,
+            lr_min_ratio=row.lr_min_ratio,
+        ),
+        tau_y=tau_y,
+        momentum=row.momentum,
+        variant=variant,
+        inner=inner,
+        inner_steps=row.steps if inner_steps is None else inner_steps,
+    )

@@ -31,10 +31,13 @@ def ddim_steps(betas: np.ndarray, count: int, *, eta: float = 0.0) -> DDIMSteps:
     the network times 1..T but the constants of 0..T-1; that shift is kept.
 
     Raises:
-      ValueError: a count outside 2..T, or one whose last time lies beyond the table (the reference
-        fails there; such are 3, 9, 27, 36, 37, 101..111, 251..333 and 501..999 of 1000).
+      ValueError: eta outside [0, 1], a count outside 2..T, or one whose last time lies beyond the
+        table (the reference fails there; such are 3, 9, 27, 36, 37, 101..111, 251..333 and 501..999
+        of 1000).
     """
     total = len(betas)
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta={eta}: give a number from 0 (DDIM) to 1 (ancestral sampling)")
     if not 2 <= count <= total:
         raise ValueError(f"{count} DDIM steps: the schedule allows 2 to {total}")
     alpha_bar = np.cumprod(1 - np.asarray(betas, np.float64)).astype(np.float32)

@@ -9,6 +9,7 @@
 DiffStateGrad was not released for DPS; the state is x_t, the variable of the gradient.
 """
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -16,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.diffusion import clip_unit, log_variance, predict
 from dsg_jax.schedule import linear_betas
-from dsg_jax.solvers.guidance import project_step, safe_norm, step_info
+from dsg_jax.solvers.guidance import project_step, published, safe_norm, step_info
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
@@ -62,14 +64,25 @@ def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) 
     return DPSSteps(*(a if a.dtype.kind == "i" else np.float32(a) for a in high_noise_first))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class DPSSettings:
+    """What DPS is told; `settings_for` has the published values."""
+
+    steps: DPSSteps
+    """`dps_steps(...)` of the prior's betas; the reference takes all 1000."""
+    scale: Array | float = 0.3
+    """Size of a guidance step, > 0: s of the reference's configurations."""
+    poisson: bool = field(default=False, metadata={"static": True})
+    """Divide the residual norm by |y|, entry by entry, and average: the reference's term for
+    Poisson noise."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, scale=NOT_NEGATIVE)
+
+
 def dps(
-    prior: Prior,
-    problem: Problem,
-    projection: Projection | None = None,
-    *,
-    scale: Array | float = 0.3,
-    steps: DPSSteps | None = None,
-    poisson: bool = False,
+    prior: Prior, problem: Problem, projection: Projection | None, settings: DPSSettings
 ) -> Solver:
     """DPS as a `Solver`; the state is x_t (h, w, c).
 
@@ -77,18 +90,14 @@ def dps(
       prior: noise predictor; without variance values the posterior variance is used.
       problem: measurement to explain.
       projection: None for plain DPS.
-      scale: guidance step size s of the reference (`settings.DPS_SCALE`).
-      steps: `dps_steps(...)`; default 1000 steps of ADM's linear schedule.
-      poisson: divide the residual norm by |y|, entry by entry, and average (the reference's term
-        for Poisson noise).
+      settings: constants of the steps, and how far one guides.
     """
-    steps = dps_steps() if steps is None else steps
 
     def guided(x: Array, at: DPSSteps):
         eps, v = predict(prior, x, at.time)
         x0 = clip_unit(at.sqrt_recip * x - at.sqrt_recipm1 * eps)
         norm = safe_norm(problem.y - problem.operator.forward(x0))
-        loss = jnp.mean(norm / jnp.abs(problem.y)) if poisson else norm
+        loss = jnp.mean(norm / jnp.abs(problem.y)) if settings.poisson else norm
         return loss, (norm, x0, v)
 
     def step(draw: Draw, x: Array, at: DPSSteps) -> tuple[Array, Info]:
@@ -97,7 +106,48 @@ def dps(
         std = jnp.exp(0.5 * log_variance(v, at.log_beta, at.log_beta_tilde))
         ancestral = at.mean_x0 * x0 + at.mean_x * x + jnp.where(at.time > 0, std, 0.0) * noise
         gradient, rank, kept = project_step(projection, draw, at.step, x, gradient)
-        x = ancestral - scale * gradient
+        x = ancestral - settings.scale * gradient
         return x, step_info(norm, rank, kept, x)
 
-    return Solver(init=lambda noise: noise, step=step, steps=steps, image=lambda x: x)
+    return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=lambda x: x)
+
+
+DPS_SCALE = {
+    "default": 0.3,  # ours: of what DPS has no configuration for
+    "box_inpainting": 0.5,  # ours: none was released; that of random inpainting
+    "random_inpainting": 0.5,
+    "gaussian_deblur": 0.3,
+    "motion_deblur": 0.3,
+    "super_resolution": 0.3,
+    "phase_retrieval": 1.0,
+    "nonlinear_deblur": 0.3,
+}
+"""Guidance step sizes: `configs/*_config.yaml` of the DPS repository."""
+
+
+def settings_for(
+    task: str,
+    betas: np.ndarray,
+    *,
+    steps: int | None = None,
+    scale: float | None = None,
+    step_factor: float = 1.0,
+) -> DPSSettings:
+    """The reference's settings for a task.
+
+    Args:
+      task: a key of `DPS_SCALE`; others have its default.
+      betas: (T,) of the prior, float64.
+      steps: reverse steps, evenly spaced over the schedule's times (default: all of them)
+      scale: size of a guidance step (default: the task's)
+      step_factor: multiply the guidance step by this
+
+    Raises:
+      ValueError: fewer than 2 steps, or more than the schedule has times.
+    """
+    count = len(betas) if steps is None else steps
+    if not 2 <= count <= len(betas):
+        raise ValueError(f"steps={count}: the schedule allows 2 to {len(betas)}")
+    times = np.round(np.linspace(0, len(betas) - 1, count)).astype(int)
+    scale = published(DPS_SCALE, task) if scale is None else scale
+    return DPSSettings(steps=dps_steps(betas, times), scale=step_factor * scale)

@@ -1,11 +1,16 @@
 """The pieces that every guided solver shares: misfit, norms, one projected gradient."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dsg_jax.projection import decomposed, project, subspace
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection
+
+Row = TypeVar("Row")
 
 
 def safe_norm(x: Array) -> Array:
@@ -63,3 +68,8 @@ def first_stage_of(prior: Prior, solver: str) -> FirstStage:
     if prior.first_stage is None:
         raise ValueError(f"{solver} works on latents and this prior has none: use dps or daps")
     return prior.first_stage
+
+
+def published(table: Mapping[str, Row], task: str) -> Row:
+    """A task's entry of a table of settings, or the default that the table states."""
+    return table.get(task, table["default"])

@@ -11,9 +11,21 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.stats import norm as standard_normal
 
+from dsg_jax.diffusion import score
 from dsg_jax.projection import Subspace, decomposed, project, subspace
 from dsg_jax.solvers.guidance import full_rank, kept_share, misfit, safe_norm
-from dsg_jax.types import Draw, Problem, Projection
+from dsg_jax.types import Draw, Prior, Problem, Projection
+
+_SCORE_MIN_SIGMA = 0.01
+
+
+class Inner(NamedTuple):
+    """A task's inner sampler: updates per level, step size, its final ratio, HMC's momentum."""
+
+    steps: int
+    lr: float
+    lr_min_ratio: float = 0.01
+    momentum: float = 0.9
 
 
 class Level(NamedTuple):
@@ -112,3 +124,16 @@ def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):
     start = (level.x0_hat, log_density(level.x0_hat))
     (x, _), _ = jax.lax.scan(body, start, jnp.arange(count))
     return x, full_rank(x.shape), jnp.ones(())
+
+
+def prior_pull(prior: Prior, prior_score: str, level: Level) -> Callable[[Array], Array]:
+    """The gradient of the log-prior that the inner sampler climbs, as `DAPSSettings` names it."""
+    if prior_score == "gaussian":
+        return lambda x: (level.x0_hat - x) / level.sigma**2
+    if prior_score == "exact":
+        smallest = jnp.float32(_SCORE_MIN_SIGMA)
+        return lambda x: (level.x - x) / level.sigma**2 + score(prior, x, smallest)
+    at_t = prior_score == "score-t"
+    x, sigma = (level.x, level.sigma) if at_t else (level.x0_hat, jnp.float32(_SCORE_MIN_SIGMA))
+    fixed = score(prior, x, sigma)
+    return lambda x: (level.x - x) / level.sigma**2 + fixed

@@ -13,19 +13,21 @@ sets how far a latent can move. The network's own Jacobian is never taken. Only 
 DAPS ("main") has this method, so there is one variant. Its projected form was not released.
 """
 
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
 from dsg_jax.diffusion import table_time, time_of_sigma
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
-from dsg_jax.solvers.guidance import first_stage_of, misfit, step_info
-from dsg_jax.solvers.inner import Level, guided_chain
+from dsg_jax.solvers.guidance import first_stage_of, misfit, published, step_info
+from dsg_jax.solvers.inner import Inner, Level, guided_chain
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, Solver
-
-INNER = ("hmc", "langevin")
 
 
 def scaled_linear_time(betas: Array, sigma: Array) -> Array:
@@ -66,17 +68,33 @@ def latent_daps_steps(
     )
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class LatentDAPSSettings:
+    """What LatentDAPS is told; `settings_for` has the published values."""
+
+    steps: DAPSSteps
+    """`latent_daps_steps(...)`."""
+    tau_y: Array | float = 0.01
+    """Standard deviation of the likelihood, > 0: a constant of the method, whatever the noise."""
+    momentum: Array | float = 0.9
+    """HMC's momentum m, in [0, 1]; Langevin has none."""
+    inner: Literal["hmc", "langevin"] = field(default="hmc", metadata={"static": True})
+    """Inner sampler; "hmc" is the reference's for latents."""
+    inner_steps: int = field(default=40, metadata={"static": True})
+    """Inner updates per level, >= 1."""
+    time_map: Literal["table", "adm", "sd"] = field(default="table", metadata={"static": True})
+    """Network time of a noise level. "table" looks it up in the prior's own schedule. For parity:
+    "adm" is ADM's closed form, which the reference also feeds to the FFHQ and ImageNet latent
+    models (sigma = 0.1 becomes 27 where their table says 6); "sd" its form for Stable Diffusion,
+    `scaled_linear_time`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
+
+
 def latent_daps(
-    prior: Prior,
-    problem: Problem,
-    projection: Projection | None = None,
-    *,
-    steps: DAPSSteps | None = None,
-    inner_steps: int = 40,
-    inner: str = "hmc",
-    momentum: Array | float = 0.9,
-    tau_y: Array | float = 0.01,
-    time_map: str = "table",
+    prior: Prior, problem: Problem, projection: Projection | None, settings: LatentDAPSSettings
 ) -> Solver:
     """LatentDAPS as a `Solver`; the state is the noisy latent of a level (h/f, w/f, c_z).
 
@@ -84,43 +102,31 @@ def latent_daps(
       prior: a latent prior.
       problem: measurement to explain; its ``sigma`` is not used, the likelihood has ``tau_y``.
       projection: None for plain LatentDAPS.
-      steps: `latent_daps_steps(...)`; per task from `latent_settings.latent_daps_settings`.
-      inner_steps: inner updates per level (static).
-      inner: "hmc", the reference's for latents, or "langevin".
-      momentum: HMC's momentum m.
-      tau_y: standard deviation of the likelihood, a tuning constant of the method.
-      time_map: network time of a noise level. "table" looks it up in the prior's own schedule. For
-        parity: "adm" is ADM's closed form, which the reference also feeds to the FFHQ and ImageNet
-        latent models (sigma = 0.1 becomes 27 where their table says 6); "sd" its form for Stable
-        Diffusion, `scaled_linear_time`.
+      settings: levels, and how each of them samples.
 
     Raises:
-      ValueError: a pixel prior, or an unknown ``inner`` or ``time_map``.
+      ValueError: a pixel prior.
     """
     stage = first_stage_of(prior, "latent-daps")
-    if inner not in INNER or time_map not in TIME_MAPS:
-        options = f"inner from {', '.join(INNER)}; time_map from {', '.join(TIME_MAPS)}"
-        raise ValueError(f"inner={inner!r}, time_map={time_map!r}: choose {options}")
-    steps = latent_daps_steps() if steps is None else steps
+    inner, inner_steps = settings.inner, settings.inner_steps
     draws = inner_steps + (2 if inner == "hmc" else 1)
-    time = partial(TIME_MAPS[time_map], prior.betas)
+    time = partial(TIME_MAPS[settings.time_map], prior.betas)
 
     def step(draw: Draw, z: Array, at: DAPSSteps) -> tuple[Array, Info]:
         level = Level(z, ode(prior, z, at, time), at.sigma, at.lr, at.level * draws)
         z_y, rank, kept = guided_chain(
-            lambda z: latent_gradient(stage, problem, level, tau_y, z),
+            lambda z: latent_gradient(stage, problem, level, settings.tau_y, z),
             projection,
             level,
             draw,
             inner_steps,
-            momentum if inner == "hmc" else None,
+            settings.momentum if inner == "hmc" else None,
         )
         z = z_y + at.sigma_next * draw(level.first_draw + draws - 1, z.shape)
         return z, step_info(misfit(problem, stage.decode(z_y)), rank, kept, z)
 
-    return Solver(
-        init=lambda noise: steps.sigma[0] * noise, step=step, steps=steps, image=stage.decode
-    )
+    init = lambda noise: settings.steps.sigma[0] * noise
+    return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)
 
 
 def latent_gradient(
@@ -134,3 +140,75 @@ def latent_gradient(
 
     clipped = jnp.clip(jax.grad(likelihood)(z), -1, 1)
     return clipped / tau_y**2 + (z - level.x0_hat) / level.sigma**2
+
+
+LATENT_DAPS_LDM = {
+    "default": Inner(24, 1.35e-4, 0.023, 0.86),  # ours: that of super-resolution
+    "super_resolution": Inner(24, 1.35e-4, 0.023, 0.86),
+    "gaussian_deblur": Inner(35, 2.70e-6, 0.95, 0.95),
+    "motion_deblur": Inner(49, 2.4e-5, 0.041, 0.45),
+    "box_inpainting": Inner(15, 9.02e-6, 0.13, 0.74),
+    "random_inpainting": Inner(38, 8.40e-6, 0.013, 0.92),
+    "phase_retrieval": Inner(65, 2.1e-5, 0.12, 0.41),
+    "nonlinear_deblur": Inner(80, 3.71e-6, 0.024, 0.91),
+    "hdr": Inner(38, 4.52e-6, 0.015, 0.58),
+}
+"""Group ldm, HMC: the FFHQ and ImageNet latent models at 256 x 256 (`config/task/*.yaml`)."""
+
+LATENT_DAPS_SD = {
+    "default": Inner(30, 1e-4, 1.0, 0.45),  # ours: that of super-resolution
+    "super_resolution": Inner(30, 1e-4, 1.0, 0.45),
+    "gaussian_deblur": Inner(40, 1e-5, 1.0, 0.9),
+    "motion_deblur": Inner(30, 2e-5, 1.0, 0.85),
+    "box_inpainting": Inner(58, 1.11e-6, 0.43, 0.92),
+    "random_inpainting": Inner(15, 3e-5, 1.0, 0.60),
+    "phase_retrieval": Inner(95, 1.10e-4, 0.027, 0.47),
+    "nonlinear_deblur": Inner(60, 1e-5, 1.0, 0.80),
+    "hdr": Inner(45, 1e-5, 1.0, 0.7),
+}
+"""Group sd, HMC: Stable Diffusion v1.5."""
+LATENT_DAPS_GROUPS = {"ldm": LATENT_DAPS_LDM, "sd": LATENT_DAPS_SD}
+
+
+def settings_for(
+    task: str,
+    betas: np.ndarray,
+    *,
+    levels: int = 50,
+    ode_steps: int = 2,
+    inner: Literal["langevin", "hmc"] = "hmc",
+    inner_steps: int | None = None,
+    tau_y: float = 0.01,
+    time_map: Literal["table", "adm", "sd"] = "table",
+    group: Literal["ldm", "sd"] = "ldm",
+) -> LatentDAPSSettings:
+    """The reference's settings for a task; shorter runs keep the grids' end points.
+
+    Args:
+      task: a key of the group's table; others have its default.
+      betas: not used: the noise levels do not depend on the schedule.
+      levels: annealing levels
+      ode_steps: Euler steps per level
+      inner: inner sampler; the reference tunes hmc only
+      inner_steps: inner updates per level (default: the task's)
+      tau_y: standard deviation in the likelihood
+      time_map: network time of a noise level: the prior's own table, or the reference's forms
+      group: whose settings, the latent models' or Stable Diffusion's
+
+    Raises:
+      ValueError: a choice or a number that is not allowed.
+    """
+    del betas
+    check_choice("group", group, LATENT_DAPS_GROUPS)
+    row = published(LATENT_DAPS_GROUPS[group], task)
+    steps = latent_daps_steps(
+        levels=levels, ode_steps=ode_steps, lr=row.lr, lr_min_ratio=row.lr_min_ratio
+    )
+    return LatentDAPSSettings(
+        steps=steps,
+        tau_y=tau_y,
+        momentum=row.momentum,
+        inner=inner,
+        inner_steps=row.steps if inner_steps is None else inner_steps,
+        time_map=time_map,
+    )

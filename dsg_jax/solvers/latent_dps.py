@@ -12,22 +12,35 @@ without the gluing term and without noise on the prediction; ReSample's first st
 candidate, has no Jacobian of the network. Any operator will do, linear or not.
 """
 
+from dataclasses import dataclass
+
 import jax
+import numpy as np
 from jax import Array
 
+from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.diffusion import predict
-from dsg_jax.solvers.ddim import DDIMSteps, ddim_step
-from dsg_jax.solvers.guidance import first_stage_of, misfit, project_step, step_info
+from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps
+from dsg_jax.solvers.guidance import first_stage_of, misfit, project_step, published, step_info
 from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class LatentDPSSettings:
+    """What Latent DPS is told; `settings_for` has our values."""
+
+    steps: DDIMSteps
+    """`ddim_steps(...)` of the prior's betas; 1000 with eta = 0, as PSLD."""
+    zeta: Array | float = 0.1
+    """Size of a guidance step, >= 0; nothing else scales the gradient of the un-squared norm."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, zeta=NOT_NEGATIVE)
+
+
 def latent_dps(
-    prior: Prior,
-    problem: Problem,
-    projection: Projection | None = None,
-    *,
-    steps: DDIMSteps,
-    zeta: Array | float = 0.1,
+    prior: Prior, problem: Problem, projection: Projection | None, settings: LatentDPSSettings
 ) -> Solver:
     """Latent DPS as a `Solver`; the state is z_t (h/f, w/f, c_z).
 
@@ -35,9 +48,7 @@ def latent_dps(
       prior: a latent prior.
       problem: measurement to explain; its ``sigma`` is not used.
       projection: None for plain Latent-DPS.
-      steps: `ddim_steps(...)`; 1000 with eta = 0, as PSLD.
-      zeta: size of a guidance step (`latent_settings.LATENT_DPS_ZETA`); nothing else scales the
-        gradient of the un-squared norm.
+      settings: constants of the steps, and how far one guides.
 
     Raises:
       ValueError: a pixel prior.
@@ -50,11 +61,44 @@ def latent_dps(
         return misfit(problem, stage.decode(z0_hat)), z_next
 
     def step(draw: Draw, z: Array, at: DDIMSteps) -> tuple[Array, Info]:
-        number = steps.index[0] - at.index
+        number = settings.steps.index[0] - at.index
         noise = draw(number, z.shape)
         (norm, z_next), gradient = jax.value_and_grad(guided, has_aux=True)(z, noise, at)
         gradient, rank, kept = project_step(projection, draw, number, z, gradient)
-        z = z_next - zeta * gradient
+        z = z_next - settings.zeta * gradient
         return z, step_info(norm, rank, kept, z)
 
-    return Solver(init=lambda noise: noise, step=step, steps=steps, image=stage.decode)
+    init = lambda noise: noise
+    return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)
+
+
+LATENT_DPS_ZETA = {"default": 0.1, "super_resolution": 0.9, "phase_retrieval": 0.3}
+"""Ours throughout, for no code and no number of Latent-DPS was published. Linear tasks have PSLD's
+omega, because the method is PSLD's loop without gluing; the others keep the ratios of `DPS_SCALE`,
+which gives phase retrieval three times the blurs' step."""
+
+
+def settings_for(
+    task: str,
+    betas: np.ndarray,
+    *,
+    steps: int = 1000,
+    eta: float = 0.0,
+    zeta: float | None = None,
+    step_factor: float = 1.0,
+) -> LatentDPSSettings:
+    """Our settings for a task.
+
+    Args:
+      task: a key of `LATENT_DPS_ZETA`; others have its default.
+      betas: (T,) of the prior, float64.
+      steps: reverse steps, evenly spaced over the schedule's times
+      eta: 0 is DDIM, 1 ancestral sampling
+      zeta: size of a guidance step (default: the task's)
+      step_factor: multiply the guidance step by this
+
+    Raises:
+      ValueError: steps that the schedule does not allow, see `ddim_steps`.
+    """
+    zeta = published(LATENT_DPS_ZETA, task) if zeta is None else zeta
+    return LatentDPSSettings(steps=ddim_steps(betas, steps, eta=eta), zeta=step_factor * zeta)

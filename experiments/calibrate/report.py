@@ -1,20 +1,18 @@
 """The report of `calibrate`: what was measured in words, tables, and a card to run it again."""
 
 import json
-from argparse import Namespace
-from pathlib import Path
+from dataclasses import replace
 
-import jax
-
-from experiments.calibrate.cells import EXACT, Cell
-from experiments.calibrate.methods import PUBLISHED
+from dsg_jax.solvers import settings_for
+from experiments.calibrate.cases import EXACT, Sampler
 from experiments.calibrate.plots import save_plots, write_maps
-from experiments.calibrate.rows import read_cell, row_of
-from experiments.calibrate.scores import FUNCTIONALS, levels_of
+from experiments.calibrate.scores import FUNCTIONALS, read_arrays, scores_of
+from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, levels_of
 from experiments.files import array_hash, versions_and_hardware, write_atomically
-from experiments.restore.report import grouped, markdown_table
-from experiments.restore.run import jsonable
-from experiments.statistics import PLAIN
+from experiments.restore.plan import described
+from experiments.restore.report import markdown_table
+from experiments.settings import as_table
+from experiments.statistics import PLAIN, grouped
 
 SIGNIFICANT = 0.01
 """p value below which ranks are called not uniform; one in a hundred of a calibrated sampler's."""
@@ -93,78 +91,85 @@ def sentences(rows: list[dict]) -> str:
             f"in {above}, undecided in {unsure} of {len(plain)} settings; bias "
             f"{extent(plain, 'bias')}."
         )
-        for (rule,), mine in grouped((r for r in members if r["rule"] != PLAIN), "rule").items():
-            below, above, unsure = sides(mine, "to_plain")
+        projected = [row for row in members if row["rule"] != PLAIN]
+        for (rule,), same_rule in grouped(projected, "rule").items():
+            below, above, unsure = sides(same_rule, "to_plain")
             text += (
-                f" Projected ({rule}): {extent(mine, 'to_plain')} times as wide; narrower in "
+                f" Projected ({rule}): {extent(same_rule, 'to_plain')} times as wide; narrower in "
                 f"{below}, wider in {above}, undecided in {unsure}."
             )
         text += "\n"
     return text
 
 
-def card_of(cells: list[Cell], rows: list[dict], given: Namespace) -> dict:
+def run_lengths(samplers: list[Sampler]) -> dict[str, str]:
+    """Steps or levels of every solver's runs, and how many are published."""
+    lengths = {}
+    for sampler in samplers:
+        if (program := sampler.program) is not None:
+            published = settings_for(program.solver, sampler.case.task, program.prior)
+            count = replace(program, settings=published).steps
+            lengths[sampler.name] = f"{program.steps} of {count}"
+    return lengths
+
+
+def card_of(samplers: list[Sampler], rows: list[dict], settings: CalibrateSettings) -> dict:
     """Everything that the numbers depend on, as JSON values."""
-    unset = ("plan", "out", "report", "batch_size")
-    methods = {}
-    for cell in cells:
-        if cell.method is not None and cell.rule == PLAIN:
-            arrays = {n: v for n, v in cell.method.traced.items() if n != "steps"}
-            numbers = {n: v._asdict() if hasattr(v, "_asdict") else v for n, v in arrays.items()}
-            leaves = jax.tree.leaves(cell.method.traced["steps"])
-            own = numbers | {n: jsonable(v) for n, v in cell.method.static}
-            methods[", ".join((*place_of(cell), cell.solver))] = own | {"steps": len(leaves[0])}
-    settings = {", ".join(place_of(cell)): cell.setting for cell in cells}
+    without_effect = ("out", "report", "batch_size")
+    cases = {", ".join(place_of(sampler)): sampler.case for sampler in samplers}
     return {
-        "arguments": {n: jsonable(v) for n, v in vars(given).items() if n not in unset},
-        "problems": {n: array_hash(s.truths, s.y, s.matrix) for n, s in settings.items()},
-        "methods": methods,
-        "published lengths": {name: PUBLISHED[name] for name in given.solver},
+        "settings": {n: v for n, v in as_table(settings).items() if n not in without_effect},
+        "problems": {name: array_hash(c.truths, c.y, c.matrix) for name, c in cases.items()},
+        "methods": {
+            ", ".join((*place_of(s), s.name)): described(s.program.settings)
+            for s in samplers
+            if s.program is not None and s.rule == PLAIN
+        },
         "seconds": round(sum(row["seconds"] for row in rows), 1),
     } | versions_and_hardware()
 
 
-def place_of(cell: Cell) -> tuple[str, str]:
+def place_of(sampler: Sampler) -> tuple[str, str]:
     """Prior and task."""
-    return cell.setting.prior, cell.setting.task
+    return sampler.case.prior, sampler.case.task
 
 
-def write_report(report: Path, cells: list[Cell], given: Namespace) -> list[dict]:
-    """Write tables, figures and card of finished cells; returns the rows."""
-    kept = {(place_of(cell), cell.solver, cell.rule): read_cell(cell) for cell in cells}
+def write_report(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict]:
+    """Write tables, figures and card of samplers that are done; returns the rows."""
+    report = settings.report or settings.out
+    arrays = {(place_of(s), s.name, s.rule): read_arrays(s) for s in samplers}
     rows = []
-    for cell in cells:
-        plain = kept[place_of(cell), cell.solver, PLAIN]
-        rows.append(
-            row_of(cell, kept[place_of(cell), cell.solver, cell.rule], plain, given.samples)
-        )
-    maps = write_maps(report, cells, kept)
-    missing = save_plots(report, rows, given)
-    text = f"## Calibration\n\n{facts(given)}\n\n{sentences(rows)}\n"
+    for s in samplers:
+        plain = arrays[place_of(s), s.name, PLAIN]
+        rows.append(scores_of(s, arrays[place_of(s), s.name, s.rule], plain, settings.samples))
+    maps = write_maps(report, samplers, arrays)
+    missing = save_plots(report, rows, settings)
+    text = f"## Calibration\n\n{facts(samplers, settings)}\n\n{sentences(rows)}\n"
     if missing:
         text += f"No plots: {missing}.\n\n"
     else:
         text += "![Widths](widths.png)\n\n![Coverage](coverage.png)\n\n![Ranks](ranks.png)\n\n"
-    levels = ", ".join(f"{level:.0%}" for level in levels_of(given.samples))
+    levels = ", ".join(f"{level:.0%}" for level in levels_of(settings.samples))
     text += f"{NOTE.format(levels=levels)}\n"
     for (prior, task), members in grouped(rows, "prior", "task").items():
         table = markdown_table(COLUMNS, [table_row(row) for row in members])
         text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps]({maps[prior, task].name})\n"
     write_atomically(report / "report.md", text.encode())
     write_atomically(report / "rows.json", (json.dumps(rows, indent=1) + "\n").encode())
-    card = json.dumps(card_of(cells, rows, given), indent=1, default=float)
+    card = json.dumps(card_of(samplers, rows, settings), indent=1, default=float)
     write_atomically(report / "card.json", (card + "\n").encode())
     print(text)
     return rows
 
 
-def facts(given: Namespace) -> str:
+def facts(samplers: list[Sampler], settings: CalibrateSettings) -> str:
     """Counts and lengths, in words."""
-    return (
-        f"{given.truths} truths per setting, {given.samples} samples each; images of 8 x 8, noise "
-        f"{given.sigma:g}, tau {given.tau:g}, seed {given.seed}. Lengths: dps, psld and latent-dps "
-        f"{given.steps} steps (published: 1000), daps {given.levels} levels (200), latent-daps 50 "
-        f"levels (50), resample {given.resample_steps} steps (500) and at most {given.limit} "
-        "updates (2000 and 500). daps-sigma is daps with the true noise in its likelihood; the "
-        "published constant is 0.01."
+    lengths = ", ".join(f"{name} {count}" for name, count in run_lengths(samplers).items())
+    text = (
+        f"{settings.truths} truths per setting, {settings.samples} samples each; images of 8 x 8, "
+        f"noise {settings.sigma:g}, tau {settings.tau:g}, seed {settings.seed}. Steps or levels of "
+        f"the published ones: {lengths}; optimisations end after {settings.limit} updates."
     )
+    if any(name.endswith(TRUE_NOISE) for name in settings.solver):
+        text += f" SOLVER{TRUE_NOISE} has the true noise in its likelihood, not its own constant."
+    return text

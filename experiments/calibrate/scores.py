@@ -9,15 +9,28 @@ Statistics take ``weights`` (r, n) on the truths, a row each for the estimate an
 draws, and return one value per row.
 """
 
+import io
+from typing import Any
+
 import numpy as np
 from jax.scipy.stats import chi2
 
-BINS = 5
-"""Of the rank histograms."""
+from experiments.calibrate.cases import Case, Sampler
+from experiments.calibrate.settings import BINS, levels_of
+from experiments.statistics import PLAIN
+
 FUNCTIONALS = ("mean", "pixel", "direction", "likelihood")
 """Scalar functions of an image, see `functionals`."""
 DRAWS = 2000
 """Of the bootstrap."""
+SCORES = (
+    *("std", "std_hidden", "std_seen", "to_plain", "bias", "rank_spread"),
+    *("coverage", "p", "histogram"),
+)
+"""Fields of a row that are None where too few truths have finite samples."""
+
+Arrays = dict[str, np.ndarray]
+"""What is stored of a sampler's samples, see `stored`."""
 
 
 def functionals(images: np.ndarray, y: np.ndarray, matrix, direction, pixel: int, sigma: float):
@@ -37,24 +50,10 @@ def ranks(truth: np.ndarray, samples: np.ndarray) -> np.ndarray:
     return np.sum(samples < truth[:, None], axis=1)
 
 
-def levels_of(count: int) -> tuple[float, float, float]:
-    """Central intervals that end at samples: 50, 80 and 95 %, the last 90 % for 19, 59, ...
-
-    Raises:
-      ValueError: count + 1 is no multiple of 20.
-    """
-    if count < 1 or (count + 1) % 20:
-        raise ValueError(
-            f"{count} samples: give 19, 39 or another multiple of 20 less one, so that the central "
-            "intervals end at samples; 39 has one of 95 %"
-        )
-    return 0.5, 0.8, 0.9 if (count + 1) % 40 else 0.95
-
-
 def covered(rank: np.ndarray, count: int, level: float) -> np.ndarray:
     """Whether the central interval of a level holds the truth of the given rank among ``count``.
 
-    ``level`` is one of `levels_of` (count).
+    ``level`` is one of `settings.levels_of` (count).
     """
     cut = round((count + 1) * (1 - level) / 2)
     return (rank >= cut) & (rank <= count - cut)
@@ -124,3 +123,85 @@ def bias(
     """
     excess = ((mean - exact_mean) ** 2 - variance / count) / exact_variance
     return np.sqrt(np.maximum(weights @ excess.mean(axis=1), 0))
+
+
+def stored(case: Case, samples: np.ndarray, seconds: float) -> Arrays:
+    """What is stored of the samples (n, L, p) of every truth.
+
+    ``mean`` and ``variance`` (n, p), divided by L - 1; ``pixel_ranks`` (n, p) of every entry and
+    ``ranks`` (n, 4) of the functionals; ``finite`` (n,), whether all samples of a truth are;
+    ``seconds``.
+    """
+    truth = case.truths.reshape(len(samples), -1)
+    y = case.y.reshape(len(samples), -1)
+    of = lambda images, y: functionals(
+        images, y, case.matrix, case.direction, case.pixel, case.sigma
+    )
+    return {
+        "mean": samples.mean(axis=1),
+        "variance": samples.var(axis=1, ddof=1),
+        "pixel_ranks": ranks(truth, samples),
+        "ranks": ranks(of(truth, y), of(samples, y[:, None])),
+        "finite": np.isfinite(samples).all(axis=(1, 2)),
+        "seconds": np.array(seconds),
+    }
+
+
+def read_arrays(sampler: Sampler) -> Arrays:
+    """What is stored of a sampler that is done."""
+    with np.load(io.BytesIO(sampler.path.read_bytes())) as arrays:
+        return dict(arrays)
+
+
+def scores_of(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> dict[str, Any]:
+    """A row: the scores as JSON values; estimates are [value, low, high], None if unknown.
+
+    Args:
+      sampler: what drew the samples.
+      arrays: what is stored of them.
+      plain: the same of its solver without a projection, for the ratio of their widths.
+      count: samples of every truth.
+    """
+    case = sampler.case
+    row: dict[str, Any] = {"prior": case.prior, "task": case.task}
+    row |= {"solver": sampler.name, "rule": sampler.rule}
+    row |= {"seconds": round(float(arrays["seconds"]), 1)}
+    row |= {"not_finite": int(np.sum(~arrays["finite"]))} | dict.fromkeys(SCORES)
+    if arrays["finite"].sum() < 2:
+        return row
+    return row | widths(sampler, arrays, plain, count) | ranked(arrays, count)
+
+
+def widths(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> dict:
+    """Widths over the exact posterior's and over the plain solver's, and the means' distance."""
+    case, finite = sampler.case, arrays["finite"]
+    weights = bootstrap_weights(int(finite.sum()))
+    mean, variance = arrays["mean"][finite], arrays["variance"][finite]
+    exact_mean, exact = case.mean[finite], case.variance[finite]
+    ratio = lambda where: estimate(std_ratio(weights, variance[:, where], exact[:, where]))
+    scores = {
+        "std": ratio(slice(None)),
+        "bias": estimate(bias(weights, mean, variance, exact_mean, exact, count)),
+    }
+    if case.hidden.any():
+        scores |= {"std_hidden": ratio(case.hidden), "std_seen": ratio(~case.hidden)}
+    both = finite & plain["finite"]
+    if sampler.rule != PLAIN and both.sum() > 1:
+        projected, unprojected = arrays["variance"][both], plain["variance"][both]
+        weights = bootstrap_weights(len(projected))
+        scores["to_plain"] = estimate(std_ratio(weights, projected, unprojected))
+    return scores
+
+
+def ranked(arrays: Arrays, count: int) -> dict:
+    """Coverage over all entries, and the ranks of the functionals."""
+    finite = arrays["finite"]
+    weights, entries = bootstrap_weights(int(finite.sum())), arrays["pixel_ranks"][finite]
+    inside = {level: covered(entries, count, level).mean(axis=1) for level in levels_of(count)}
+    of = {name: arrays["ranks"][finite, i] for i, name in enumerate(FUNCTIONALS)}
+    return {
+        "coverage": {f"{level:g}": estimate(weights @ inside[level]) for level in inside},
+        "rank_spread": estimate(rank_spread(weights, entries, count)),
+        "p": {name: uniformity(rank, count) for name, rank in of.items()},
+        "histogram": {name: histogram(rank, count).tolist() for name, rank in of.items()},
+    }

@@ -1,19 +1,19 @@
 """What the numbers of a reproduced experiment depend on: its card, and the same in words."""
 
-import argparse
 import resource
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
-from dsg_jax.solvers.resample import PRESETS
+from dsg_jax.solvers import SOLVERS
 from experiments.files import array_hash, versions_and_hardware
-from experiments.grid_arguments import add_reproduce_arguments
-from experiments.papers.entry import SOLVER_TITLES
-from experiments.papers.plan import REDUCED, Planned, default_step
+from experiments.papers.plan import REDUCED, PlannedExperiment, Point, psld_step
+from experiments.papers.settings import ReproduceSettings, changed, words_of
 from experiments.restore.metrics import installed_weights
 from experiments.restore.plan import Plan
-from experiments.restore.run import jsonable
+from experiments.settings import flag
 
 METRIC_PROTOCOL = {
     "psnr": "dB, peak 1, image clipped to [-1, 1] and mapped to [0, 1], not rounded to 8 bits",
@@ -26,25 +26,27 @@ METRIC_PROTOCOL = {
 }
 
 
-def card_of(planned: Planned, rows: list[dict], run: dict, given: argparse.Namespace) -> dict:
+def card_of(
+    planned: PlannedExperiment, rows: list[dict], run: dict, settings: ReproduceSettings
+) -> dict:
     """Everything needed to run an experiment again, as JSON values."""
-    plans = [p for cell in planned.cells for p in cell.plans]
+    plans = list(planned.plans.values())
     experiment = planned.experiment
     return {
         "experiment": experiment.name,
-        "command": command_of(experiment.name, given),
+        "command": command_of(experiment.name, settings),
         "source": experiment.source,
-        "preset": given.preset or experiment.preset,
-        "full": given.full,
-        "failure_psnr": given.failure_psnr,
-        "psld_steps": {step: default_step(given, step) for step in ("default", "large")},
-        "seeds": given.seeds,
+        "preset": settings.preset or experiment.preset,
+        "full": settings.full,
+        "failure_psnr": settings.failure_psnr,
+        "psld_steps": {step: psld_step(settings, step) for step in ("default", "large")},
+        "seeds": list(settings.seeds),
         "seed_rules": "image i: operator by (seed, i); noise and samples by keys folded from seed,"
         " i and the number of the sample",
         "images": manifest(plans),
         "metrics": METRIC_PROTOCOL | {"lpips weights": installed_weights()[1] or "installed"},
         "priors": sorted({p.out.parent.name for p in plans}),
-        "rows": [row_card(cell) for cell in planned.cells],
+        "rows": [row_card(point) for point in planned.points],
         "seconds_per_image": [
             {name: row[name] for name in ("task", "row", "x", "seconds")} for row in rows
         ],
@@ -55,34 +57,32 @@ def card_of(planned: Planned, rows: list[dict], run: dict, given: argparse.Names
     } | versions_and_hardware()
 
 
-def row_card(cell) -> dict:
-    """What one cell set and what the solver made of it."""
-    place = {"task": cell.task, "row": cell.row.label, "x": cell.x}
-    made = cell.plans[0].jobs[0].settings
-    shown = {name: value for name, value in made.items() if name not in ("task", "seed", "shape")}
-    given = {name: jsonable(value) for name, value in cell.settings.items()}
-    return place | {"given": given, "settings": shown}
+def row_card(point: Point) -> dict:
+    """What one point sets, and the settings that the solver has in the end."""
+    place = {"task": point.task, "row": point.row.label, "x": point.x}
+    facts = point.plans[0].jobs[0].facts
+    shown = {name: value for name, value in facts.items() if name not in ("task", "seed", "shape")}
+    chosen = changed(point.settings.method) | dict(point.settings.solver_options)
+    return place | {"given": chosen, "settings": shown}
 
 
 def manifest(plans: list[Plan]) -> list[dict]:
     """Name, number, shape and hash of the pixels of every image, once."""
-    found = {}
-    for planned in plans:
-        for job in planned.jobs:
-            for item in job.items:
-                pixels = item.picture.pixels
-                place = (item.picture.name, job.shape)
-                if pixels is not None and place not in found:
-                    found[place] = {
-                        "name": item.picture.name,
-                        "index": item.picture.image_index,
-                        "shape": list(job.shape),
-                        "pixels_sha256_16": array_hash(pixels),
-                    }
-    return list(found.values())
+    images: dict[tuple, dict] = {}
+    for job in (job for plan in plans for job in plan.jobs):
+        for picture in (item.picture for item in job.items):
+            place = (picture.name, job.shape)
+            if picture.pixels is not None and place not in images:
+                images[place] = {
+                    "name": picture.name,
+                    "index": picture.image_index,
+                    "shape": list(job.shape),
+                    "pixels_sha256_16": array_hash(picture.pixels),
+                }
+    return list(images.values())
 
 
-def peak_memory() -> dict:
+def peak_memory() -> dict[str, int | None]:
     """MiB: of this process so far, and of the first device where the backend counts it."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -91,49 +91,44 @@ def peak_memory() -> dict:
     return {"process": round(process), "device": device and round(device / 2**20)}
 
 
-def command_of(name: str, given: argparse.Namespace) -> str:
-    """The command that runs one experiment again, with the arguments that are not the defaults."""
-    parser = argparse.ArgumentParser()
-    add_reproduce_arguments(parser)
-    words = [f"python -m experiments reproduce {name}"]
-    for argument, default in vars(parser.parse_args([])).items():
-        value = getattr(given, argument)
-        if value == default or argument in ("name", "list", "dry_run", "out", "report"):
-            continue
-        texts = "" if value is True else jsonable(value)
-        texts = " ".join(map(str, texts)) if isinstance(texts, list) else texts
-        words.append(f"--{argument.replace('_', '-')} {texts}".strip())
-    return " ".join(words)
+def command_of(name: str, settings: ReproduceSettings) -> str:
+    """The command that runs one experiment again, with the options that are not the defaults."""
+    left_out = ("name", "list", "dry_run", "out", "report")
+    options = {n: value for n, value in changed(settings).items() if n not in left_out}
+    words = [f"{flag(option)} {words_of(value)}".strip() for option, value in options.items()]
+    return " ".join([f"dsg-jax reproduce {name}", *words])
 
 
-def differences(planned: Planned, card: dict) -> str:
+def differences(planned: PlannedExperiment, card: dict) -> str:
     """Prior, images and sizes beside the paper's, in words."""
     names = [image["name"] for image in card["images"]]
-    sizes = sorted({f"{i['shape'][0]} x {i['shape'][1]}" for i in card["images"]})
-    solvers = list(dict.fromkeys(cell.row.solver for cell in planned.cells))
     text = f"Paper: {planned.experiment.setting}."
     if not names:
         return f"{text} Here: nothing was run."
-    several = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
-    sigmas = sorted({cell.settings["sigma"] for cell in planned.cells})
+    sizes = sorted({f"{i['shape'][0]} x {i['shape'][1]}" for i in card["images"]})
+    seeds = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
+    sigmas = sorted({point.settings.measurement.sigma for point in planned.points})
+    rule = SOLVERS["resample"].projection_defaults(preset=card["preset"])["rule"]
     text += (
         f" Here: prior {', '.join(card['priors'])}; {len(names)} image{'s' * (len(names) > 1)} of"
         f" {', '.join(sizes)} px"
-        f"{several}; noise {', '.join(f'{sigma:g}' for sigma in sigmas)}; preset {card['preset']}"
-        f" (rank rule {PRESETS[card['preset']]['rule']} where a row names none)."
+        f"{seeds}; noise {', '.join(f'{sigma:g}' for sigma in sigmas)}; preset {card['preset']}"
+        f" (rank rule {rule} where a row names none)."
     )
-    short = [shortened(planned, solver) for solver in solvers]
+    options: dict[str, Mapping[str, Any]] = {}
+    for point in planned.points:
+        options.setdefault(point.row.solver, point.settings.solver_options)
+    short = [shortened(*entry) for entry in options.items()]
     if any(short):
         text += f" Shortened runs: {'; '.join(filter(None, short))}."
-    if "psld" in solvers:
+    if "psld" in options:
         default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))
         text += f" PSLD's default step is {default} times the published one"
         text += f" and its large one {large} times (our choice)."
     return text
 
 
-def shortened(planned: Planned, solver: str) -> str:
+def shortened(solver: str, options: Mapping[str, Any]) -> str:
     """How a solver's runs differ in length from the reference's, "" if they do not."""
-    own = next(cell.settings for cell in planned.cells if cell.row.solver == solver)
-    set_ = [f"{n.replace('_', ' ')} {own[n]}" for n in REDUCED[solver] if n in own]
-    return f"{SOLVER_TITLES[solver]}: {', '.join(set_)}" if set_ else ""
+    lengths = [f"{n.replace('_', ' ')} {options[n]}" for n in REDUCED[solver] if n in options]
+    return f"{SOLVERS[solver].title}: {', '.join(lengths)}" if lengths else ""

@@ -1,20 +1,22 @@
-"""What a table or figure of a paper is made of, as plain data (the data: `papers.listing`)."""
+"""What a table or figure of a paper is made of, as plain data (the data: `papers.tables`, ...)."""
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+from dsg_jax.solvers import SOLVERS
+from experiments.settings import Method, RestoreSettings, Source
 
 METRICS = {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR / dB", "seconds": "s per image"}
 """Name -> as a heading. Lower is better for LPIPS and seconds."""
-SOLVER_TITLES = {
-    "daps": "DAPS",
-    "psld": "PSLD",
-    "resample": "ReSample",
-    "latent-daps": "LatentDAPS",
-}
 LINEAR = ("gaussian_deblur", "motion_deblur", "super_resolution")
 INPAINTING = ("box_inpainting", "random_inpainting")
 NONLINEAR = ("phase_retrieval", "nonlinear_deblur", "hdr")
+NOT_IN_THE_PAPERS = "no counterpart"
+"""The setting of our own studies."""
+BY_PSNR, BY_MISFIT, SINGLE = "best by PSNR", "lowest misfit", "single runs"
+"""How the samples of an image become scores; "" where it has one. The papers print the first."""
 
 
 class Value(NamedTuple):
@@ -32,26 +34,48 @@ class Row(NamedTuple):
     """One method with its settings."""
 
     label: str
-    solver: str
-    source: str | None = None
-    """What the projection decomposes: "state" is DiffStateGrad, "gradient" and "random" are the
-    ablation's; None is the plain solver."""
-    step: str = "default"
-    """"default" or "large" guidance step; for PSLD only."""
+    method: Method
+    """One solver, plain or with one projection; without a rank rule it has the experiment's."""
+    options: Mapping[str, Any] = {}
+    """Options of the solver that this row sets."""
+    step: Literal["default", "large"] = "default"
+    """Guidance step; of PSLD only."""
     printed: str | None = None
     """The paper's row of which this is ours; None where it has none."""
     against: tuple[str, ...] = ()
     """Labels of the rows that this one is paired with."""
-    settings: Mapping[str, str | int | float] = {}
-    """Arguments of `restore` that this row sets."""
+
+    @property
+    def solver(self) -> str:
+        """Key of `SOLVERS`."""
+        return self.method.solver[0]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is projected."""
+        return self.method.projection == "none"
 
 
 class Sweep(NamedTuple):
-    """What a figure varies: an argument of `restore` over values, a step as a multiple."""
+    """What a figure varies: "sigma", "tau", "period", or "step_factor" in multiples of the step."""
 
-    argument: str
+    argument: Literal["sigma", "tau", "period", "step_factor"]
     values: tuple[float, ...]
     axis: str
+
+    def applied(self, settings: RestoreSettings, x: float) -> RestoreSettings:
+        """Settings of `restore` at one of the values; tau and period leave plain solvers alone."""
+        if self.argument == "sigma":
+            return replace(settings, measurement=replace(settings.measurement, sigma=x))
+        if self.argument == "step_factor":
+            factor = x * settings.solver_options.get("step_factor", 1.0)
+            return replace(
+                settings, solver_options={**settings.solver_options, "step_factor": factor}
+            )
+        if settings.method.projection == "none":
+            return settings
+        fields: dict[str, Any] = {self.argument: (x,)}
+        return replace(settings, method=replace(settings.method, **fields))
 
 
 class Experiment(NamedTuple):
@@ -70,13 +94,22 @@ class Experiment(NamedTuple):
     values: Values = {}
     sweep: Sweep | None = None
     figure: str | None = None
-    """"lines", "histogram", "bars" or "gains"; None for a table."""
+    """A key of `papers.plots.DRAWINGS`; None for a table."""
     preset: str = "paper"
     """Rank rule, period and stages: a preset of ReSample, whose rank rule the others share."""
     samples: Mapping[str, int] = {"phase_retrieval": 4}
     """Task -> posterior samples of an image, 1 where it is not named."""
     note: str = ""
     """What the paper leaves open, and our choice."""
+
+
+def value_text(value: Value | None, metric: str) -> str:
+    """A printed number as the paper prints it, "-" where it prints none."""
+    if value is None:
+        return "-"
+    digits = 2 if metric == "psnr" else 3
+    std = "" if value.std is None else f" ({value.std:.{digits}f})"
+    return f"{value.mean:.{digits}f}{std}"
 
 
 def values(tasks: tuple[str, ...], metrics: tuple[str, ...], printed: dict[str, str]) -> Values:
@@ -90,26 +123,38 @@ def values(tasks: tuple[str, ...], metrics: tuple[str, ...], printed: dict[str, 
     Raises:
       ValueError: a row has not one number for every task and metric.
     """
-    found = {}
+    numbers_of = {}
     places = [(task, metric) for task in tasks for metric in metrics]
     for row, text in printed.items():
         numbers = re.findall(r"(\d+\.\d+)(?: \((\d+\.\d+)\))?", text)
         if len(numbers) != len(places):
             raise ValueError(f"row {row!r} has {len(numbers)} numbers for {len(places)} columns")
         for (task, metric), (mean, std) in zip(places, numbers, strict=True):
-            found[row, task, metric] = Value(float(mean), float(std) if std else None)
-    return found
+            numbers_of[row, task, metric] = Value(float(mean), float(std) if std else None)
+    return numbers_of
 
 
-def pair(solver: str, word: str = "DiffStateGrad", **settings) -> tuple[Row, Row]:
-    """A plain solver and its projected version, with settings of the projection."""
-    title = SOLVER_TITLES[solver]
-    ours = f"{word}-{title}"
-    plain = Row(title, solver, printed=title)
-    return plain, Row(ours, solver, "state", printed=ours, against=(title,), settings=settings)
+def plain(solver: str) -> Method:
+    """A solver without projection."""
+    return Method(solver=(solver,), projection="none")
 
 
-def psld_rows(word: str = "DiffStateGrad", both: dict | None = None, **solver) -> tuple[Row, ...]:
+def projected(solver: str, source: Source = "state", **fields: Any) -> Method:
+    """A solver with a projection: what is decomposed, and further fields of `Method`."""
+    return Method(solver=(solver,), projection="state", source=source, **fields)
+
+
+def pair(solver: str, word: str = "DiffStateGrad", **fields: Any) -> tuple[Row, Row]:
+    """A plain solver and its projected version, with fields of the latter's `Method`."""
+    title = SOLVERS[solver].title
+    label = f"{word}-{title}"
+    ours = Row(label, projected(solver, **fields), printed=label, against=(title,))
+    return Row(title, plain(solver), printed=title), ours
+
+
+def psld_rows(
+    word: str = "DiffStateGrad", fields: Mapping[str, Any] | None = None, **options: Any
+) -> tuple[Row, ...]:
     """PSLD and its projected version, each with the default and the large step.
 
     The papers' main tables print the plain solver with its default step beside the projected one
@@ -117,15 +162,17 @@ def psld_rows(word: str = "DiffStateGrad", both: dict | None = None, **solver) -
 
     Args:
       word: name of the projection.
-      both: settings of the projected rows.
-      solver: settings of all rows.
+      fields: of the projected rows' `Method`.
+      options: of the solver, in all rows.
     """
-    printed = {"default": ("PSLD", None), "large": (None, f"{word}-PSLD")}
+    projection = projected("psld", **(fields or {}))
     rows = []
-    for step, (plain, ours) in printed.items():
-        label = f"PSLD, {step} step"
-        first = () if step == "default" else ("PSLD, default step",)
-        rows.append(Row(label, "psld", step=step, printed=plain, settings=solver))
-        projected = Row(f"{word}-{label}", "psld", "state", step, ours, (label, *first))
-        rows.append(projected._replace(settings=solver | (both or {})))
+    for step in ("default", "large"):
+        label, is_default = f"PSLD, {step} step", step == "default"
+        against = (label,) if is_default else (label, "PSLD, default step")
+        theirs = (None, f"{word}-PSLD")
+        rows += [
+            Row(label, plain("psld"), options, step, "PSLD" if is_default else None),
+            Row(f"{word}-{label}", projection, options, step, theirs[not is_default], against),
+        ]
     return tuple(rows)

@@ -17,7 +17,7 @@ WHICH = (
 
 def fractions(solver: str) -> tuple[Row, Row]:
     """A pair whose projection keeps a given fraction of the full rank."""
-    return pair(solver, rank_rule="fraction")
+    return pair(solver, rank_rule=("fraction",))
 
 
 FIGURES = (

@@ -1,34 +1,21 @@
 """What `reproduce --dry-run` prints: runs, programs, and time and memory from a short probe."""
 
-import itertools
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from experiments.papers.plan import Planned, place_of
-from experiments.restore.batch import (
-    common_axes,
-    compile_batch,
-    item_key,
-    padded,
-    planned_bytes,
-    run_batch,
-    signature,
-    stack,
-    step_count,
-)
-from experiments.restore.compute import Work, outstanding
-from experiments.restore.methods import state_shape
-from experiments.restore.plan import Job, Plan
+from experiments.papers.plan import PlannedExperiment
+from experiments.restore.batch import Program, compile_batch, signature
+from experiments.restore.compute import Work, inputs_of, outstanding
+from experiments.restore.memory import planned_bytes
+from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
 
 PROBE_STEPS = {"resample": 20}
 """Steps that the probe takes from the middle of a run, 2 where a solver is not named: every tenth
 of ReSample's has an optimisation."""
-
-
 COLUMNS = (
     "experiment",
     "settings",
@@ -42,127 +29,94 @@ COLUMNS = (
 
 
 class Load(NamedTuple):
-    """The work of one job: steps of batches, and what its program depends on."""
+    """The work of one job, and what decides its cost."""
 
-    plan: Plan
-    job: Job
-    width: int
-    batches: int
-    """That are not on the disk already."""
-    steps: int
+    work: Work
     program: tuple
+    """`signature` of its program."""
+    kind: tuple
+    """What decides the cost of a step."""
 
 
-def inputs(planned: Plan, job: Job, width: int) -> tuple:
-    """(keys, problems, axes, shape) of a job's first batch, as `restore` makes them."""
-    axes = common_axes([item.problem for item in job.items])
-    full = padded(job.items[:width], width)
-    seed = planned.arguments.seed
-    keys = jnp.stack([item_key(seed, item.picture.image_index, item.sample) for item in full])
-    problems = stack([item.problem for item in full], axes)
-    return keys, problems, axes, state_shape(planned.prior, job.shape)
+class Cost(NamedTuple):
+    """What a probe of a few steps tells."""
 
-
-def program_of(planned: Plan, job: Job, width: int, traced: dict) -> tuple:
-    """The signature of a job's program with these solver arrays."""
-    keys, problems, axes, shape = inputs(planned, job, width)
-    static = {"axes": axes, "solver": job.method.solver, "static": job.method.static}
-    rest = (job.projection, planned.prior, traced)
-    return signature(keys, problems, rest, **static, shape=shape)
+    step: float
+    """Seconds of a step of a batch."""
+    compiling: float
+    """Seconds."""
+    bytes: int | None
+    """That the program reserves; None where the backend does not say."""
 
 
 def load_of(work: Work) -> Load:
     """What is left of a job."""
-    planned, job, width = work.planned, work.job, work.width
-    program = program_of(planned, job, width, job.method.traced)
-    return Load(planned, job, width, len(work.todo), step_count(job.method), program)
+    job, program = work.job, work.program
+    kind = job.solver, job.projection is None, job.shape, work.width
+    return Load(work, signature(*inputs_of(work, job.items[: work.width]), program), kind)
 
 
-def shortened(job: Job) -> dict:
-    """The solver's arrays with a few steps from the middle."""
-    steps = job.method.traced["steps"]
-    count = len(jax.tree.leaves(steps)[0])
-    wanted = min(count, PROBE_STEPS.get(job.method.solver, 2))
-    first = (count - wanted) // 2
-    return job.method.traced | {"steps": jax.tree.map(lambda a: a[first : first + wanted], steps)}
+def shortened(program: Program) -> Program:
+    """The same program with a few steps from the middle of the run."""
+    count = min(program.steps, PROBE_STEPS.get(program.solver, 2))
+    first = (program.steps - count) // 2
+    steps = jax.tree.map(lambda a: a[first : first + count], program.settings.steps)
+    return replace(program, settings=replace(program.settings, steps=steps))
 
 
-def probe(load: Load) -> dict:
-    """Compile and run a few steps of one batch: seconds of a step, of compiling; bytes."""
-    planned, job = load.plan, load.job
-    traced = shortened(job)
-    method = job.method._replace(traced=traced)
-    keys, problems, axes, shape = inputs(planned, job, load.width)
-    compiled, compile_seconds = compile_batch(
-        keys, problems, job.projection, planned.prior, method, axes, shape
-    )
+def probe(work: Work) -> Cost:
+    """Compile and run a few steps of a job's first batch."""
+    program = shortened(work.program)
+    keys, problems = inputs_of(work, work.job.items[: work.width])
+    runner, compile_seconds = compile_batch(keys, problems, program)
     started = time.perf_counter()
-    run_batch(compiled, keys, problems)
+    run_batch(runner, keys, problems)
     seconds = time.perf_counter() - started
-    return {
-        "step": seconds / len(jax.tree.leaves(traced["steps"])[0]),
-        "compile": compile_seconds,
-        "bytes": planned_bytes(program_of(planned, job, load.width, traced)),
-    }
+    size = planned_bytes(runner.compiled)
+    return Cost(seconds / program.steps, compile_seconds, size)
 
 
-def dry_run(planned: list[Planned]) -> None:
+def dry_run(planned: list[PlannedExperiment]) -> None:
     """Print what the experiments would run. Tasks of one solver are taken to cost the same."""
-    first: dict[tuple, tuple[str, Plan]] = {}
+    known: set[tuple] = set()
+    loads: list[list[Load]] = []
     for one in planned:
-        for task, planned_cell in plans_of(one):
-            place = place_of(task, planned_cell)
-            first.setdefault(place, (one.experiment.name, planned_cell))
-    loads: dict[str, list[Load]] = {one.experiment.name: [] for one in planned}
-    for name, plan in first.values():
-        loads[name] += [load_of(work) for work in outstanding([plan]) if work.todo]
-    probes: dict[tuple, dict] = {}
-    for load in itertools.chain(*loads.values()):
-        if kind_of(load) not in probes:
-            probes[kind_of(load)] = probe(load)
+        fresh = {place: plan for place, plan in one.plans.items() if place not in known}
+        known |= fresh.keys()
+        loads.append([load_of(work) for work in outstanding(list(fresh.values())) if work.todo])
+    costs: dict[tuple, Cost] = {}
+    for load in sum(loads, []):
+        if load.kind not in costs:
+            costs[load.kind] = probe(load.work)
     compiled: set[tuple] = set()
     lines: list[tuple[str, ...]] = []
-    for one in planned:
-        mine = loads[one.experiment.name]
-        lines.append(line_of(one, mine, probes, compiled))
-        compiled |= {load.program for load in mine}
+    for one, left in zip(planned, loads, strict=True):
+        lines.append(line_of(one, left, costs, compiled))
+        compiled |= {load.program for load in left}
     print(markdown_table(COLUMNS, lines))
     print(
-        f"\nEstimated from {len(probes)} probes of a few steps of one batch each. What an"
+        f"\nEstimated from {len(costs)} probes of a few steps of one batch each. What an"
         " experiment shares with one above it costs nothing again."
     )
 
 
-def plans_of(one: Planned) -> list[tuple[str, Plan]]:
-    """Task and plan of every cell and seed."""
-    return [(cell.task, plan) for cell in one.cells for plan in cell.plans]
-
-
 def line_of(
-    one: Planned, loads: list[Load], probes: dict[tuple, dict], compiled: set[tuple]
+    one: PlannedExperiment, loads: list[Load], costs: dict[tuple, Cost], compiled: set[tuple]
 ) -> tuple[str, ...]:
     """An experiment's line of the table; ``compiled`` are the programs of those above it."""
-    fresh = {load.program: kind_of(load) for load in loads if load.program not in compiled}
-    running = sum(load.batches * load.steps * probes[kind_of(load)]["step"] for load in loads)
-    compiling = sum(probes[kind]["compile"] for kind in fresh.values())
-    sizes = [probes[kind_of(load)]["bytes"] for load in loads]
-    memory = max((size for size in sizes if size is not None), default=None)
+    fresh = {load.program: load.kind for load in loads if load.program not in compiled}
+    batches = [(len(load.work.todo), load.work.program.steps, costs[load.kind]) for load in loads]
+    sizes = [cost.bytes for _, _, cost in batches if cost.bytes is not None]
     return (
         one.experiment.name,
-        str(len({place_of(*plan) for plan in plans_of(one)})),
-        str(sum(load.batches for load in loads)),
+        str(len(one.plans)),
+        str(sum(count for count, _, _ in batches)),
         str(len(fresh)),
-        clock(running),
-        clock(compiling),
-        "-" if memory is None else f"{memory / 2**20:.0f}",
+        clock(sum(count * steps * cost.step for count, steps, cost in batches)),
+        clock(sum(costs[kind].compiling for kind in fresh.values())),
+        f"{max(sizes) / 2**20:.0f}" if sizes else "-",
         str(len(one.absent)),
     )
-
-
-def kind_of(load: Load) -> tuple:
-    """What decides the cost of a step."""
-    job = load.job
-    return job.method.solver, job.projection is None, job.shape, load.width
 
 
 def clock(seconds: float) -> str:

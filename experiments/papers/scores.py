@@ -1,88 +1,98 @@
 """The numbers of `reproduce`: a row for every task, method and value of what is varied."""
 
-from pathlib import Path
-
 import numpy as np
 
-from experiments.papers.entry import Experiment, Value
-from experiments.papers.plan import Cell, Planned, place_of
-from experiments.papers.robustness import chosen_sample
-from experiments.restore.plan import Plan
-from experiments.restore.report import extra_names, finite_values, grouped, highest_psnr, is_failure
-from experiments.statistics import mean_or_none, paired, worst_tenth
+from experiments.papers.entry import BY_MISFIT, BY_PSNR, SINGLE, Experiment, Value
+from experiments.papers.plan import Place, PlannedExperiment, Point
+from experiments.statistics import (
+    extra_names,
+    finite_samples,
+    finite_values,
+    grouped,
+    highest_psnr,
+    is_failure,
+    lowest_misfit,
+    mean_or_none,
+    paired,
+    worst_tenth,
+)
 
 QUALITY = ("psnr", "ssim", "lpips")
-MEASURED = (*QUALITY, "finite", "misfit", "rank_mean", "kept_mean", "seconds")
-"""What a score takes over from the line of a sample."""
-BY_PSNR, BY_MISFIT, SINGLE = "best by PSNR", "lowest misfit", "single runs"
-"""How the samples of an image become scores; "" where it has one. The papers print the first."""
 
-Done = dict[tuple[str, Path], list[dict]]
-"""Lines of the samples of every plan, by `place_of`."""
+Records = dict[Place, list[dict]]
+"""Records of the samples of every plan."""
 
 
-def scores_of(cell: Cell, done: Done) -> list[dict]:
+def scores_of(point: Point, records: Records) -> list[dict]:
     """A score per image and seed, and where there are several samples for every choice of them."""
     scores = []
-    for planned in cell.plans:
-        lines = done[place_of(cell.task, planned)]
-        for samples in grouped(lines, "image").values():
-            scores += choices_of(cell, planned, samples)
+    for plan in point.plans:
+        for samples in grouped(records[point.task, plan.out], "image").values():
+            scores += choices_of(point, samples)
     return scores
 
 
-def choices_of(cell: Cell, planned: Plan, samples: list[dict]) -> list[dict]:
-    """The scores of one image and seed."""
-    seed = str(planned.arguments.seed)
-    names = (*MEASURED, *planned.arguments.metrics)
-    place = {"task": cell.task, "row": cell.row.label, "x": cell.x, "image": samples[0]["image"]}
-    score = lambda chosen, line, seed=seed: (
-        place | {name: line[name] for name in names} | {"chosen": chosen, "seed": seed}
-    )
+def choices_of(point: Point, samples: list[dict]) -> list[dict]:
+    """The scores of one image and seed: the chosen records, and how they were chosen."""
+    place = {"row": point.row.label, "x": point.x}
+    score = lambda chosen, record, seed: record | place | {"chosen": chosen, "seed": seed}
+    seed = str(samples[0]["seed"])
     if len(samples) == 1:
-        return [score("", samples[0])]
-    finite = [sample for sample in samples if sample["finite"]]
-    chosen = [
-        score(BY_PSNR, highest_psnr(finite or samples)),
-        score(BY_MISFIT, chosen_sample(samples)),
+        return [score("", samples[0], seed)]
+    finite = finite_samples(samples)
+    best = {BY_PSNR: highest_psnr(finite), BY_MISFIT: lowest_misfit(finite)}
+    return [score(chosen, record, seed) for chosen, record in best.items()] + [
+        score(SINGLE, record, f"{seed}.{record['sample']}") for record in samples
     ]
-    return chosen + [score(SINGLE, line, f"{seed}.{line['sample']}") for line in samples]
 
 
-def table_rows(planned: Planned, done: Done, failure_psnr: float) -> list[dict]:
+def table_rows(planned: PlannedExperiment, records: Records, failure_psnr: float) -> list[dict]:
     """Means, the worst tenth, failures and paired differences, with the paper's values.
 
     Args:
       planned: an experiment.
-      done: lines of all of its plans.
+      records: of all of its plans.
       failure_psnr: dB below which a restoration is a failure.
     """
-    scores = [score for cell in planned.cells for score in scores_of(cell, done)]
+    scores = [score for point in planned.points for score in scores_of(point, records)]
     groups = grouped(scores, "task", "x", "chosen", "row")
-    by_label = {cell.row.label: cell.row for cell in planned.cells}
+    by_label = {row.label: row for row in planned.experiment.rows}
     rows = []
     for (task, x, chosen, label), members in groups.items():
         others = [a for a in by_label[label].against if (task, x, chosen, a) in groups]
         gains = {a: gains_over(members, groups[task, x, chosen, a]) for a in others}
         place = {"task": task, "x": x, "chosen": chosen, "row": label}
         printed = printed_values(planned.experiment, by_label[label].printed, task, chosen)
-        rows.append(place | means(members, failure_psnr) | {"gains": gains, "paper": printed})
+        shown = {"gains": gains, "paper": printed, "note": ""}
+        rows.append(place | means(members, failure_psnr) | shown)
     return rows
 
 
-def gains_over(members: list[dict], others: list[dict]) -> dict:
-    """Paired differences of all scores, and of seconds."""
+def absent_rows(planned: PlannedExperiment) -> list[dict]:
+    """Rows of what is not run: the paper's values, and why."""
+    empty = dict.fromkeys(("x", "images", "worst_tenth_psnr", "failures", "not_finite"))
+    rows = []
+    for task, row, why in planned.absent:
+        printed = printed_values(planned.experiment, row.printed, task, "")
+        note = f"paper's values only: {why}" if printed else f"not run: {why}"
+        place = {"task": task, "row": row.label, "chosen": "", "runs": 0}
+        rows.append(empty | place | {"gains": {}, "paper": printed, "note": note})
+    return rows
+
+
+def gains_over(members: list[dict], others: list[dict]) -> dict[str, dict]:
+    """Paired differences of all scores, see `statistics.paired`."""
     return {name: paired(members, others, name) for name in QUALITY}
 
 
 def means(members: list[dict], failure_psnr: float) -> dict:
     """What one setting came to; what is not finite counts as failure only."""
-    found: dict = {"images": len(grouped(members, "image")), "runs": len(members)}
+    row: dict = {"images": len(grouped(members, "image")), "runs": len(members)}
     for name in (*QUALITY, "seconds", *extra_names(members)):
         known = finite_values(members, name)
-        found[name] = mean_or_none(known)
-        found[f"{name}_std"] = mean_or_none(known, np.std)
-    return found | {
+        row[name] = mean_or_none(known)
+        row[f"{name}_std"] = mean_or_none(known, np.std)
+    return row | {
         "worst_tenth_psnr": worst_tenth(members),
         "failures": float(np.mean([is_failure(s, failure_psnr) for s in members])),
         "not_finite": sum(not s["finite"] for s in members),

@@ -1,11 +1,23 @@
 """Experiments that the papers do not have: which rank, which subspace, where in the optimiser.
 
-They run and are reported like the papers' tables (`papers.listing`), which have no such rows.
+They run and are reported like the papers' tables (`papers.command`), which have no such rows.
 """
 
-from experiments.papers.entry import INPAINTING, LINEAR, SOLVER_TITLES, Experiment, Row, pair
+from typing import Any
 
-NOT_IN_THE_PAPERS = "no counterpart"
+from dsg_jax.solvers import SOLVERS
+from experiments.papers.entry import (
+    INPAINTING,
+    LINEAR,
+    NOT_IN_THE_PAPERS,
+    Experiment,
+    Row,
+    Sweep,
+    pair,
+    plain,
+    projected,
+)
+
 TAUS = (0.9, 0.99, 0.999, 0.9999, 0.99999)
 FRACTIONS = (0.3, 0.5, 0.7, 0.9, 1.0)
 RANK_RULES = (
@@ -15,34 +27,58 @@ RANK_RULES = (
     *[("fraction", fraction) for fraction in FRACTIONS],
 )
 """Rule and its tau (for ``fraction``: the fraction of the full rank)."""
+STEPS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
+"""Multiples of the default step. That of a shortened PSLD is 8 times the published one, so these
+are the published one times 1 to 64."""
 
 
-def projected(solver: str, label: str, source: str = "state", **settings) -> Row:
-    """A projected row, paired with the plain solver's."""
-    against = (SOLVER_TITLES[solver],)
-    return Row(f"{label}", solver, source, against=against, settings=settings)
+def plain_row(solver: str) -> Row:
+    """A plain solver, which the others are paired with."""
+    return Row(SOLVERS[solver].title, plain(solver))
 
 
-def rank_rows(solver: str) -> tuple[Row, ...]:
-    """The plain solver and every rank rule."""
-    rules = [
-        projected(solver, f"{rule} {tau:g}", rank_rule=rule, tau=tau) for rule, tau in RANK_RULES
-    ]
-    return (Row(SOLVER_TITLES[solver], solver), *rules)
+def projected_row(solver: str, label: str, options: dict | None = None, **fields: Any) -> Row:
+    """A projected row with fields of its `Method`, paired with the plain solver's."""
+    against = (SOLVERS[solver].title,)
+    return Row(label, projected(solver, **fields), options or {}, against=against)
 
 
 def rank_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
     """Quality against the rank for one solver."""
+    title = SOLVERS[solver].title
+    rules = [
+        projected_row(solver, f"{rule} {tau:g}", rank_rule=(rule,), tau=(tau,))
+        for rule, tau in RANK_RULES
+    ]
     return Experiment(
         f"study-rank-{solver}",
         "our study",
-        f"Which rank rule helps {SOLVER_TITLES[solver]}? The papers' rule per channel with tau from"
+        f"Which rank rule helps {title}? The papers' rule per channel with tau from"
         " 0.9 to 0.99999, its mean over channels, the released rule, and fixed fractions of the"
         " full rank. Fraction 1 keeps everything and is the control.",
         NOT_IN_THE_PAPERS,
         tasks,
-        rank_rows(solver),
+        (plain_row(solver), *rules),
         figure="gains",
+    )
+
+
+def step_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
+    """Quality against the step size for one solver."""
+    rules = [projected_row(solver, rule, rank_rule=(rule,)) for rule in ("official", "per_channel")]
+    return Experiment(
+        f"study-step-{solver}",
+        "our study (beyond DiffStateGrad, Figure 6)",
+        f"Does the projection keep the quality of {SOLVERS[solver].title} at step sizes at which"
+        " the plain solver fails? Guidance steps of PSLD, learning rates of ReSample. The shade of"
+        " a rule is the 95 % interval of its paired difference, put on the plain solver's mean:"
+        " where it misses the plain line, the two differ.",
+        NOT_IN_THE_PAPERS,
+        tasks,
+        (plain_row(solver), *rules),
+        ("psnr", "lpips"),
+        sweep=Sweep("step_factor", STEPS, "step, multiples of the default"),
+        figure="intervals",
     )
 
 
@@ -50,37 +86,41 @@ def subspace_rows() -> tuple[Row, ...]:
     """What is decomposed, times how its rank is chosen; and one side of the gradient only."""
     rules = ("per_channel", "mean", "official")
     both = [
-        projected("psld", f"{source}, {rule}", source, rank_rule=rule)
+        projected_row("psld", f"{source}, {rule}", source=source, rank_rule=(rule,))
         for source in ("random", "gradient", "state")
         for rule in rules
     ]
-    sides = [
-        projected("psld", f"state, official, {side} side only", rank_rule="official", sides=side)
+    one = [
+        projected_row(
+            "psld", f"state, official, {side} side only", rank_rule=("official",), sides=side
+        )
         for side in ("left", "right")
     ]
-    return (Row("PSLD", "psld"), *both, *sides)
+    return (plain_row("psld"), *both, *one)
 
 
 def optimiser_rows() -> tuple[Row, ...]:
     """Gradients or AdamW's updates projected, all of them or every fifth."""
     rows = [
-        projected(
+        projected_row(
             "resample",
             f"{place} projected, period {period}",
-            rank_rule="official",
-            project=place,
-            period=period,
+            {"project": place},
+            rank_rule=("official",),
+            period=(period,),
         )
         for place in ("gradient", "update")
         for period in (1, 5)
     ]
-    return (Row("ReSample", "resample"), *rows)
+    return (plain_row("resample"), *rows)
 
 
 STUDIES = (
     rank_study("daps", INPAINTING + LINEAR),
     rank_study("psld", INPAINTING + LINEAR),
     rank_study("resample", ("box_inpainting", "super_resolution")),
+    step_study("psld", INPAINTING + LINEAR),
+    step_study("resample", ("box_inpainting", "phase_retrieval")),
     Experiment(
         "study-subspace",
         "our study (beyond DiffStateGrad, Table 1)",

@@ -10,6 +10,8 @@ from experiments.papers.entry import (
     Experiment,
     Row,
     pair,
+    plain,
+    projected,
     psld_rows,
 )
 from experiments.papers.values import (
@@ -48,19 +50,19 @@ OFFICIAL_IDENTITY = (
 
 def subspace_rows() -> tuple[Row, ...]:
     """Table 1: every subspace with both steps, for the paper prints one and does not say which."""
-    printed = {
-        None: "no projection",
-        "random": "random matrix",
-        "gradient": "measurement gradient",
-        "state": "DiffStateGrad",
+    methods = {
+        "no projection": plain("psld"),
+        "random matrix": projected("psld", "random"),
+        "measurement gradient": projected("psld", "gradient"),
+        "DiffStateGrad": projected("psld"),
     }
+    print_one = {"no projection": "default", "DiffStateGrad": "large"}
     rows = []
     for step in ("default", "large"):
-        for source, name in printed.items():
-            elsewhere = {None: "default", "state": "large"}.get(source, step)
-            value = name if step == elsewhere else None
-            against = (f"no projection, {step} step",) if source else ()
-            rows.append(Row(f"{name}, {step} step", "psld", source, step, value, against))
+        for name, method in methods.items():
+            printed = name if print_one.get(name, step) == step else None
+            against = () if name == "no projection" else (f"no projection, {step} step",)
+            rows.append(Row(f"{name}, {step} step", method, {}, step, printed, against))
     return tuple(rows)
 
 
@@ -75,7 +77,7 @@ def all_steps(word: str) -> tuple[Row, ...]:
 
 DAPS, RESAMPLE = pair("daps"), pair("resample")
 PSLD = psld_rows()
-PSLD_SD = psld_rows(both={"rank_rule": "per_channel"}, group="sd")
+PSLD_SD = psld_rows(fields={"rank_rule": ("per_channel",)}, group="sd")
 PLORG_RESAMPLE = pair("resample", "PLoRG")
 TABLES = (
     Experiment(
@@ -224,7 +226,7 @@ TABLES = (
         "Phase retrieval with latent solvers.",
         FFHQ,
         ("phase_retrieval",),
-        (Row("LatentDAPS", "latent-daps", printed="LatentDAPS"), *PLORG_RESAMPLE),
+        (Row("LatentDAPS", plain("latent-daps"), printed="LatentDAPS"), *PLORG_RESAMPLE),
         TWO,
         PHASE_LATENT,
         preset="plorg",

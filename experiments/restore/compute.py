@@ -1,46 +1,37 @@
 """Compute what is missing of plans, batch by batch, under one progress bar.
 
-Every batch writes its images, then its lines of ``metrics.jsonl`` (`restore.store`). Several
-processes may work on one folder: each batch is claimed by one of them.
+Every batch writes its images and what describes them (`restore.store`). Several processes may work
+on one folder: each batch is claimed by one of them.
 """
 
-import hashlib
-import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+from jax import Array
 from tqdm import tqdm
 
-from dsg_jax.metrics import psnr, ssim
-from dsg_jax.types import Info
-from experiments.images import png
+from dsg_jax.types import Prior, Problem
 from experiments.restore.batch import (
+    Program,
+    Runner,
+    batch_inputs,
     batches,
-    common_axes,
     compile_batch,
-    item_key,
-    padded,
-    run_batch,
-    stack,
-    step_count,
+    program_of,
 )
 from experiments.restore.devices import device_count, on_devices
-from experiments.restore.locks import claimed
-from experiments.restore.memory import fitted
-from experiments.restore.methods import state_shape
-from experiments.restore.metrics import extra_metrics, lpips_or_none
-from experiments.restore.parts import showing
-from experiments.restore.plan import Item, Job, Plan
-from experiments.restore.resume import batch_checkpoints, forget
-from experiments.restore.shards import in_shard
-from experiments.restore.store import Found, look, look_again, store
-
-_psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
+from experiments.restore.jobs import Item, Job, Plan
+from experiments.restore.memory import fit
+from experiments.restore.metrics import record_of
+from experiments.restore.parts import run_batch
+from experiments.restore.resume import forget, saving_of
+from experiments.restore.stacking import Axes
+from experiments.restore.store import Stored, claimed, look, look_again, store, sweep
 
 
 class Work(NamedTuple):
@@ -51,17 +42,38 @@ class Work(NamedTuple):
     width: int
     """Items of a full batch."""
     todo: list[Sequence[Item]]
-    """Batches of which samples are missing; of a shard only its own."""
-    found: Found
-    at_once: int | None = None
+    """Batches of which samples are missing; of a shard only those that are its part."""
+    stored: Stored
+    """What the folder holds of the plan."""
+
+    @property
+    def program(self) -> Program:
+        """Everything but keys and problems, as if there were memory enough."""
+        longest = self.planned.settings.devices.save_every
+        return program_of(self.job, self.planned.prior, longest)
+
+
+class Ready(NamedTuple):
+    """A job whose program is compiled."""
+
+    runner: Runner
+    at_once: int | None
     """Samples in memory together, None for a whole batch."""
+
+
+def inputs_of(work: Work, items: Sequence[Item], axes: Axes | None = None) -> tuple[Array, Problem]:
+    """Keys and problems of a batch, its last item repeated until it is full.
+
+    ``axes`` are those of the job's program, where they are known already.
+    """
+    return batch_inputs(work.job.seed, items, axes or work.program.axes, work.width)
 
 
 def compute(plans: list[Plan]) -> tuple[list[Work], dict[str, float]]:
     """Compute what is missing of several plans under one progress bar.
 
     Returns:
-      the work, done, in the order of the plans (`lines_of` has its lines), and the seconds that
+      the work, done, in the order of the plans (`records_of` has its records), and the seconds that
       compiling took by job.
     """
     works = outstanding(plans)
@@ -72,33 +84,52 @@ def compute(plans: list[Plan]) -> tuple[list[Work], dict[str, float]]:
 def outstanding(plans: list[Plan]) -> list[Work]:
     """What is missing of several plans, or of a shard of them: every n-th batch."""
     works, numbers = [], count()
-    for planned in on_devices(plans):
-        given = planned.arguments
-        identities = [item.identity for job in planned.jobs for item in job.items]
-        found = look(planned.out, identities, given.metrics)
+    placed: dict[tuple, Prior] = {}  # plans that share a prior still do
+    for planned in plans:
+        run, devices = planned.settings.run, planned.settings.devices
+        place = id(planned.prior), devices.devices, devices.parameters
+        if place not in placed:
+            placed[place] = on_devices(planned.prior, devices)
+        planned = planned._replace(prior=placed[place])
+        stored = look(planned.out, [i for job in planned.jobs for i in job.items], run.metrics)
+        shard, shards = run.part_of_whole() or (1, 1)
         for job in planned.jobs:
-            cut = batches(job.items, given.batch_size * device_count(given))
-            mine = [batch for batch in cut if in_shard(next(numbers), given.shard)]
-            todo = [batch for batch in mine if not there(batch, found)]
-            works.append(Work(planned, job, len(cut[0]), todo, found))
+            cut = batches(job.items, run.batch_size * device_count(devices))
+            part = [batch for batch in cut if next(numbers) % shards == shard - 1]
+            todo = [batch for batch in part if not complete(batch, stored)]
+            for batch in cut:
+                if complete(batch, stored):  # by a run that was killed before it did so
+                    forget(planned.out, batch)
+            works.append(Work(planned, job, len(cut[0]), todo, stored))
     return works
 
 
-def there(batch: Sequence[Item], found: Found) -> bool:
+def complete(batch: Sequence[Item], stored: Stored) -> bool:
     """Whether nothing of a batch is missing."""
-    return all(item.identity in found.lines for item in batch)
+    return all(item.identity in stored.records for item in batch)
 
 
-def lines_of(works: list[Work]) -> list[dict]:
-    """The lines of all samples of works that are done."""
-    return [w.found.lines[item.identity] for w in works for item in w.job.items]
+def records_of(works: list[Work]) -> list[dict]:
+    """The records of all samples of works that are done."""
+    return [w.stored.records[item.identity] for w in works for item in w.job.items]
+
+
+def about_shard(shard: str, out: Path, works: list[Work]) -> str:
+    """What a shard has done and how to go on, in words."""
+    total = sum(len(work.job.items) for work in works)
+    stored = {id(work.stored): len(work.stored.records) for work in works}
+    return (
+        f"Shard {shard}: {sum(stored.values())} of {total} samples are in {out}. Copy the folders"
+        " of all shards into one (cp -r, rsync); the same command without --shard, with --out"
+        " FOLDER, then makes what is missing and writes the results."
+    )
 
 
 @contextmanager
 def progress(works: list[Work]) -> Iterator[tqdm]:
     """One bar over the steps of all works, with the time that is left."""
-    total = sum(len(work.todo) * step_count(work.job.method) for work in works)
-    with tqdm(total=total, unit="step", disable=not total) as bar, showing(bar):
+    total = sum(len(work.todo) * steps_of(work) for work in works)
+    with tqdm(total=total, unit="step", disable=not total) as bar:
         yield bar
 
 
@@ -106,14 +137,18 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     """Compute, first what no other process is at; returns the seconds of compiling by job.
 
     Jobs of any plans that differ in arrays only (images, tau, step sizes) share a program.
+
+    Raises:
+      MemoryError: a job does not fit into memory; the results before it stay.
     """
-    works = fitted(works)
-    several = len({work.planned.out for work in works}) > 1
+    folders = {work.planned.out for work in works}
+    for out in folders:
+        sweep(out)
     compile_seconds, elsewhere = {}, []
     for work in works:
         if work.todo:
             name = f"{work.job.task}, {work.job.label}, {'x'.join(map(str, work.job.shape))}"
-            name = f"{work.planned.out.name}, {name}" if several else name
+            name = f"{work.planned.out.name}, {name}" if len(folders) > 1 else name
             bar.set_description(name)
             left, compile_seconds[name] = run_job(work, bar)
             elsewhere.append(work._replace(todo=left))
@@ -124,88 +159,66 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     return compile_seconds
 
 
+def steps_of(work: Work) -> int:
+    """Outer steps of each of its batches."""
+    return len(jax.tree.leaves(work.job.solver_settings.steps)[0])
+
+
 def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[Item]], float]:
-    """Run the batches of one compiled program and record what they add.
+    """Claim, compute and store the batches of a job, one after the other.
 
     Args:
       work: the batches.
-      bar: to be told about batches that another process does.
+      bar: told about steps that end, and about batches that another process has done.
       wait: for batches that another process is at: there is nothing to do unless it dies.
 
     Returns:
       the batches that other processes are at (none with ``wait``), and compile seconds.
     """
-    planned, job, found = work.planned, work.job, work.found
-    axes = common_axes([item.problem for item in job.items])
-    shape = state_shape(planned.prior, job.shape)
-    compiled, compile_seconds, elsewhere = None, 0.0, []
+    out, stored = work.planned.out, work.stored
+    ready, compile_seconds, elsewhere = None, 0.0, []
     for batch in work.todo:
-        with claimed(planned.out, [item.identity for item in batch], wait) as mine:
-            if not mine:
+        with claimed(out, batch, wait) as claim:
+            if not claim:
                 elsewhere.append(batch)
                 continue
-            look_again(found)
-            if there(batch, found):
-                bar.total -= step_count(job.method)
+            # Look again, now that nobody else can be at it: another process may have finished the
+            # batch after our first look, and ended its claim before ours began.
+            look_again(stored, batch)
+            if complete(batch, stored):
+                bar.total -= steps_of(work)
                 continue
-            full, own = padded(batch, work.width), planned.arguments
-            keys = [item_key(own.seed, item.picture.image_index, item.sample) for item in full]
-            given = jnp.stack(keys), stack([item.problem for item in full], axes)
-            if compiled is None:
-                rest: tuple = job.projection, planned.prior, job.method, axes, shape
-                rest += work.at_once, own.save_every
-                compiled, compile_seconds = compile_batch(*given, *rest)
-            kept = batch_checkpoints(own, [item.identity for item in full], work.at_once)
-            store(found, made(work, batch, *run_batch(compiled, *given, kept)))
-            forget(kept)
+            if ready is None:  # only now: a process that finds all batches taken never compiles
+                ready, compile_seconds = compiled_job(work)
+            store(stored, compute_batch(work, ready, batch, bar))
+            # Last: a run that is killed before its results are stored goes on from its states.
+            forget(out, batch)
     return elsewhere, round(compile_seconds, 2)
 
 
-def made(
-    work: Work, batch: Sequence[Item], images: np.ndarray, info: Info, seconds: float
-) -> list[tuple[dict, bytes]]:
-    """The lines and image files of the samples of a batch that were missing."""
+def compiled_job(work: Work) -> tuple[Ready, float]:
+    """Compile a job's program, for as many samples at once as fit into memory; seconds."""
+    started = time.perf_counter()
+    program, at_once = fit(work.planned, work.job, work.width)
+    runner, _ = compile_batch(*inputs_of(work, work.job.items, program.axes), program, at_once)
+    return Ready(runner, at_once), time.perf_counter() - started
+
+
+def compute_batch(
+    work: Work, ready: Ready, batch: Sequence[Item], bar: tqdm
+) -> list[tuple[Item, dict, bytes]]:
+    """The samples of a batch that were missing, with their records and the files of their images.
+
+    All of the batch is computed: a sample's last bits may depend on its company.
+    """
+    devices, metrics = work.planned.settings.devices, work.planned.settings.run.metrics
+    saving = saving_of(work.planned.out, devices, batch, ready.at_once)
+    inputs = inputs_of(work, batch, ready.runner.program.axes)
+    images, info, seconds = run_batch(ready.runner, *inputs, saving, bar.update)
     results = []
     for i, item in enumerate(batch):
-        if item.identity not in work.found.lines:
+        if item.identity not in work.stored.records:
             one = jax.tree.map(lambda leaf, i=i: leaf[i], info)
-            metrics = work.planned.arguments.metrics
-            results.append(record_of(work.job, item, images[i], one, seconds, metrics))
+            record = record_of(work.job, item, images[i], one, seconds, metrics)
+            results.append((item, *record))
     return results
-
-
-def number(value) -> float | None:
-    """A float for JSON; None for what is not finite."""
-    return float(value) if math.isfinite(value) else None
-
-
-def record_of(
-    job: Job, item: Item, x: np.ndarray, info: Info, seconds: float, metrics: list[str]
-) -> tuple[dict, bytes]:
-    """Line and file of a restored image (misfit: last step; rank: mean over channels)."""
-    finite = bool(np.all(info.finite) and np.isfinite(x).all())
-    truth = item.picture.pixels
-    known = finite and truth is not None
-    content = png(x)
-    return {
-        "hash": item.identity,
-        "task": job.task,
-        "method": job.label,
-        "image": item.picture.name,
-        "image_index": item.picture.image_index,
-        "sample": item.sample,
-        "seed": job.settings["seed"],
-        "psnr": number(_psnr(x, truth)) if known else None,
-        "ssim": number(_ssim(x, truth)) if known else None,
-        "lpips": lpips_or_none(x, truth) if finite else None,
-        **extra_metrics(metrics, x, truth if finite else None),
-        "misfit": number(info.misfit[-1]),
-        "rank_mean": number(np.mean(info.rank)),
-        "rank_last": number(np.mean(info.rank[-1])),
-        "kept_mean": number(np.mean(info.kept)),
-        "seconds": round(seconds, 4),
-        "finite": finite,
-        "png": item.png,
-        "png_sha256": hashlib.sha256(content).hexdigest(),
-        "settings": job.settings,
-    }, content

@@ -9,7 +9,7 @@ from experiments.files import write_atomically
 from experiments.images import Picture, from_bytes, read_image, save_png
 from experiments.pictures import (
     ERROR_WHITE,
-    Cell,
+    Panel,
     colour,
     error_map,
     grid,
@@ -17,55 +17,48 @@ from experiments.pictures import (
     std_map,
 )
 from experiments.restore.plan import Job, Plan
-from experiments.restore.report import grouped, lowest_misfit
-
-_NAMES = {
-    "dps": "DPS",
-    "daps": "DAPS",
-    "psld": "PSLD",
-    "resample": "ReSample",
-    "latent-dps": "Latent DPS",
-    "latent-daps": "LatentDAPS",
-}
-TITLES = _NAMES | {f"{key}-dsg": f"{name} + DiffStateGrad" for key, name in _NAMES.items()}
+from experiments.statistics import grouped, lowest_misfit
 
 _ROWS = 12  # per page of a grid
 _SCALE = f"white = {ERROR_WHITE}"
 
 
 def write_gallery(planned: Plan, records: list[dict]) -> None:
-    """Truths, measurements, posterior maps and comparison grids of every task."""
-    for (task,), members in grouped(records, "task").items():
-        jobs = [job for job in planned.jobs if job.task == task]
-        folder = planned.out / task
-        measurements = write_problems(folder, jobs)
+    """Truths, measurements, posterior maps and comparison grids of every task and seed."""
+    seeds = len(planned.settings.run.seed) > 1
+    for (task, seed), members in grouped(records, "task", "seed").items():
+        jobs = [job for job in planned.jobs if (job.task, job.seed) == (task, seed)]
+        folder, suffix = planned.out / task, f"-seed{seed}" if seeds else ""
+        measurements = write_problems(folder, f"measurement{suffix}", jobs)
         images = grouped(members, "image", "method")
-        methods = list(dict.fromkeys(job.label for job in jobs))
-        several = planned.arguments.samples > 1
+        titles = {job.label: job.title for job in jobs}
+        several = planned.settings.run.samples > 1
         rows = []
         for name, (picture, y) in measurements.items():
-            maps = [posterior_maps(planned.out, folder, images[name, m]) for m in methods]
-            chosen = [lowest_misfit(images[name, method]) for method in methods]
+            maps = [posterior_maps(planned.out, folder, images[name, m]) for m in titles]
+            chosen = [lowest_misfit(images[name, label]) for label in titles]
             measured = show_measurement(task, y)
             std = maps[-1] if several else None
-            rows.append(row_of(name, picture, measured, chosen, planned.out, std))
+            rows.append(grid_row(name, picture, measured, chosen, planned.out, std))
         with_truth = any(picture.pixels is not None for picture, _ in measurements.values())
-        columns = columns_of(methods, with_truth, several)
+        columns = columns_of(list(titles.values()), with_truth, several)
         for page, start in enumerate(range(0, len(rows), _ROWS)):
-            name = "grid.png" if page == 0 else f"grid_{page + 1}.png"
+            name = f"grid{suffix}.png" if page == 0 else f"grid{suffix}_{page + 1}.png"
             save_png(folder / name, from_bytes(grid(columns, rows[start : start + _ROWS])))
 
 
-def write_problems(folder: Path, jobs: list[Job]) -> dict[str, tuple[Picture, np.ndarray]]:
-    """Save truths and measurements; returns both by the name of the image."""
+def write_problems(
+    folder: Path, name: str, jobs: list[Job]
+) -> dict[str, tuple[Picture, np.ndarray]]:
+    """Save truths, and measurements in the folder ``name``; returns both by the image's name."""
     problems = {i.picture.name: (i.picture, np.asarray(i.problem.y)) for j in jobs for i in j.items}
-    for name, (picture, y) in problems.items():
+    for image, (picture, y) in problems.items():
         if picture.pixels is not None:
-            save_png(folder / "truth" / f"{name}.png", picture.pixels)
-        save_png(folder / "measurement" / f"{name}.png", show_measurement(jobs[0].task, y))
+            save_png(folder / "truth" / f"{image}.png", picture.pixels)
+        save_png(folder / name / f"{image}.png", show_measurement(jobs[0].task, y))
         stream = io.BytesIO()
         np.save(stream, y)
-        write_atomically(folder / "measurement" / f"{name}.npy", stream.getvalue())
+        write_atomically(folder / name / f"{image}.npy", stream.getvalue())
     return problems
 
 
@@ -96,20 +89,20 @@ def caption(record: dict, several: bool) -> str:
     return f"{text}, lowest misfit" if several else text
 
 
-def columns_of(methods: list[str], with_truth: bool, several: bool) -> list[str]:
-    """Titles: truth | measurement | one per method | error | posterior standard deviation."""
-    last = TITLES[methods[-1]].split(" + ")[-1]
-    columns = ["truth"] * with_truth + ["measurement", *[TITLES[m] for m in methods]]
+def columns_of(titles: list[str], with_truth: bool, several: bool) -> list[str]:
+    """Headings: truth | measurement | one per method | error | posterior standard deviation."""
+    last = titles[-1].split(" + ")[-1]
+    columns = ["truth"] * with_truth + ["measurement", *titles]
     return columns + [f"error, {last}"] * with_truth + [f"std, {last}"] * several
 
 
-def row_of(name: str, picture: Picture, measured: np.ndarray, chosen: list[dict], out: Path, std):
-    """The cells of one image, in the order of `columns_of`."""
+def grid_row(name: str, picture: Picture, measured: np.ndarray, chosen: list[dict], out: Path, std):
+    """The panels of one image, in the order of `columns_of`."""
     shown, several = [restored(out, record) for record in chosen], std is not None
-    cells = [Cell(colour(measured), name)]
-    cells += [Cell(colour(x), caption(r, several)) for x, r in zip(shown, chosen, strict=True)]
+    cells = [Panel(colour(measured), name)]
+    cells += [Panel(colour(x), caption(r, several)) for x, r in zip(shown, chosen, strict=True)]
     if picture.pixels is not None:
-        cells[0] = Cell(colour(measured))
+        cells[0] = Panel(colour(measured))
         error = error_map(shown[-1], picture.pixels)
-        cells = [Cell(colour(picture.pixels), name), *cells, Cell(error, _SCALE)]
-    return [*cells, Cell(std_map(std), _SCALE)] if several else cells
+        cells = [Panel(colour(picture.pixels), name), *cells, Panel(error, _SCALE)]
+    return [*cells, Panel(std_map(std), _SCALE)] if several else cells

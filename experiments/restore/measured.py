@@ -1,6 +1,5 @@
 """The user's own degraded images: the measurement is given, a truth is not."""
 
-from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,23 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsg_jax.operators.linear import blur, inpainting
-from dsg_jax.operators.tasks import operator_for
+from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.types import Operator, Problem
 from experiments.files import array_hash
 from experiments.images import Picture, Unreadable, check_sides, name_index, read_image
-from experiments.restore.choices import described_options, given_options, task_options
-
-NEEDS = {
-    "box_inpainting": "mask",
-    "random_inpainting": "mask",
-    "gaussian_deblur": "kernel",
-    "motion_deblur": "kernel",
-    "super_resolution": "factor",
-}
-"""What a task must be told about the camera; the other tasks need nothing."""
+from experiments.restore.choices import task_options
+from experiments.settings import RestoreSettings, flag
 
 
-class Posed(NamedTuple):
+class PosedProblem(NamedTuple):
     """A measurement to explain, whether simulated or the user's."""
 
     picture: Picture
@@ -39,26 +30,25 @@ class Posed(NamedTuple):
 _LARGEST = 4.0  # |y| beyond this is no image in [-1, 1], however noisy
 
 
-def check_camera(arguments: Namespace, tasks: list[str]) -> None:
-    """Raise ValueError unless ``--mask``, ``--kernel`` and ``--factor`` match mode and task."""
-    if not arguments.measured:
-        given = next((name for name in ("mask", "kernel") if getattr(arguments, name)), None)
-        if given:
-            raise ValueError(f"--{given} describes a measured image: give that with --measured")
+def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
+    """Raise ValueError unless what describes the camera matches the mode and the task."""
+    images = settings.images
+    described = [name for name in ("mask", "kernel") if getattr(images, name)]
+    if not images.measured:
+        if described:
+            name = described[0]
+            raise ValueError(f"--{name} describes a measured image: give that with --measured")
         return
-    if arguments.images:
-        raise ValueError("--images are degraded and restored, --measured only restored: give one")
     if len(tasks) != 1:
         raise ValueError(f"--measured is restored for one task, not {len(tasks)}: name one")
-    need = NEEDS.get(tasks[0])
-    if need and getattr(arguments, need) is None:
+    need = TASKS[tasks[0]].needs
+    if need and getattr(images, need, None) is None and need not in settings.task_options:
         raise ValueError(f"--measured with --task {tasks[0]} also needs --{need}")
-    strange = [name for name in ("mask", "kernel") if name != need and getattr(arguments, name)]
+    strange = [name for name in described if name != need]
     if need in ("mask", "kernel"):  # it says all about the camera
-        strange += given_options(arguments, tasks[0])
+        strange += settings.task_options
     if strange:
-        shown = strange[0].replace("_", "-")
-        raise ValueError(f"--{shown} does not belong to a measured {tasks[0]}: drop it")
+        raise ValueError(f"{flag(strange[0])} does not belong to a measured {tasks[0]}: drop it")
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -112,30 +102,32 @@ def read_kernel(path: Path) -> np.ndarray:
 
 
 def camera(
-    arguments: Namespace, task: str, y: np.ndarray, size: int
+    settings: RestoreSettings, task: str, seed: int, y: np.ndarray, size: int
 ) -> tuple[Operator, tuple[int, int, int], np.ndarray | None]:
     """The operator, the shape of the image before it, and the array that describes it, if any."""
-    need = NEEDS.get(task)
-    if need == "mask":
-        mask = read_mask(arguments.mask, y.shape)
+    need, images = TASKS[task].needs, settings.images
+    if need == "mask" and images.mask:
+        mask = read_mask(images.mask, y.shape)
         return inpainting(jnp.asarray(mask)), y.shape, mask
-    if need == "kernel":
-        kernel = read_kernel(arguments.kernel)
+    if need == "kernel" and images.kernel:
+        kernel = read_kernel(images.kernel)
         return blur(y.shape, jnp.asarray(kernel)), y.shape, kernel
     height, width, channels = y.shape
-    if task == "phase_retrieval":
+    options, _ = task_options(settings, task)
+    if TASKS[task].magnitude:
         height = width = size
     elif need == "factor":
-        height, width = height * arguments.factor, width * arguments.factor
+        height, width = height * options["factor"], width * options["factor"]
     shape = (height, width, channels)
-    return operator_for(task, shape, arguments.seed, **task_options(arguments, task)), shape, None
+    return operator_for(task, shape, seed, **options), shape, None
 
 
 def measured_problem(
-    arguments: Namespace, task: str, path: Path, y: np.ndarray, card: dict
-) -> Posed:
+    settings: RestoreSettings, task: str, seed: int, path: Path, y: np.ndarray, card: dict
+) -> PosedProblem:
     """The problem of one measured image, of which the file holds ``y``; it has no truth."""
-    operator, shape, described = camera(arguments, task, y, arguments.size or card["size"])
+    size = settings.images.size or card["size"]
+    operator, shape, description = camera(settings, task, seed, y, size)
     check_sides(shape, card["size_multiple"], f"the image behind {path}")
     expected = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape
     if expected != y.shape:
@@ -143,12 +135,13 @@ def measured_problem(
             f"{path} has shape {y.shape}; {task} of a {shape} image gives {expected}: "
             "give another --size or the options that it was measured with"
         )
-    if NEEDS.get(task) == "mask":
+    if TASKS[task].needs == "mask":
         y = np.asarray(operator.forward(jnp.asarray(y)))  # a hole reads 0, whatever the file shows
     inputs = {
         "measured": array_hash(y),
-        "camera": None if described is None else array_hash(described),
-        "options": described_options(task_options(arguments, task)),
+        "camera": None if description is None else array_hash(description),
+        "options": task_options(settings, task)[1],
     }
     picture = Picture(path.stem, name_index(path.name), None)
-    return Posed(picture, Problem(operator, jnp.asarray(y), arguments.sigma), shape, inputs)
+    problem = Problem(operator, jnp.asarray(y), settings.measurement.sigma)
+    return PosedProblem(picture, problem, shape, inputs)

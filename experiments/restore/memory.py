@@ -2,13 +2,11 @@
 
     need(b) = arguments + results + intermediate values of the program for b samples at once
 
-The compiler tells it of a compiled program (`runner.planned_bytes`). A model of it, from the traced
-program alone (`live_bytes`), comes first: where that is far below the budget nothing is compiled in
-advance, and where a backend's compiler does not tell, the model stands in for it.
+The compiler tells it of a compiled program. It is asked for a full batch first, for that program is
+the one that runs where it fits.
 """
 
 import math
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,77 +18,55 @@ from tqdm import tqdm
 
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.types import Prior
-from experiments.restore.batch import (
-    common_axes,
-    compile_batch,
-    item_key,
-    padded,
-    planned_bytes,
-    signature,
-    stack,
-    trace_batch,
-)
-from experiments.restore.live import live_bytes, size_of
-from experiments.restore.methods import state_shape
-from experiments.restore.parts import chunk_width
-from experiments.restore.plan import Job, Plan
+from experiments.restore.batch import Program, batch_inputs, compile_batch, program_of
+from experiments.restore.jobs import Job, Plan
 
 GB = 1e9
-MARGIN = 1.5
-"""The model is trusted without the compiler where so many times as much would fit."""
 _MEMINFO, _LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 _USED = _LIMIT.with_name("memory.current")
-_modelled: dict[tuple, float] = {}  # signature -> bytes
 _said: set[tuple] = set()
 
 
-class Open(NamedTuple):
-    """A job with something left to run, and the width of its batches."""
+class Fit(NamedTuple):
+    """How a job is computed within the memory that there is."""
 
-    job: Job
-    width: int
-
-
-def fitted(works: list) -> list:
-    """Works of `compute`, each with its plan's fit: prior, and samples in memory together."""
-    groups: dict[int, list] = {}
-    for work in works:
-        groups.setdefault(id(work.planned), []).append(work)
-    result = []
-    for group in groups.values():
-        left = [Open(work.job, work.width) for work in group if work.todo]
-        planned, at_once = within_memory(group[0].planned, left)
-        result += [work._replace(planned=planned, at_once=at_once) for work in group]
-    return result
+    program: Program
+    at_once: int | None
+    """Samples of a batch in memory together, None for all."""
 
 
-def within_memory(planned: Plan, jobs: list[Open]) -> tuple[Plan, int | None]:
-    """The plan, and how many samples of a batch are to be in memory together; None for all.
+class Budget(NamedTuple):
+    """Bytes to stay below, and where the number is from."""
 
-    Blocks are recomputed only where otherwise not even one sample fits. Prints one line.
+    size: float
+    origin: str
+
+
+def fit(planned: Plan, job: Job, width: int) -> Fit:
+    """Choose how a job is computed, in batches of ``width`` samples; prints one line.
+
+    Blocks are recomputed only where otherwise not even one sample fits.
 
     Raises:
       MemoryError: one sample does not fit; the message has the numbers.
     """
-    given = planned.arguments.microbatch
-    if given is not None or not jobs:
-        return planned, given
-    budget, origin = chosen_budget(planned.arguments)
-    largest = max(width for _, width in jobs)
-    kinds = {(one.job.projection is None, one.job.shape): one for one in jobs}
-    guess = max(modelled_bytes(planned, *one, largest) for one in kinds.values())
-    if MARGIN * guess <= budget:
-        announce(planned, largest, guess, budget, "modelled", origin)
-        return planned, None
+    run, longest = planned.settings.run, planned.settings.devices.save_every
+    if run.microbatch is not None:
+        return Fit(program_of(job, planned.prior, longest), run.microbatch)
+    budget = chosen_budget(run.memory)
     for prior in policies(planned.prior):
-        tried = planned._replace(prior=prior)
-        need = cache(lambda b, tried=tried: max(compiled_bytes(tried, *one, b) for one in jobs))
-        at_once = widest(need, largest, budget)
+        program = program_of(job, prior, longest)
+        need = cache(lambda count, program=program: needed_bytes(program, job, width, count))
+        if math.isnan(need(width)):
+            announce(job, width, "which this backend's compiler does not plan")
+            return Fit(program, None)
+        at_once = widest(need, width, budget.size)
         if at_once:
             how = "planned" if prior is planned.prior else "planned, blocks recomputed"
-            announce(planned, at_once, need(at_once), budget, how, origin)
-            return tried, at_once
-    raise MemoryError(refusal(planned, need(1), budget, origin, prior is not planned.prior))
+            of = f"of {budget.size / GB:.3g} GB ({budget.origin})"
+            announce(job, at_once, f"{need(at_once) / GB:.2g} GB {how} {of}")
+            return Fit(program, None if at_once == width else at_once)
+    raise MemoryError(refusal(job, planned.prior, need(1), budget, prior is not planned.prior))
 
 
 def widest(need: Callable[[int], float], largest: int, budget: float) -> int:
@@ -117,80 +93,64 @@ def policies(prior: Prior) -> Iterator[Prior]:
         yield with_remat(prior)
 
 
-def first_chunk(planned: Plan, job: Job, width: int, at_once: int) -> tuple:
-    """(keys, problems, axes, state's shape) of a job's first chunk of samples."""
-    chunk = chunk_width(width, min(at_once, width))
-    axes = common_axes([item.problem for item in job.items])
-    full = padded(job.items[:chunk], chunk)
-    seed = planned.arguments.seed
-    keys = jnp.stack([item_key(seed, item.picture.image_index, item.sample) for item in full])
-    problems = stack([item.problem for item in full], axes)
-    return keys, problems, axes, state_shape(planned.prior, job.shape)
+def needed_bytes(program: Program, job: Job, width: int, at_once: int) -> float:
+    """Compile a program for ``at_once`` samples of a batch; `planned_bytes`, or nan for None."""
+    first = batch_inputs(job.seed, job.items, program.axes, width)
+    told = planned_bytes(compile_batch(*first, program, at_once)[0].compiled)
+    return math.nan if told is None else told
 
 
-def place_of(planned: Plan, job: Job, keys, problems, axes, shape) -> tuple:
-    """The `signature` of a job's program."""
-    static = {"axes": axes, "solver": job.method.solver, "static": job.method.static}
-    rest = (job.projection, planned.prior, job.method.traced)
-    return signature(keys, problems, rest, **static, shape=shape)
+def planned_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Bytes that a program reserves for arguments, results and temporaries.
+
+    None where the backend does not say.
+    """
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return None
+    sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+    return sum(sizes) - plan.alias_size_in_bytes
 
 
-def compiled_bytes(planned: Plan, job: Job, width: int, at_once: int) -> float:
-    """Compile a job's program for ``at_once`` samples of a batch; the compiler's need for it."""
-    keys, problems, axes, shape = first_chunk(planned, job, width, at_once)
-    compile_batch(keys, problems, job.projection, planned.prior, job.method, axes, shape)
-    told = planned_bytes(place_of(planned, job, keys, problems, axes, shape))
-    return modelled_bytes(planned, job, width, at_once) if told is None else told
+@cache
+def chosen_budget(memory: float | None) -> Budget:
+    """Asked once, for later the results of one job would count against the next.
 
-
-def modelled_bytes(planned: Plan, job: Job, width: int, at_once: int) -> float:
-    """The same by the model, without compiling."""
-    keys, problems, axes, shape = first_chunk(planned, job, width, at_once)
-    place = place_of(planned, job, keys, problems, axes, shape)
-    if place not in _modelled:
-        rest = (job.projection, planned.prior, job.method)
-        program = trace_batch(keys, problems, *rest, axes, shape).jaxpr.jaxpr
-        _modelled[place] = sum(map(size_of, program.invars)) + live_bytes(program)
-    return _modelled[place]
-
-
-def chosen_budget(arguments: Namespace) -> tuple[float, str]:
-    """Bytes to stay below and where the number is from."""
-    if arguments.memory is not None:
-        return arguments.memory * GB, "--memory"
+    Args:
+      memory: what the user gives, in GB; None for what the device has, or a CPU's machine has left.
+    """
+    if memory is not None:
+        return Budget(memory * GB, "--memory")
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return float(stats["bytes_limit"]), "the device's limit"
-    return free_bytes(), "free memory"
+        return Budget(float(stats["bytes_limit"]), "the device's limit")
+    return Budget(free_bytes(), "free memory")
 
 
 def free_bytes() -> float:
     """Memory that this machine or this container has left; no limit where neither tells."""
-    found = [math.inf]
+    limits = [math.inf]
     if _MEMINFO.is_file():
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-        found.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+        limits.append(1024.0 * int(lines["MemAvailable"].split()[0]))
     if _LIMIT.is_file() and (text := _LIMIT.read_text().strip()) != "max":
-        found.append(float(text) - float(_USED.read_text()))
-    return min(found)
+        limits.append(float(text) - float(_USED.read_text()))
+    return min(limits)
 
 
-def announce(planned: Plan, count: int, need: float, budget: float, how: str, origin: str) -> None:
-    """Print the plan, once where several runs have the same solver."""
-    at_once = f"{count} sample{'s' if count > 1 else ''} at once"
-    of = f"{need / GB:.2g} GB {how} of {budget / GB:.3g} GB ({origin})"
-    place = (planned.arguments.solver, count, how)
-    if place not in _said:
-        _said.add(place)
-        tqdm.write(f"memory: {planned.arguments.solver}, {at_once}, {of}")
+def announce(job: Job, count: int, text: str) -> None:
+    """Print the plan, once where several jobs of a solver have the same."""
+    if (job.solver, count) not in _said:
+        _said.add((job.solver, count))
+        tqdm.write(f"memory: {job.solver}, {count} sample{'s' * (count > 1)} at once, {text}")
 
 
-def refusal(planned: Plan, need: float, budget: float, origin: str, recomputed: bool) -> str:
+def refusal(job: Job, prior: Prior, need: float, budget: Budget, recomputed: bool) -> str:
     """What to say where one sample does not fit."""
-    weights = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(planned.prior))
+    weights = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(prior))
     also = ", even with its blocks recomputed" if recomputed else ""
     return (
-        f"one sample of {planned.arguments.solver} needs {need / GB:.3g} GB{also}, of which "
-        f"{weights / GB:.3g} GB are the prior's weights, and {origin} is {budget / GB:.3g} GB: "
+        f"one sample of {job.solver} needs {need / GB:.3g} GB{also}, of which {weights / GB:.3g} GB"
+        f" are the prior's weights, and {budget.origin} is {budget.size / GB:.3g} GB: "
         "give a larger --memory, smaller images (--size), or a device with more memory"
     )

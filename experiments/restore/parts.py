@@ -4,165 +4,110 @@ A chunk is what fits into memory. A part is a few steps in one call of the compi
 that the host can show how far a run is without a callback inside the program.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 
-from dsg_jax.mesh import place_pairs
 from dsg_jax.types import Info, Problem
-from experiments.restore.resume import Checkpoints, of_chunk, resumed, save_if_due
+from experiments.restore.batch import Runner, chunk_of
+from experiments.restore.resume import Saving, chunk_states, is_due, newest_state, save_state
 
-Axes = tuple[int | None, ...]  # per leaf of a problem: 0 stacked over the batch, None shared by it
-
-PARTS = 20  # at most so many times the host sees a run between its beginning and its end
-_bars: list = []  # the progress bar that is being shown, if any
-
-
-def tick(steps: int) -> None:
-    """Advance the bar."""
-    for bar in _bars:
-        bar.update(steps)
+Tick = Callable[[int], object]
+"""Told how many steps of the batch have ended."""
 
 
-@contextmanager
-def showing(bar) -> Iterator[None]:
-    """Let all runs meanwhile advance a bar."""
-    _bars.append(bar)
-    try:
-        yield
-    finally:
-        _bars.remove(bar)
-
-
-def part_length(steps: int, longest: int | None = None) -> int:
-    """The least divisor of a run's steps that cuts it into at most `PARTS` equal parts.
-
-    With ``longest``, the largest divisor up to it if that is less.
-    """
-    usual = next(n for n in range(-(-steps // PARTS), steps + 1) if steps % n == 0)
-    if longest is None or usual <= longest:
-        return usual
-    return next(n for n in range(longest, 0, -1) if steps % n == 0)
-
-
-def chunk_width(width: int, at_once: int) -> int:
-    """Samples of one of the fewest even chunks of at most ``at_once`` that a batch is cut into."""
-    return -(-width // -(-width // at_once))
-
-
-def chunk_of(
-    keys: Array, problems: Problem, axes: Axes, number: int, chunk: int, mesh: Mesh | None
-) -> tuple[Array, Problem]:
-    """Keys and problems of a chunk; the last one is filled up by the batch's last sample.
-
-    With a mesh they are split over its devices, whose number divides ``chunk``.
-    """
-    if chunk != len(keys):
-        where = np.minimum(number * chunk + np.arange(chunk), len(keys) - 1)
-        leaves, structure = jax.tree.flatten(problems)
-        each = zip(axes, leaves, strict=True)
-        cut = [leaf if axis is None else leaf[where] for axis, leaf in each]
-        keys, problems = keys[where], jax.tree.unflatten(structure, cut)
-    if mesh is None:
-        return keys, problems
-    return place_pairs(keys, mesh), place_pairs(problems, mesh, axes)
-
-
-def run_chunks(
-    run,
-    chunk: int,
-    axes: Axes,
-    mesh: Mesh | None,
+def run_batch(
+    runner: Runner,
     keys: Array,
     problems: Problem,
-    kept: Checkpoints | None = None,
-):
-    """A batch, one chunk after the other: (images, `Info`), numpy arrays of its width.
+    saving: Saving | None = None,
+    tick: Tick = lambda steps: None,
+) -> tuple[np.ndarray, Info, float]:
+    """Run one batch to its end, one chunk after the other.
 
     Args:
-      run: `run_parts` of a program for ``chunk`` samples.
-      chunk: samples in memory together.
-      axes: which leaves of the problems are stacked.
-      mesh: the devices; None for a single one.
-      keys: of the batch.
+      runner: its compiled program.
+      keys: (b,) of the batch.
       problems: of the batch.
-      kept: where states are saved, if they are.
+      saving: how its states are saved, if they are.
+      tick: advances a progress bar, by as many steps as a run has in all.
+
+    Returns:
+      images (b, h, w, c), `Info` (b, steps, ...), and seconds per sample.
     """
-    found = []
-    chunks = -(-len(keys) // chunk)
+    started = time.perf_counter()
+    chunks, steps = -(-len(keys) // runner.chunk), runner.program.steps
+    results = []
     for number in range(chunks):
-        given = chunk_of(keys, problems, axes, number, chunk, mesh)
-        own = None if kept is None else of_chunk(kept, number)
-        found.append(jax.device_get(run(number, chunks, *given, own)))
-    return jax.tree.map(lambda *each: np.concatenate(each)[: len(keys)], *found)
+        shown = lambda before, now, n=number: tick(
+            (n * steps + now) // chunks - (n * steps + before) // chunks
+        )
+        some = chunk_of(keys, problems, runner.program.axes, number, runner.chunk, runner.mesh)
+        result = run_parts(runner, *some, saving, number, chunks > 1, shown)
+        results.append(jax.device_get(result))
+    images, info = jax.tree.map(lambda *each: np.concatenate(each)[: len(keys)], *results)
+    return images, info, (time.perf_counter() - started) / len(keys)
 
 
 def run_parts(
-    compiled,
-    rest,
-    forms,
-    steps: int,
-    count: int,
+    runner: Runner,
+    keys: Array,
+    problems: Problem,
+    saving: Saving | None,
     number: int,
-    chunks: int,
-    keys,
-    problems,
-    kept: Checkpoints | None = None,
-):
-    """A chunk's whole run, part after part: (images, `Info` of all steps). The bar follows it.
+    save_last: bool,
+    shown: Callable[[int, int], object],
+) -> tuple[Array, Info]:
+    """A chunk's whole run, part after part: (images, `Info` of all steps).
 
-    A part is handed over before the one ahead of it has ended, so that the device never waits
-    (except while it hands over a state that is saved). A run that was killed goes on from its
-    newest saved state.
+    A part is handed over before the host waits for the one ahead of it, so that the device never
+    waits for the host (except while a state that is saved is copied). A run that was killed goes on
+    from its newest saved state.
 
     Args:
-      compiled: the program of one part, `runner.restore_batch`.
-      rest: its arguments that no part changes, after keys and problems.
-      forms: shapes and types of the states.
-      steps: outer steps of the whole run.
-      count: those of a part.
-      number: which chunk of the batch this is.
-      chunks: how many there are.
+      runner: the compiled program of one part.
       keys: of the chunk.
       problems: of the chunk.
-      kept: where its states are saved, if they are.
+      saving: how states are saved, if they are.
+      number: which chunk of the batch this is.
+      save_last: save before the last part in any case, so that a batch of several chunks that is
+        started again has the earlier chunks almost for nothing.
+      shown: told (steps before, steps now) as parts end.
     """
-    blank = lambda form: jnp.zeros(form.shape, form.dtype, device=form.sharding)
-    first, state = 0, jax.tree.map(blank, forms)
-    parts: list = []
-    if kept is not None:
-        first, state, parts = resumed(kept, keys, forms, state)
-
-    def ended(steps_before: int, steps_now: int) -> None:
-        before, now = number * steps + steps_before, number * steps + steps_now
-        tick(now // chunks - before // chunks)
-
-    ended(0, first)
-    for start in range(first, steps, count):
-        if kept is not None and start > first:
-            now = partial(so_far, state, parts, keys)
-            save_if_due(kept, start, now, chunks > 1 and start + count == steps)
-        state, images, info = compiled(keys, problems, *rest, state, jnp.int32(start))
-        if start > first:
-            jax.block_until_ready(parts[-1])
-            ended(start - count, start)
-        parts.append(info)
-    joined = joined_info(parts)
-    ended(steps - count, steps)
+    steps, count = runner.program.steps, runner.program.count
+    with chunk_states(saving, number) as states:
+        first, state, parts = newest_state(states, keys, runner.forms) or (0, blank(runner), [])
+        shown(0, first)
+        saved_at = time.monotonic()
+        for start in range(first, steps, count):
+            last = save_last and start + count == steps
+            if start > first and (is_due(saving, start, count, saved_at) or last):
+                save_state(states, start, state, joined_info(parts), keys)
+                saved_at = time.monotonic()
+            # `state` is donated: what it was made of is gone as soon as the call returns.
+            state, images, info = runner.compiled(
+                keys, problems, runner.program, state, jnp.int32(start)
+            )
+            if start > first:
+                jax.block_until_ready(parts[-1])
+                shown(start - count, start)
+            parts.append(info)
+        joined = joined_info(parts)
+        shown(steps - count, steps)
     return images, joined
 
 
-def so_far(state, parts: list, keys: Array) -> tuple:
-    """All that the rest of a run depends on, and the `Info` it has to show."""
-    return state, joined_info(parts), keys
+def blank(runner: Runner) -> Any:
+    """States of zeros, which the first part does not look at."""
+    zeros = lambda form: jnp.zeros(form.shape, form.dtype, device=form.sharding)
+    return jax.tree.map(zeros, runner.forms)
 
 
-def joined_info(parts: list) -> Info:
+def joined_info(parts: list[Info]) -> Info:
     """The `Info` of consecutive parts as one of numpy arrays."""
     return jax.tree.map(lambda *each: np.concatenate(each, axis=1), *jax.device_get(parts))

@@ -1,168 +1,206 @@
 """What a restoration run will do, checked to the end before anything is computed or written."""
 
-from argparse import Namespace
-from pathlib import Path
-from typing import NamedTuple
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dsg_jax.operators.noise import measure
-from dsg_jax.operators.tasks import operator_for
+from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.priors import load_prior
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
-from dsg_jax.types import Prior, Problem, Projection
-from experiments.files import array_hash, content_hash, installed, read_records
+from dsg_jax.solvers import SOLVERS, SolverEntry
+from dsg_jax.types import Prior, Problem
+from experiments.files import array_hash, check_writable, content_hash, installed
 from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
-from experiments.restore.batch import Method, item_key
-from experiments.restore.choices import (
-    check_numbers,
-    chosen_projections,
-    chosen_tasks,
-    described_options,
-    task_options,
-)
+from experiments.restore.batch import item_key
+from experiments.restore.choices import MethodChoice, chosen_methods, chosen_tasks, task_options
 from experiments.restore.devices import chosen_placement
-from experiments.restore.measured import Posed, check_camera, measured_problem, read_measurement
-from experiments.restore.methods import chosen_method, default_prior
-from experiments.restore.resume import check_writable
-from experiments.restore.store import FIELDS, LOG
+from experiments.restore.jobs import Item, Job, Plan
+from experiments.restore.measured import (
+    PosedProblem,
+    check_camera,
+    measured_problem,
+    read_measurement,
+)
+from experiments.settings import Images, RestoreSettings
 
 _MEASUREMENT = 2**31 - 1  # sample number whose key draws the measurement noise
+DEFAULT_PRIORS = {"pixel": "emoji", "latent": "emoji-64-ldm"}
+"""What a solver works on -> the bundled prior that it gets where none is named."""
 
-
-class Item(NamedTuple):
-    """One posterior sample of one image."""
-
-    picture: Picture
-    sample: int
-    problem: Problem
-    identity: str
-    """Hash of everything that influences the result."""
-    png: str
-    """Where the restored image goes, relative to the output folder."""
-
-
-class Job(NamedTuple):
-    """The items that share one compiled program."""
-
-    task: str
-    label: str
-    shape: tuple[int, int, int]
-    """Of the images."""
-    method: Method
-    projection: Projection | None
-    settings: dict
-    items: list[Item]
-
-
-class Plan(NamedTuple):
-    """A run, ready to start."""
-
-    out: Path
-    prior: Prior
-    jobs: list[Job]
-    arguments: Namespace
+Problems = dict[tuple[str, int], list[PosedProblem]]
+"""Problems by task and seed."""
 
 
 def plan(
-    arguments: Namespace,
+    settings: RestoreSettings,
     prior: tuple[Prior, dict] | None = None,
-    posed: dict[str, list[Posed]] | None = None,
+    problems: Problems | None = None,
 ) -> Plan:
-    """Check the arguments of ``restore`` and lay out its work; reads files and writes none.
+    """Check the settings of ``restore`` and lay out its work; reads files and writes none.
 
     Args:
-      arguments: as parsed by ``experiments.__main__``.
-      prior: a prior and its card, in place of ``arguments.prior``.
-      posed: problems by task, taken from here and put here: for plans that differ in the method
-        only, which then degrade every image once.
+      settings: of the whole run.
+      prior: a prior and its card, in place of the one that the settings name.
+      problems: taken from here and put here: for plans that differ in the method only, which then
+        degrade every image once.
 
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
-    check_numbers(arguments)
-    check_writable(arguments.out)
-    tasks = chosen_tasks(arguments)
-    check_camera(arguments, tasks)
-    projections = chosen_projections(arguments)
-    read_records(arguments.out / LOG, FIELDS)  # is it ours?
-    name, placement = (
-        arguments.prior or default_prior(arguments.solver),
-        chosen_placement(arguments),
+    check_writable(settings.run.out)
+    tasks = chosen_tasks(settings)
+    check_camera(settings, tasks)
+    methods = chosen_methods(settings)
+    network, card = prior or load_prior(
+        settings.method.prior or DEFAULT_PRIORS[methods[0].entry.prior],
+        placement=chosen_placement(settings.devices),
     )
-    network, card = prior or load_prior(name, placement=placement)
+    for method in methods:
+        check_prior(method.entry, network)
+        check_operators(method.entry, tasks)
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
-    network = with_remat(network) if arguments.remat else network
-    shown = [] if arguments.measured else pictures(arguments, card)
-    posed = {} if posed is None else posed
+    network = with_remat(network) if settings.run.remat else network
+    pictures = [] if settings.images.measured else chosen_pictures(settings.images, card)
+    problems = {} if problems is None else problems
     jobs = []
     for task in tasks:
-        method, constants = chosen_method(arguments, task, network)
-        if task not in posed:
-            posed[task] = posed_problems(arguments, task, card, shown)
-        for shape in dict.fromkeys(entry.shape for entry in posed[task]):
-            members = [entry for entry in posed[task] if entry.shape == shape]
-            for label, projection, described in projections:
-                settings = {
-                    "task": task,
-                    "solver": arguments.solver,
-                    "projection": described,
-                    "shape": list(shape),
-                    "sigma": arguments.sigma,
-                    "seed": arguments.seed,
-                    "prior": identity,
-                    "version": installed("dsg_jax"),
-                } | constants
-                items = job_items(settings, label, members, arguments.samples)
-                jobs.append(Job(task, label, shape, method, projection, settings, items))
-    return Plan(arguments.out, network, jobs, arguments)
+        for seed in settings.run.seed:
+            if (task, seed) not in problems:
+                problems[task, seed] = posed_problems(settings, task, seed, card, pictures)
+            for method in methods:
+                jobs += jobs_of(
+                    settings, task, seed, method, network, identity, problems[task, seed]
+                )
+    return Plan(settings.run.out, network, jobs, settings)
 
 
-def job_items(settings: dict, label: str, members: list[Posed], samples: int) -> list[Item]:
+def jobs_of(
+    settings: RestoreSettings,
+    task: str,
+    seed: int,
+    method: MethodChoice,
+    prior: Prior,
+    identity: str,
+    problems: list[PosedProblem],
+) -> list[Job]:
+    """One job for every shape of the problems: images of another shape need another program."""
+    solver_settings = method.entry.settings_for(
+        task, np.asarray(prior.betas, np.float64), **method.options
+    )
+    suffix = f"-seed{seed}" if len(settings.run.seed) > 1 else ""
+    label = method.label + suffix
+    jobs = []
+    for shape in dict.fromkeys(posed.shape for posed in problems):
+        facts = {
+            "task": task,
+            "solver": method.entry.name,
+            "projection": method.facts,
+            "shape": list(shape),
+            "sigma": settings.measurement.sigma,
+            "seed": seed,
+            "prior": identity,
+            "version": installed("dsg_jax"),
+        } | described(solver_settings)
+        members = [posed for posed in problems if posed.shape == shape]
+        jobs.append(
+            Job(
+                task=task,
+                label=label,
+                title=method.title + suffix.replace("-", ", ").replace("seed", "seed "),
+                seed=seed,
+                shape=shape,
+                solver=method.entry.name,
+                solver_settings=solver_settings,
+                projection=method.projection,
+                facts=facts,
+                items=items_of(facts, label, members, settings.run.samples),
+            )
+        )
+    return jobs
+
+
+def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int) -> list[Item]:
     """Every sample of every image; more images or more samples leave the others' identity alone."""
     items = []
-    for picture, problem, _, inputs in members:
+    for posed in problems:
         for sample in range(samples):
-            own = {"index": picture.image_index, "sample": sample}
-            png = f"{settings['task']}/{label}/{picture.name}_{sample}.png"
-            items.append(Item(picture, sample, problem, content_hash(settings | inputs | own), png))
+            place = {"index": posed.picture.image_index, "sample": sample}
+            png = f"{facts['task']}/{label}/{posed.picture.name}_{sample}.png"
+            identity = content_hash(facts | posed.inputs | place)
+            items.append(Item(posed.picture, sample, posed.problem, identity, png))
     return items
 
 
+def described(solver_settings: Any) -> dict:
+    """A solver's settings as JSON values; arrays are their longest shape and a hash of them all."""
+    facts: dict[str, Any] = {}
+    for entry in dataclasses.fields(solver_settings):
+        value = getattr(solver_settings, entry.name)
+        shapes = [list(np.shape(leaf)) for leaf in jax.tree.leaves(value)]
+        if any(shapes):
+            facts[entry.name] = [max(shapes, key=len), array_hash(*jax.tree.leaves(value))]
+        else:
+            facts[entry.name] = value._asdict() if hasattr(value, "_asdict") else value
+    return facts
+
+
 def posed_problems(
-    arguments: Namespace, task: str, card: dict, shown: list[Picture]
-) -> list[Posed]:
+    settings: RestoreSettings, task: str, seed: int, card: dict, pictures: list[Picture]
+) -> list[PosedProblem]:
     """A task's problem for every picture, or for every measured image."""
-    if arguments.measured:
-        files = image_files(arguments.measured, also=(".npy",))[: arguments.count]
-        read = lambda file: read_measurement(file, card["channels"], task == "phase_retrieval")
-        given = readable(files, read)
-        return [measured_problem(arguments, task, file, y, card) for file, y in given]
-    options = task_options(arguments, task)
-    described = described_options(options)
+    if settings.images.measured:
+        files = image_files(list(settings.images.measured), also=(".npy",))
+        read = lambda file: read_measurement(file, card["channels"], TASKS[task].magnitude)
+        measured = readable(files[: settings.images.count], read)
+        return [measured_problem(settings, task, seed, file, y, card) for file, y in measured]
+    options, facts = task_options(settings, task)
+    sigma = settings.measurement.sigma
     posed = []
-    for picture in shown:
+    for picture in pictures:
         x = jnp.asarray(picture.pixels)
         h, w, c = x.shape
-        operator = operator_for(task, (h, w, c), (arguments.seed, picture.image_index), **options)
-        key = item_key(arguments.seed, picture.image_index, _MEASUREMENT)
-        problem = Problem(operator, measure(key, operator, x, arguments.sigma), arguments.sigma)
-        inputs = {"pixels": array_hash(x), "options": described}
-        posed.append(Posed(picture, problem, (h, w, c), inputs))
+        operator = operator_for(task, (h, w, c), (seed, picture.image_index), **options)
+        key = item_key(seed, picture.image_index, _MEASUREMENT)
+        problem = Problem(operator, measure(key, operator, x, sigma), sigma)
+        inputs = {"pixels": array_hash(x), "options": facts}
+        posed.append(PosedProblem(picture, problem, (h, w, c), inputs))
     return posed
 
 
-def pictures(arguments: Namespace, card: dict) -> list[Picture]:
+def chosen_pictures(images: Images, card: dict) -> list[Picture]:
     """The user's images, or the bundled samples that go with the prior."""
-    common = {
-        "size": arguments.size or card["size"],
+    common: dict[str, Any] = {
+        "size": images.size or card["size"],
         "multiple": card["size_multiple"],
         "channels": card["channels"],
-        "count": arguments.count,
+        "count": images.count,
     }
-    if arguments.images:
-        return load_pictures(arguments.images, fit=arguments.fit, **common)
+    if images.images:
+        return load_pictures(list(images.images), fit=images.fit, **common)
     names = (card.get("samples"), card.get("name"), "photo")
     return sample_pictures(next(name for name in names if name in SAMPLES), **common)
+
+
+def check_operators(entry: SolverEntry, tasks: list[str]) -> None:
+    """Raise ValueError where a solver wants a linear operator and a task has none."""
+    nonlinear = [task for task in tasks if not TASKS[task].linear]
+    if entry.operator == "linear" and nonlinear:
+        others = [e.name for e in SOLVERS.values() if (e.prior, e.operator) == (entry.prior, "any")]
+        raise ValueError(
+            f"{entry.name} needs a linear task and {nonlinear[0]} is none: use {', '.join(others)}"
+        )
+
+
+def check_prior(entry: SolverEntry, prior: Prior) -> None:
+    """Raise ValueError where a solver and a prior do not fit."""
+    kind = "pixel" if prior.first_stage is None else "latent"
+    if entry.prior != kind:
+        others = ", ".join(name for name, other in SOLVERS.items() if other.prior == kind)
+        raise ValueError(
+            f"{entry.name} works on {entry.prior}s and this prior on {kind}s: use {others}"
+        )

@@ -4,12 +4,19 @@ A sample that is not finite counts as a failure and enters no mean. "std" is the
 deviation over the samples of a row.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from experiments.arguments import EXTRA_METRICS
 from experiments.restore.metrics import installed_weights
+from experiments.statistics import (
+    extra_names,
+    finite_values,
+    grouped,
+    highest_psnr,
+    is_failure,
+    lowest_misfit,
+)
 
 COLUMNS = (
     "task",
@@ -33,18 +40,6 @@ EXTRA_NOTE = (
 )
 
 
-def finite_values(records: list[dict], name: str) -> np.ndarray:
-    """The values of a field where the sample is finite and the field is known."""
-    values = [r[name] for r in records if r["finite"] and r.get(name) is not None]
-    return np.array(values, np.float64)
-
-
-def extra_names(records: Iterable[dict]) -> list[str]:
-    """The metrics on request that some records (or rows) have, in their order."""
-    fields = {name for record in records for name in record}
-    return [name for name in EXTRA_METRICS if name in fields]
-
-
 def mean_std(values: np.ndarray, digits: int) -> str:
     """Mean and standard deviation as text, a dash without values."""
     return f"{values.mean():.{digits}f} ({values.std():.{digits}f})" if values.size else "-"
@@ -53,12 +48,6 @@ def mean_std(values: np.ndarray, digits: int) -> str:
 def one(values: np.ndarray, digits: int, reduce: Callable = np.mean) -> str:
     """One reduced number as text, a dash without values."""
     return f"{reduce(values):.{digits}f}" if values.size else "-"
-
-
-def is_failure(record: dict, failure_psnr: float) -> bool:
-    """Not finite, or (where a truth exists) a PSNR below the threshold in dB."""
-    low = record["psnr"] is not None and record["psnr"] < failure_psnr
-    return not record["finite"] or low
 
 
 def summary_row(
@@ -82,24 +71,6 @@ def summary_row(
         one(finite_values(records, "seconds"), 2),
         *(one(finite_values(records, name), 3) for name in extra),
     )
-
-
-def grouped(records: Iterable[dict], *fields: str) -> dict[tuple, list[dict]]:
-    """Records by the values of some fields, in order of appearance."""
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        groups.setdefault(tuple(record[field] for field in fields), []).append(record)
-    return groups
-
-
-def lowest_misfit(samples: list[dict]) -> dict:
-    """The sample that explains its measurement best; choosing it needs no truth."""
-    return min(samples, key=lambda r: np.inf if r["misfit"] is None else r["misfit"])
-
-
-def highest_psnr(samples: list[dict]) -> dict:
-    """The sample nearest to the truth, as the papers choose for phase retrieval."""
-    return max(samples, key=lambda r: -np.inf if r["psnr"] is None else r["psnr"])
 
 
 def summary_rows(records: list[dict], failure_psnr: float) -> list[tuple[str, ...]]:

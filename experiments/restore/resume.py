@@ -1,19 +1,17 @@
 """States of unfinished batches on the disk, so that a killed run goes on from inside a batch.
 
-    OUT/.states/BATCH/CHUNK/STEP    an Orbax checkpoint: keys, state and `Info` after STEP steps
+    OUT/.states/BATCH/VARIANT/CHUNK/STEP    Orbax checkpoint: state, `Info`, keys after STEP steps
 
-A checkpoint is written while the next steps are computed, beside its place, and renamed when it is
-complete; the newest two stay. Optimiser moments and subspaces are no part of it, for every solver
-makes them and lets them go within one step. The draws are functions of key and number.
+A checkpoint is written while the next steps are computed, and the newest two stay. Optimiser
+moments and subspaces are no part of it, for every solver makes them and lets them go within one
+step. The draws are functions of key and number.
 """
 
 import logging
-import os
 import shutil
-import sys
 import time
-from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,200 +20,182 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
-from tqdm import tqdm
 
 from dsg_jax.types import Info
-from experiments.files import array_hash, content_hash
-from experiments.restore.processes import on_its_own
+from experiments.files import array_hash, content_hash, say
+from experiments.restore.jobs import Item
+from experiments.settings import Devices
 
 FOLDER = ".states"
-KEPT = 2
 
 
-class Every(NamedTuple):
-    """How often a state is saved: after so many steps, or so many minutes."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-
-class Checkpoints(NamedTuple):
-    """Those of one batch."""
+class Saving(NamedTuple):
+    """Where the states of a batch go, and how often: every so many steps, or so many minutes."""
 
     folder: Path
-    every: Every
-    checkpointer: ocp.StandardCheckpointer
-    last: list
-    """Step and time of the newest save; of the start, before there is one."""
+    steps: int | None
+    minutes: float | None
 
 
-def batch_checkpoints(
-    given: Namespace, identities: Iterable[str], at_once: int | None
-) -> Checkpoints | None:
-    """Where a batch of samples, known by their hashes, keeps its states; None if it is not to.
+def saving_of(
+    out: Path, devices: Devices, items: Sequence[Item], at_once: int | None
+) -> Saving | None:
+    """How the states of a batch are saved, as the settings have it; None if they are not.
 
-    ``given`` are the arguments of `restore`.
+    A state is of use only to a run that cuts the batch into the same chunks and parts: both are in
+    the folder's name.
     """
-    every = Every(given.save_every, given.save_minutes)
-    if every == Every():
+    if devices.save_every is None and devices.save_minutes is None:
         return None
-    facts = {"samples": list(identities), "at once": at_once, "steps": every.steps}
-    folder = given.out.absolute() / FOLDER / content_hash(facts)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax's tracebacks; `report` has a line
-    checkpointer = ocp.StandardCheckpointer(multiprocessing_options=on_its_own())
-    return Checkpoints(folder, every, checkpointer, [0, time.monotonic()])
+    variant = f"{at_once or 'all'}-at-once-{devices.save_every or 'usual'}-steps"
+    return Saving(batch_folder(out, items) / variant, devices.save_every, devices.save_minutes)
 
 
-def of_chunk(kept: Checkpoints, number: int) -> Checkpoints:
-    """The checkpoints of one chunk of a batch."""
-    return kept._replace(folder=kept.folder / str(number))
+def batch_folder(out: Path, items: Sequence[Item]) -> Path:
+    """Where the states of a batch are, whatever it is cut into."""
+    return out.absolute() / FOLDER / content_hash({"samples": [item.identity for item in items]})
 
 
-def resumed(kept: Checkpoints, keys: Array, forms: Any, blank: Any) -> tuple[int, Any, list]:
+def forget(out: Path, items: Sequence[Item]) -> None:
+    """Remove the states of a batch whose results are on the disk."""
+    folder = batch_folder(out, items)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+@contextmanager
+def chunk_states(saving: Saving | None, number: int) -> Iterator[ocp.CheckpointManager | None]:
+    """The checkpoints of a chunk; None where none are to be saved, or (said) none can be."""
+    manager = None
+    if saving is not None:
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # our lines in place of tracebacks
+        folder = saving.folder / str(number)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
+            manager = ocp.CheckpointManager(folder, options=manager_options())
+        except Exception as error:  # the disk's errors, in Orbax's and tensorstore's many types
+            say(f"no state can be saved in {folder}: {short(error)}")
+    try:
+        yield manager
+    finally:
+        if manager is not None:
+            settle(manager)
+            with suppress(Exception):  # of a checkpoint that could not be written: it has been said
+                manager.close()
+
+
+def manager_options() -> ocp.CheckpointManagerOptions:
+    """Two checkpoints, and no process waits for another of `jax.distributed`."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    return ocp.CheckpointManagerOptions(max_to_keep=2, create=False, multiprocessing_options=alone)
+
+
+def newest_state(
+    manager: ocp.CheckpointManager | None, keys: Array, forms: Any
+) -> tuple[int, Any, list[Info]] | None:
     """How a chunk goes on: (finished steps, state on its devices, `Info` of the parts so far).
 
-    ``blank`` is the state to begin with where nothing is saved; ``forms`` has its places.
+    None where nothing is saved. A checkpoint that cannot be read is said and removed.
 
-    Raises:
-      OSError: the random keys saved are others, as of another of jax's generators.
+    Args:
+      manager: of the chunk's checkpoints.
+      keys: of the chunk; a checkpoint of other random numbers is of no use.
+      forms: shapes, types and places of the state.
     """
-    structure = jax.tree.structure((forms, Info._make(range(len(Info._fields))), 0))
-    step, tree = newest(kept, structure)
-    if tree is None:
-        return 0, blank, []
-    state, info, saved_keys = tree
-    if not np.array_equal(saved_keys, jax.random.key_data(keys)):
-        raise OSError(f"{kept.folder} is of other samples: delete it")
-    put = lambda leaf, form: jax.device_put(leaf, form.sharding)
-    return step, jax.tree.map(put, state, forms), [info]
+    if manager is None:
+        return None
+    structure = jax.tree.structure((forms, Info(*[keys] * len(Info._fields)), keys))
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            state, info, words = jax.tree.unflatten(structure, read_leaves(manager, step))
+            if not np.array_equal(words, jax.random.key_data(keys)):
+                raise ValueError("it is of other random numbers")
+        except Exception as error:  # Orbax and tensorstore raise what their parsers raise
+            folder = Path(manager.directory) / str(step)
+            say(f"{folder} cannot be read and is left out: {short(error)}")
+            shutil.rmtree(folder, ignore_errors=True)
+            manager.reload()
+            continue
+        put = lambda leaf, form: jax.device_put(leaf, form.sharding)
+        return step, jax.tree.map(put, state, forms), [info]
+    return None
 
 
-def save_if_due(
-    kept: Checkpoints, step: int, run: Callable[[], tuple], certainly: bool = False
+def is_due(saving: Saving | None, step: int, count: int, saved_at: float) -> bool:
+    """Whether a state is to be saved after this step, the end of a part of ``count`` steps.
+
+    ``saved_at`` is the time (`time.monotonic`) of the save before it, or of the start.
+    """
+    if saving is None:
+        return False
+    steps, minutes = saving.steps, saving.minutes
+    passed = steps is not None and step // steps > (step - count) // steps
+    return passed or (minutes is not None and time.monotonic() - saved_at >= 60 * minutes)
+
+
+def save_state(
+    manager: ocp.CheckpointManager | None, step: int, state: Any, info: Info, keys: Array
 ) -> None:
-    """Begin to write a run as it is, if it is time to, or ``certainly``.
+    """Begin to write how a chunk is after a step; ``state`` may be donated after the return.
 
     What goes wrong is said and does not end the run: an earlier state stays, and so does the next
-    chance. ``run`` gives (state, `Info` so far, keys); the state may be donated as soon as this
-    returns.
+    chance.
     """
-    steps, minutes = kept.every
-    saved, at = kept.last
-    due = steps is not None and step - saved >= steps
-    due = due or minutes is not None and time.monotonic() - at >= 60 * minutes
-    if not (due or certainly):
+    if manager is None:
         return
-    kept.last[:] = step, time.monotonic()
-    state, info, keys = run()
-    copied = jax.tree.map(jnp.copy, state)
-    with_hash = leaves_with_hash(jax.device_get((copied, info, jax.random.key_data(keys))))
-    settle(kept)
+    settle(manager)  # one is written at a time
+    copies = jax.tree.map(jnp.copy, state)  # for on a CPU numpy would look at the donated memory
+    leaves = jax.tree.leaves(jax.device_get((copies, info, jax.random.key_data(keys))))
     try:
-        kept.folder.mkdir(parents=True, exist_ok=True)
-        kept.checkpointer.save(kept.folder / str(step), with_hash)
-    except Exception as error:  # the disk's errors, in Orbax's and tensorstore's many types
-        report(kept, error)
+        manager.save(step, args=ocp.args.StandardSave(named_leaves(leaves)))
+    except Exception as error:  # as in `chunk_states`
+        report(manager, error)
 
 
-def settle(kept: Checkpoints) -> None:
-    """Wait for the checkpoint that is being written; older ones than the newest two go."""
+def settle(manager: ocp.CheckpointManager) -> None:
+    """Wait for the checkpoint that is being written."""
     try:
-        kept.checkpointer.wait_until_finished()
-    except Exception as error:  # as above
-        report(kept, error)
-    for step in finished_steps(kept)[KEPT:]:
-        shutil.rmtree(kept.folder / str(step), ignore_errors=True)
+        manager.wait_until_finished()
+    except Exception as error:  # as in `chunk_states`
+        report(manager, error)
 
 
-def newest(kept: Checkpoints, structure: Any) -> tuple[int, Any]:
-    """The newest run that can be read: (finished steps, numpy arrays of that structure).
-
-    Without one, (0, None). One that cannot be read is reported and removed.
-    """
-    kept.last[:] = 0, time.monotonic()
-    remove_unfinished(kept)
-    for step in finished_steps(kept):
-        try:
-            tree = read_state(kept, step, structure)
-        except Exception as error:  # Orbax and tensorstore raise what their parsers raise
-            say(f"{kept.folder / str(step)} cannot be read and is left out: {short(error)}")
-            shutil.rmtree(kept.folder / str(step), ignore_errors=True)
-            continue
-        kept.last[:] = step, time.monotonic()
-        return step, tree
-    return 0, None
-
-
-def read_state(kept: Checkpoints, step: int, structure: Any) -> Any:
-    """The arrays of a checkpoint as a tree; ValueError if they are not what was written."""
-    stored = kept.checkpointer.restore(kept.folder / str(step))
-    leaves = [np.asarray(stored[name_of(i)]) for i in range(structure.num_leaves)]
-    if not np.array_equal(stored["hash"], leaves_with_hash(leaves)["hash"]):
-        raise ValueError("its arrays are not those that were written")
-    return jax.tree.unflatten(structure, leaves)
-
-
-def remove_unfinished(kept: Checkpoints) -> None:
-    """Remove what a kill or a full disk left of a checkpoint; none is being written."""
-    for unfinished in kept.folder.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def finished_steps(kept: Checkpoints) -> list[int]:
-    """Numbers of the complete checkpoints, newest first."""
-    names = [path.name for path in kept.folder.glob("*") if path.name.isdigit()]
-    return sorted(map(int, names), reverse=True)
-
-
-def forget(kept: Checkpoints | None) -> None:
-    """Remove the states of a batch whose results are on the disk."""
-    if kept is None:
-        return
-    settle(kept)
-    kept.checkpointer.close()
-    shutil.rmtree(kept.folder, ignore_errors=True)
-    if kept.folder.parent.is_dir() and not any(kept.folder.parent.iterdir()):
-        kept.folder.parent.rmdir()
-
-
-def leaves_with_hash(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a tree by number, and a hash of them all."""
-    leaves = jax.tree.leaves(tree)
+def named_leaves(leaves: list) -> dict[str, np.ndarray]:
+    """Arrays by number, and a hash of them all, for not every damage shows in the files' format."""
     digest = np.frombuffer(array_hash(*leaves).encode(), np.uint8)
-    return {name_of(i): np.asarray(leaf) for i, leaf in enumerate(leaves)} | {"hash": digest}
+    return {f"array_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)} | {"hash": digest}
 
 
-def name_of(i: int) -> str:
-    """Of the i-th array in a checkpoint."""
-    return f"array_{i}"
+def read_leaves(manager: ocp.CheckpointManager, step: int) -> list[np.ndarray]:
+    """The arrays of a checkpoint; ValueError if they are not those that were written."""
+    stored = manager.restore(step, args=ocp.args.StandardRestore())
+    leaves = [np.asarray(stored[f"array_{i}"]) for i in range(len(stored) - 1)]
+    if not np.array_equal(stored["hash"], named_leaves(leaves)["hash"]):
+        raise ValueError("its arrays are not those that were written")
+    return leaves
 
 
-def report(kept: Checkpoints, error: Exception) -> None:
+def report(manager: ocp.CheckpointManager, error: Exception) -> None:
     """Say that a state could not be saved, and leave its room to others."""
-    remove_unfinished(kept)
-    steps = finished_steps(kept)
-    remains = f"that of step {steps[0]} remains" if steps else "there is none yet"
-    say(f"the state could not be saved in {kept.folder} ({remains}): {short(error)}")
+    folder = Path(manager.directory)
+    remove_unfinished(folder)
+    manager.reload()
+    step = manager.latest_step()
+    remains = "there is none yet" if step is None else f"that of step {step} remains"
+    say(f"the state could not be saved in {folder} ({remains}): {short(error)}")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a kill or a full disk left of a checkpoint; none is being written."""
+    for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def short(error: Exception) -> str:
     """The first 200 characters of an error, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def say(text: str) -> None:
-    """A line on stderr beside the progress bar."""
-    tqdm.write(f"warning: {text}", file=sys.stderr)
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, before work is put into it.
-
-    Raises:
-      ValueError: the folder, or the first one above it that exists, is a file or write-protected.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--out {folder}: {existing} is a file, give another folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {folder}: {existing} cannot be written, give another folder")

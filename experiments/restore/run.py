@@ -1,64 +1,63 @@
 """Degrade and restore images, or restore measured ones; resumable after a kill.
 
-    python -m experiments restore --task box_inpainting --solver daps --out results/box
+    dsg-jax restore --task box_inpainting --solver daps --out results/box
 
-A sample counts as done when a line of ``metrics.jsonl`` carries the hash of all its settings and
-its image is the one that line describes.
+A sample is done when the JSON file beside its image carries the hash of all its settings and the
+image is the one that the file describes.
 """
 
 import json
-from argparse import Namespace
-from pathlib import Path
+from collections.abc import Callable
 
 from dsg_jax.types import Prior
 from experiments.files import versions_and_hardware, write_atomically
-from experiments.restore.compute import compute, lines_of
+from experiments.restore.compute import about_shard, compute, records_of
 from experiments.restore.gallery import write_gallery
 from experiments.restore.plan import Plan, plan
 from experiments.restore.processes import is_first
 from experiments.restore.report import summary
-from experiments.restore.shards import finish_shard
+from experiments.settings import RestoreSettings, as_table
 
 
-def restore(arguments: Namespace, prior: tuple[Prior, dict] | None = None) -> list[dict]:
-    """Plan and run; returns the lines of this plan's samples (see `plan` for the arguments)."""
-    return run(plan(arguments, prior))
+def plan_restore(settings: RestoreSettings) -> Callable[[], list[dict]]:
+    """Check the settings of `restore`; the result computes and reports."""
+    planned = plan(settings)
+    return lambda: run(planned)
+
+
+def restore(settings: RestoreSettings, prior: tuple[Prior, dict] | None = None) -> list[dict]:
+    """Plan and run; returns the records of this plan's samples (see `plan` for the arguments)."""
+    return run(plan(settings, prior))
 
 
 def run(planned: Plan) -> list[dict]:
     """Compute what is missing, then write tables, grids and ``run.json`` for the whole plan.
 
-    A shard writes neither, and returns the lines that are there. Of several processes the first
-    writes.
+    A shard writes none of these, and returns the records that are there. Of several processes the
+    first writes.
     """
     works, compile_seconds = compute([planned])
-    found = works[0].found
-    if planned.arguments.shard:
-        finish_shard(planned.out, planned.arguments.shard, [(planned, found)])
-        return list(found.lines.values())
-    records = lines_of(works)
+    shard = planned.settings.run.shard
+    if shard:
+        print(about_shard(shard, planned.out, works))
+        return list(works[0].stored.records.values())
+    records = records_of(works)
     if is_first():
         write_results(planned, records, compile_seconds)
     return records
 
 
 def write_results(planned: Plan, records: list[dict], compile_seconds: dict[str, float]) -> None:
-    """Tables, pictures and ``run.json`` from the lines and images of the whole plan."""
-    out, arguments = planned.out, planned.arguments
-    table = summary(records, arguments.failure_psnr)
-    write_atomically(out / "summary.md", table.encode())
-    write_gallery(planned, records)
+    """Lines, tables, pictures and ``run.json`` from the records and images of the whole plan."""
+    table = summary(records, planned.settings.run.failure_psnr)
+    lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
     facts = versions_and_hardware() | {
-        "arguments": {n: jsonable(v) for n, v in vars(arguments).items() if n != "plan"},
+        "settings": as_table(planned.settings),
         "compile_seconds": compile_seconds,
         "samples": len(records),
     }
-    write_atomically(out / "run.json", (json.dumps(facts, indent=1) + "\n").encode())
+    write_atomically(planned.out / "metrics.jsonl", lines.encode())
+    write_atomically(planned.out / "summary.md", table.encode())
+    write_gallery(planned, records)
+    write_atomically(planned.out / "run.json", (json.dumps(facts, indent=1) + "\n").encode())
     print(table)
-
-
-def jsonable(value):
-    """An argument for JSON: paths as text, lists entry by entry."""
-    if isinstance(value, list):
-        return [jsonable(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value

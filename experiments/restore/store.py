@@ -1,78 +1,81 @@
-"""What a folder already holds of a plan, and how results are added to it.
+"""What a folder holds of a plan: beside every restored image a JSON file that describes it.
 
-A sample is there when a line of the log carries the hash of all its settings and the image on the
-disk is the one that the line describes. Of several such lines the first counts.
+    OUT/TASK/METHOD/NAME_SAMPLE.png     the image
+    OUT/TASK/METHOD/NAME_SAMPLE.json    its record, written after the image
+    OUT/.claims/HASH.lock               locked while a process computes a batch, or stores results
+
+A sample is there when its record carries the hash of all its settings and the image is the one that
+the record describes. Nothing else is known of a run, so the folders of several machines are joined
+by copying them into one.
 """
 
+import errno
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from experiments.faults import fault
-from experiments.files import append_to, read_records, write_atomically
-from experiments.restore.locks import locked
+from filelock import FileLock, Timeout
 
-LOG = "metrics.jsonl"
+from experiments.files import content_hash, fault, sweep_partial_files, write_atomically
+from experiments.restore.jobs import Item
+
 FIELDS = {
     *("hash", "task", "method", "image", "image_index", "sample", "seed", "settings", "finite"),
     *("psnr", "ssim", "lpips", "misfit", "rank_mean", "rank_last", "kept_mean", "seconds"),
     *("png", "png_sha256"),
 }
-"""That every line of a sample has."""
+"""That every record of a sample has."""
+CLAIMS = ".claims"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-@dataclass
-class Found:
+class Stored(NamedTuple):
     """The samples of a plan that are there: it grows, also by what other processes add."""
 
     out: Path
-    wanted: set[str] | None
-    """Hashes of the plan's samples; None where all count."""
-    metrics: set[str]
-    """Fields beyond `FIELDS` that a line must have to count."""
-    lines: dict[str, dict] = field(default_factory=dict)
-    """By hash."""
-    read: int = 0
-    """Lines of the log that have been looked at."""
+    metrics: frozenset[str]
+    """Fields beyond `FIELDS` that a record must have to count."""
+    records: dict[str, dict]
+    """By the identity of the sample."""
 
 
-def look(out: Path, wanted: Iterable[str] | None = None, metrics: Iterable[str] = ()) -> Found:
-    """What is there of a plan, or at all. What is damaged is a `fault`, and is not there.
-
-    Raises:
-      ValueError: the log in the folder is of another program.
-    """
-    found = Found(out, None if wanted is None else set(wanted), set(metrics))
-    for line in look_again(found):
-        if line["hash"] not in found.lines:
-            where = found.out / line["png"]
-            what = f"not the image that {LOG} describes" if where.is_file() else "missing"
-            fault(f"{where} is {what}: it is left out")
-    return found
+def look(out: Path, items: Iterable[Item], metrics: Iterable[str] = ()) -> Stored:
+    """What is there of a plan. What is damaged is a `fault`, and is not there."""
+    stored = Stored(out, frozenset(metrics), {})
+    look_again(stored, items)
+    return stored
 
 
-def look_again(found: Found) -> list[dict]:
-    """Take over what has been added to the log; returns lines whose image no line describes."""
-    records, damaged = read_records(found.out / LOG, FIELDS, found.read)
-    found.read += len(records) + len(damaged)
-    for message in damaged:
-        fault(message)
-    digests: dict[str, str] = {}
-    wrong = []
-    for record in records:
-        identity, png = record["hash"], record["png"]
-        if identity in found.lines or not (found.wanted is None or identity in found.wanted):
-            continue
-        digests[png] = digests.get(png) or image_hash(found.out / png)
-        if digests[png] != record["png_sha256"]:
-            wrong.append(record)
-        elif found.metrics <= record.keys():
-            found.lines[identity] = record
-    described = {(record["png"], record["png_sha256"]) for record in records}
-    # who makes what is wanted may have deleted an image to have it made again
-    changed = [r for r in wrong if digests[r["png"]] or found.wanted is None]
-    return [r for r in changed if (r["png"], digests[r["png"]]) not in described]
+def look_again(stored: Stored, items: Iterable[Item]) -> None:
+    """Take over what has been added of some items."""
+    for item in items:
+        if item.identity not in stored.records:
+            record = read_record(stored.out / item.png, item.identity)
+            if record is not None and stored.metrics <= record.keys():
+                stored.records[item.identity] = record
+
+
+def read_record(image: Path, identity: str) -> dict | None:
+    """The record of an image, None where there is none, or one of other settings."""
+    path = image.with_suffix(".json")
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not record.keys() >= FIELDS:
+        fault(f"{path} is damaged and left out: its sample is made again")
+        return None
+    if record["hash"] != identity:
+        return None
+    digest = image_hash(image)
+    if digest and digest != record["png_sha256"]:  # one that was deleted is meant to be made again
+        fault(f"{image} is not the image that {path.name} describes: it is made again")
+    return record if digest == record["png_sha256"] else None
 
 
 def image_hash(path: Path) -> str:
@@ -80,18 +83,75 @@ def image_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def store(found: Found, made: list[tuple[dict, bytes]]) -> None:
-    """Write images and then their lines, of those samples that nobody has added meanwhile.
+def store(stored: Stored, results: Sequence[tuple[Item, dict, bytes]]) -> None:
+    """Write those samples that nobody has added meanwhile.
 
     Args:
-      found: takes the lines over.
-      made: lines, and the files of their images.
+      stored: takes their records over.
+      results: samples with their record and the file of their image.
     """
-    with locked(found.out / LOG) as log:  # so that an image never changes under a line
-        look_again(found)
-        fresh = [(line, png) for line, png in made if line["hash"] not in found.lines]
-        for line, png in fresh:
-            write_atomically(found.out / line["png"], png)
-        append_to(log, [line for line, _ in fresh])
-    found.lines |= {line["hash"]: line for line, _ in fresh}
-    found.read += len(fresh)
+    # Batches of another size may overlap with ours, and differ from it in the last bit: what is
+    # there stays. Under the claim no two processes change an image and its record in turns.
+    with claimed_name(stored.out, "storing", wait=True):
+        look_again(stored, [item for item, _, _ in results])
+        for item, record, png in results:
+            if item.identity not in stored.records:
+                image = stored.out / item.png
+                content = json.dumps(record, indent=1, allow_nan=False) + "\n"
+                # An earlier record goes first and the new one comes last: wherever a kill comes,
+                # there is no record without its image.
+                image.with_suffix(".json").unlink(missing_ok=True)
+                write_atomically(image, png)
+                write_atomically(image.with_suffix(".json"), content.encode())
+                stored.records[item.identity] = record
+
+
+def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> AbstractContextManager[bool]:
+    """Claim a batch of a folder: `claimed_name`; other batches are claimed independently."""
+    return claimed_name(folder, content_hash({"batch": [item.identity for item in batch]}), wait)
+
+
+@contextmanager
+def claimed_name(folder: Path, name: str, wait: bool) -> Iterator[bool]:
+    """Claim a piece of work; yields whether this process has it now.
+
+    The lock is the operating system's and ends with the process, however it ends: nobody waits for
+    the dead. Its file is removed with the claim.
+
+    Args:
+      folder: where the results go.
+      name: of the piece of work.
+      wait: until the process that has it is done or dead, instead of yielding False. A process
+        claims one batch at a time, so no two wait for each other.
+
+    Raises:
+      OSError: among others, the disk knows no locks.
+    """
+    path = folder / CLAIMS / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive its process
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise OSError(
+                f"the disk of {folder} knows no file locks: give an --out on another one"
+            ) from error
+        raise
+    try:
+        yield True
+    finally:
+        # Removed while it is locked: who gets it after us sees that it is gone, and makes another.
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder: files half written, and claims."""
+    sweep_partial_files(folder)
+    for path in (folder / CLAIMS).glob("*.lock"):
+        with claimed_name(folder, path.stem, wait=False):
+            pass  # a claim that nobody has is removed as ours ends

@@ -1,50 +1,57 @@
 """Where the time goes, on the hardware at hand: `make bench`, `make bench-gpu`, docs/speed.md.
 
-    python -m experiments speed --out results/speed.json
+    dsg-jax speed --out results/speed.json
 
 Ceilings (matrix product, copy), networks against them, the pieces of every solver's step, scaling
-with the batch, projection engines, and what showing progress costs.
+with the batch, operators and projection engines.
 """
 
 import json
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from dsg_jax.priors import BUNDLED, load_prior
-from dsg_jax.sample import sample
-from dsg_jax.solvers import SOLVERS
+from dsg_jax.priors import BUNDLED, PRIOR_KINDS, load_prior
+from dsg_jax.priors.folder import read_card
 from dsg_jax.types import Prior, Projection
 from experiments.files import versions_and_hardware, write_atomically
-from experiments.restore.methods import state_shape
-from experiments.speed.bench_latent import EXCERPTS, PIXEL_EXCERPTS, excerpt
-from experiments.speed.engines import engine_rows
-from experiments.speed.peer import peer_rows
-from experiments.speed.pieces import measured, no_camera, split, step_calls
-from experiments.speed.random_priors import PUBLISHED, random_prior
+from experiments.restore.batch import state_shape
+from experiments.speed.operators import engine_rows, operator_rows
+from experiments.speed.pieces import solvers_for, split, step_calls
+from experiments.speed.published import MODELS, random_prior
 from experiments.speed.report import tables
+from experiments.speed.settings import SpeedSettings
+from experiments.speed.timer import measured
 
-LARGE_LATENTS = ("psld", "resample")
-"""Solvers that are timed with latents of 64 x 64 too, for a prior whose own are smaller."""
-PROGRESS_STEPS = 20
+LARGE = 64
+"""Side of latents that a prior with smaller ones is timed at too, one sample at once."""
+
+
+def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
+    """Check `speed`: whether the priors exist."""
+    for name in set(settings.priors) - set(MODELS):
+        folder = BUNDLED.get(name, Path(name))
+        if not (folder / "card.json").is_file():
+            known = ", ".join((*sorted(BUNDLED), *MODELS))
+            raise ValueError(f"no prior {name!r}: give a folder with card.json, or {known}")
+        read_card(folder, *PRIOR_KINDS)
+    return lambda: speed(settings)
 
 
 def ceilings() -> dict[str, float]:
     """What the device reaches on its own terms: FLOP/s of matrix products, bytes/s of a copy."""
     n, large = (2048, 2**26) if jax.default_backend() == "cpu" else (8192, 2**28)
-    found = {}
+    reached = {}
     for dtype in ("float32", "bfloat16"):
         a = jnp.ones((n, n), dtype)
         ms = measured({"it": (lambda a, b: a @ b, a, a)})["it"].milliseconds
-        found[f"matrix_product_{dtype}_flops_per_second"] = 2 * n**3 / (1e-3 * ms)
+        reached[f"matrix_product_{dtype}_flops_per_second"] = 2 * n**3 / (1e-3 * ms)
     ms = measured({"it": (lambda x: x * 1.5, jnp.ones(large // 4))})["it"].milliseconds
-    return found | {"copy_bytes_per_second": 2 * large / (1e-3 * ms)}
+    return reached | {"copy_bytes_per_second": 2 * large / (1e-3 * ms)}
 
 
 def processor_time() -> np.ndarray | None:
@@ -65,8 +72,8 @@ def stolen(before: np.ndarray | None, after: np.ndarray | None) -> float | None:
 
 def chosen_prior(name: str) -> tuple[Prior, int]:
     """A bundled or converted prior, or one of random weights; and the side of its images."""
-    if name in PUBLISHED and name not in BUNDLED:
-        return random_prior(name)
+    if name in MODELS:
+        return random_prior(MODELS[name]), MODELS[name].size
     prior, card = load_prior(name)
     return prior, card["size"]
 
@@ -82,107 +89,75 @@ def network_rows(name: str, prior: Prior, size: int, batch: int, top: dict) -> l
         "input gradient": (gradient, prior.network, x),
     }
     rows = []
-    for what, found in measured(calls).items():
-        seconds = 1e-3 * found.milliseconds
+    for what, each in measured(calls).items():
+        flops, bytes_moved = (
+            n / (1e-3 * each.milliseconds) for n in (each.flops, each.bytes_accessed)
+        )
+        row = {"prior": name, "state": shape, "batch": batch, "what": what}
         rows.append(
-            {
-                "prior": name,
-                "state": shape,
-                "batch": batch,
-                "what": what,
-                "milliseconds": found.milliseconds,
-                "gflop": found.flops / 1e9,
-                "flops_per_second": found.flops / seconds,
-                "of_matrix_product": found.flops
-                / seconds
-                / top["matrix_product_float32_flops_per_second"],
-                "of_copy": found.bytes_accessed / seconds / top["copy_bytes_per_second"],
+            row
+            | {
+                "milliseconds": each.milliseconds,
+                "gflop": each.flops / 1e9,
+                "flops_per_second": flops,
+                "of_matrix_product": flops / top["matrix_product_float32_flops_per_second"],
+                "of_copy": bytes_moved / top["copy_bytes_per_second"],
             }
         )
     return rows
 
 
-def settings_of(prior: Prior, size: int) -> Iterator[tuple[str, int]]:
+def timed_sizes(prior: Prior, size: int) -> Iterator[tuple[str, int]]:
     """(solver, side of the images) to be timed for a prior."""
-    if prior.first_stage is None:
-        yield from ((solver, size) for solver in PIXEL_EXCERPTS)
-        return
-    own = state_shape(prior, (size, size, 3))[0]
-    for solver in EXCERPTS:
+    side = state_shape(prior, (size, size, 3))[0]
+    for solver in solvers_for(prior):
         yield solver, size
-        if solver in LARGE_LATENTS and own < 64:
-            yield solver, size * 64 // own
+        if prior.first_stage is not None and side < LARGE:
+            yield solver, size * LARGE // side
 
 
 def step_rows(name: str, prior: Prior, size: int, batch: int) -> list[dict]:
     """The pieces of an outer step for all solvers that go with a prior."""
     rows = []
-    for solver, side in settings_of(prior, size):
+    for solver, side in timed_sizes(prior, size):
         state = state_shape(prior, (side, side, 3))
-        large = state[0] >= 64 and prior.first_stage is not None
+        large = state[0] >= LARGE and prior.first_stage is not None
         at_once = 1 if large else batch
-        found = split(solver, prior, side, at_once, Projection())
-        rows.append({"prior": name, "solver": solver, "state": state, "batch": at_once} | found)
+        parts = split(solver, prior, side, at_once, Projection())
+        rows.append({"prior": name, "solver": solver, "state": state, "batch": at_once} | parts)
         print(".", end="", flush=True)
     return rows
 
 
-def scaling_rows(name: str, prior: Prior, size: int, batches: list[int]) -> list[dict]:
+def scaling_rows(name: str, prior: Prior, size: int, batches: Sequence[int]) -> list[dict]:
     """A whole step of the prior's first solver for growing batches."""
-    solver = "daps" if prior.first_stage is None else "psld"
+    solver = solvers_for(prior)[0]
     rows = []
     for batch in batches:
         calls, count = step_calls(solver, prior, size, batch, Projection())
-        found = measured({"it": calls["whole"]})["it"]
-        each = {"per_sample": found.milliseconds / count / batch, "bytes": found.planned_bytes}
+        whole = measured({"it": calls["whole"]})["it"]
+        each = {"per_sample": whole.milliseconds / count / batch, "bytes": whole.planned_bytes}
         rows.append({"prior": name, "solver": solver, "batch": batch} | each)
         print(".", end="", flush=True)
     return rows
 
 
-def progress_rows(prior: Prior, size: int) -> list[dict]:
-    """A run of DPS in one call, and in one that calls the host after every step."""
-    shape = (size, size, 3)
-    traced, static, _ = excerpt("dps", prior)
-    steps = jax.tree.map(lambda a: jnp.repeat(a[:1], PROGRESS_STEPS, axis=0), traced["steps"])
-    traced = traced | {"steps": steps}
-    problem = no_camera(shape)
-
-    def run(progress: Callable | None) -> Callable:
-        def whole(key: Array, prior: Prior, traced: dict) -> Array:
-            made = SOLVERS["dps"](prior, problem, None, **traced, **static)
-            return sample(key, made, shape, progress=progress)[0]
-
-        return whole
-
-    given = (jax.random.key(0), prior, traced)
-    found = measured({"one call": (run(None), *given), "callback": (run(np.asarray), *given)})
-    return [
-        {"how": how, "steps": PROGRESS_STEPS, "milliseconds_per_step": each.milliseconds / 20}
-        for how, each in found.items()
-    ]
-
-
-def speed(arguments: Namespace) -> None:
+def speed(settings: SpeedSettings) -> None:
     """Measure, print the tables, and write them, as JSON and as Markdown beside it."""
     print("ceilings, priors, engines: some minutes; a dot for every solver and batch", flush=True)
     before, top = processor_time(), ceilings()
     report: dict[str, Any] = {"ceilings": top} | versions_and_hardware()
-    for table in ("networks", "steps", "scaling", "progress", "peers"):
-        report[table] = []
-    for name in arguments.priors:
+    report |= {"networks": [], "steps": [], "scaling": []}
+    for name in settings.priors:
         prior, size = chosen_prior(name)
-        batch = 1 if name in PUBLISHED else arguments.batch_size
+        batch = 1 if name in MODELS else settings.batch_size
         report["networks"] += network_rows(name, prior, size, batch, top)
         report["steps"] += step_rows(name, prior, size, batch)
-        if name not in PUBLISHED or jax.default_backend() != "cpu":
-            report["scaling"] += scaling_rows(name, prior, size, arguments.batches)
-        if not report["progress"] and prior.first_stage is None:
-            report["progress"] = progress_rows(prior, size)
-            report["peers"] = peer_rows(prior, size, batch)
-    report["engines"] = engine_rows()
+        if name not in MODELS or jax.default_backend() != "cpu":
+            report["scaling"] += scaling_rows(name, prior, size, settings.batches)
+    report["ratios"] = operator_rows() + engine_rows()
     report["stolen"] = stolen(before, processor_time())
-    write_atomically(arguments.out, (json.dumps(report, indent=1) + "\n").encode())
-    shown = tables(report)
-    write_atomically(arguments.out.with_suffix(".md"), (shown + "\n").encode())
-    print(f"\n{shown}\n{arguments.out} has all of it")
+    write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())
+    text = tables(report)
+    write_atomically(settings.out.with_suffix(".md"), (text + "\n").encode())
+    print(f"\n{text}\n{settings.out} has all of it")

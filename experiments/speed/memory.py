@@ -1,6 +1,6 @@
-"""How much memory one projected step takes at the published models' sizes: PSLD, DAPS on pixels.
+"""How much memory one projected step takes at the published models' sizes.
 
-python -m experiments memory
+    dsg-jax memory --model sd-1.5
 
 The step is compiled for shapes alone: no weight is ever allocated, and nothing runs. What counts is
 the compiler's own plan: the arguments, the results, and the largest need for intermediate values
@@ -8,180 +8,109 @@ at one time. Convolution and LAPACK kernels may take workspace beside that.
 """
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
-from dsg_jax.networks import autoencoder, ldm
-from dsg_jax.networks.adm import ADM_FFHQ_256, ADMUNet
-from dsg_jax.operators.linear import super_resolution
-from dsg_jax.priors import init_params
-from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
-from dsg_jax.priors.latent import LDMNetwork, latent_prior
-from dsg_jax.priors.pixel import adm_prior
 from dsg_jax.sample import normal_draws
-from dsg_jax.schedule import scaled_linear_betas
-from dsg_jax.solvers.daps import DAPSSteps, daps, daps_steps
-from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
-from dsg_jax.solvers.psld import psld
-from dsg_jax.types import Prior, Problem, Projection
+from dsg_jax.solvers import SOLVERS
+from dsg_jax.types import Prior, Projection
 from experiments.files import versions_and_hardware, write_atomically
+from experiments.restore.batch import solver_of, state_shape
+from experiments.speed.pieces import TASK, low_resolution, solvers_for
+from experiments.speed.published import MODELS, prior_forms
+from experiments.speed.settings import MemorySettings
+from experiments.speed.timer import memory_plan
 
 GB = 1e9
-DTYPES = ("float32", "bfloat16")
-
-
-class Model(NamedTuple):
-    """A published latent diffusion model, as far as memory is concerned."""
-
-    unet: ldm.LDMConfig
-    autoencoder: autoencoder.AutoencoderConfig
-    first_stage: Callable
-    size: int
-    """Side of its images, pixels."""
-    tokens: int | None
-    """Tokens of its context; one pass, as with the empty prompt that PSLD takes."""
-
-
-MODELS = {
-    "ldm-ffhq": Model(ldm.LDM_FFHQ, autoencoder.VQ_F4, vq_first_stage, 256, None),
-    "sd-1.5": Model(ldm.SD_1_5, autoencoder.KL_F8, kl_first_stage, 512, 77),
-}
 REMAT = {
-    "nothing": (False, False),
-    "U-Net": (True, False),
-    "first stage": (False, True),
-    "both": (True, True),
+    "nothing recomputed": (False, False),
+    "U-Net recomputed": (True, False),
+    "first stage recomputed": (False, True),
+    "both recomputed": (True, True),
 }
-"""What recomputes its blocks in the backward pass -> (U-Net, first stage)."""
+"""What latent models compute again in the backward pass -> (U-Net, first stage)."""
+BATCHES = (1, 10)
+"""Samples at once on models over pixels."""
 
 
-ADM, ADM_BATCHES = "adm-ffhq", (1, 10)
-"""DAPS on the FFHQ network over pixels of 256 px: samples at once."""
+def planned_bytes(solver: str, prior: Prior, size: int, batch: int = 1) -> dict[str, float]:
+    """Bytes of an outer step of a solver with the projection, as the compiler plans it.
 
-
-def step_inputs(model: Model, dtype: str, remat: tuple[bool, bool], key: Array) -> tuple:
-    """The arguments of `psld_step` for a model with random weights; meant for `jax.eval_shape`."""
-    unet, stage = ldm.init_params(model.unet, key), autoencoder.init_params(model.autoencoder, key)
-    side, betas = model.size // model.autoencoder.factor, scaled_linear_betas()
-    context = None if model.tokens is None else jnp.zeros((model.tokens, model.unet.context_dim))
-    prior = latent_prior(
-        LDMNetwork(unet, model.unet, context, dtype=dtype, remat=remat[0]),
-        betas,
-        model.first_stage(stage, model.autoencoder, dtype=dtype, remat=remat[1]),
-    )
-    shape = (model.size, model.size, model.autoencoder.image_channels)
-    operator = super_resolution(shape, 4)
-    problem = Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
-    z = jnp.zeros((side, side, model.autoencoder.latent_channels))
-    at = jax.tree.map(lambda a: a[0], ddim_steps(betas, 1000))
-    return prior, problem, Projection(), key, z, at
-
-
-def psld_step(
-    prior: Prior, problem: Problem, projection: Projection, key: Array, z: Array, at: DDIMSteps
-):
-    """One step of DiffStateGrad-PSLD."""
-    solver = psld(prior, problem, projection, steps=ddim_steps(scaled_linear_betas(), 1000))
-    return solver.step(normal_draws(key), z, at)
-
-
-def planned_bytes(model: Model, dtype: str, remat: tuple[bool, bool]) -> dict[str, float]:
-    """Bytes of a step on one image of the model, super-resolution x4, as the compiler plans it.
-
-    Raises:
-      RuntimeError: a backend whose compiler does not tell.
-    """
-    given = jax.eval_shape(partial(step_inputs, model, dtype, remat), jax.random.key(0))
-    return plan_of(psld_step, given)
-
-
-def daps_inputs(dtype: str, batch: int, key: Array) -> tuple:
-    """The arguments of `daps_level` with random weights; meant for `jax.eval_shape`."""
-    prior = adm_prior(init_params(ADMUNet(ADM_FFHQ_256)), ADM_FFHQ_256, dtype=dtype)
-    shape = (256, 256, 3)
-    operator = super_resolution(shape, 4)
-    problem = Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
-    at = jax.tree.map(lambda a: a[0], daps_steps())
-    return (
-        prior,
-        problem,
-        Projection(),
-        jax.random.split(key, batch),
-        jnp.zeros((batch, *shape)),
-        at,
-    )
-
-
-def daps_level(
-    prior: Prior, problem: Problem, projection: Projection, keys: Array, x: Array, at: DAPSSteps
-):
-    """One annealing level of DiffStateGrad-DAPS on a batch."""
-    solver = daps(prior, problem, projection)
-    return jax.vmap(lambda key, x: solver.step(normal_draws(key), x, at))(keys, x)
-
-
-def planned_daps_bytes(dtype: str, batch: int) -> dict[str, float]:
-    """Bytes of a level of DAPS on ADM-FFHQ, as `planned_bytes`."""
-    given = jax.eval_shape(partial(daps_inputs, dtype, batch), jax.random.key(0))
-    return plan_of(daps_level, given)
-
-
-def plan_of(step: Callable, given: tuple) -> dict[str, float]:
-    """What the compiler plans for a function of arrays of these shapes.
+    Args:
+      solver: key of `SOLVERS`.
+      prior: see `prior_forms`.
+      size: side of the images, pixels.
+      batch: samples at once, of one measurement.
 
     Raises:
       OSError: the compiler of this machine does not tell.
     """
-    plan = jax.jit(step).lower(*given).compile().memory_analysis()
-    if plan is None:
+    shape, problem = state_shape(prior, (size, size, 3)), low_resolution((size, size, 3))
+    any_betas = np.full(prior.betas.shape, 0.01)  # of the settings only shapes matter
+    settings = SOLVERS[solver].settings_for(TASK, any_betas)
+    arrays = Projection(), prior, settings
+
+    def begin(arrays: tuple, keys: jax.Array):
+        built = solver_of(solver, arrays, problem)
+        return jax.vmap(lambda key: built.init(jax.random.normal(key, shape)))(keys)
+
+    def step(arrays: tuple, problem, keys: jax.Array, states, at):
+        built = solver_of(solver, arrays, problem)
+        return jax.vmap(lambda key, x: built.step(normal_draws(key), x, at))(keys, states)
+
+    keys = jax.random.split(jax.random.key(0), batch)
+    states = jax.eval_shape(begin, arrays, keys)
+    at = jax.tree.map(lambda leaf: leaf[0], settings.steps)
+    plan = memory_plan(jax.jit(step).lower(arrays, problem, keys, states, at).compile())
+    if not plan:
         backend = jax.default_backend()
         raise OSError(
             f"the compiler for {backend} plans no memory in advance: set JAX_PLATFORMS=cpu"
         )
-    parts: dict[str, float] = {
-        "arguments": plan.argument_size_in_bytes,
-        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
-        "intermediate": plan.temp_size_in_bytes,
-    }
-    return parts | {"total": sum(parts.values())}
+    return plan
 
 
-def cases(model: str, dtype: str) -> Iterator[tuple[str, str, Callable[[], dict[str, float]]]]:
-    """(model, what distinguishes the case, what plans it)."""
-    for name in MODELS if model == "all" else (model,):
-        if name in MODELS:
-            for label, remat in REMAT.items():
-                yield name, label, partial(planned_bytes, MODELS[name], dtype, remat)
-    if model in ("all", ADM):
-        for batch in ADM_BATCHES:
-            yield ADM, f"DAPS, {batch} at once", partial(planned_daps_bytes, dtype, batch)
+def cases(settings: MemorySettings) -> Iterator[tuple[dict[str, str], Prior, int]]:
+    """The rows of the table: their titles, the `prior_forms`, and samples at once."""
+    for name in MODELS if settings.model == "all" else (settings.model,):
+        forms = partial(prior_forms, MODELS[name], dtype=settings.dtype)
+        plain = forms()
+        solvers = solvers_for(plain)
+        chosen = [solver for solver in solvers if solver in settings.solver]
+        for solver in chosen if settings.solver else solvers[:1]:
+            title = {"model": name, "solver": solver}
+            if plain.first_stage is None:
+                yield from ((title | {"case": f"{n} at once"}, plain, n) for n in BATCHES)
+            else:
+                for words, remat in REMAT.items():
+                    yield title | {"case": words}, forms(remat=remat), 1
 
 
-def memory(arguments: Namespace) -> None:
+def plan_memory(settings: MemorySettings) -> Callable[[], None]:
+    """Check `memory`: whether a solver goes with a model."""
+    table = list(cases(settings))
+    if not table:
+        names = ", ".join(settings.solver)
+        raise ValueError(f"--solver {names}: none works with the prior {settings.model}")
+    return lambda: memory(settings, table)
+
+
+def memory(settings: MemorySettings, table: list[tuple[dict[str, str], Prior, int]]) -> None:
     """Print the table row by row, and write it as JSON where asked."""
-    backend = jax.default_backend()
-    print(f"One step of DiffStateGrad-PSLD on one image, of DiffStateGrad-DAPS on {ADM};")
-    print(f"{arguments.dtype}, compiled for {backend}; GB")
-    print(f"{'model':10} {'recomputed':16} {'weights etc.':>12} {'intermediate':>13} {'total':>7}")
+    print(f"one step with the projection, {settings.dtype}, for {jax.default_backend()}; GB")
+    print(f"{'':46} {'weights etc.':>12} {'intermediate':>12} {'total':>12}")
     rows: list[dict[str, Any]] = []
-    for name, label, planned in cases(arguments.model, arguments.dtype):
-        found = planned()
-        rows.append({"model": name, "recomputed": label, "bytes": found})
-        kept, total = found["arguments"] / GB, found["total"] / GB
-        print(
-            f"{name:10} {label:16} {kept:12.2f} {found['intermediate'] / GB:13.2f} {total:7.2f}",
-            flush=True,
-        )
-    if arguments.out:
-        what = {
-            "what": "one step of DiffStateGrad-PSLD on one image, one level of DiffStateGrad-DAPS",
-            "dtype": arguments.dtype,
-        }
-        report = json.dumps(what | {"rows": rows} | versions_and_hardware(), indent=1)
-        write_atomically(arguments.out, (report + "\n").encode())
+    for title, prior, batch in table:
+        plan = planned_bytes(title["solver"], prior, MODELS[title["model"]].size, batch)
+        rows.append(title | {"bytes": plan})
+        names = "{model:10} {solver:12} {case:22}".format(**title)
+        sizes = (f"{plan[part] / GB:12.2f}" for part in ("arguments", "intermediate", "total"))
+        print(names, *sizes, flush=True)
+    if settings.out:
+        report = {"what": "one step with the projection", "dtype": settings.dtype, "rows": rows}
+        text = json.dumps(report | versions_and_hardware(), indent=1)
+        write_atomically(settings.out, (text + "\n").encode())

@@ -8,9 +8,9 @@ that they add up and every one is timed as it is compiled into the step:
 The small pieces are differences of small programs, which the network's scatter does not reach.
 """
 
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,62 +21,18 @@ from jax.tree_util import Partial
 from dsg_jax.operators.linear import super_resolution
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
+from dsg_jax.solvers.resample.steps import even_counts
 from dsg_jax.types import FirstStage, Operator, Prior, Problem, Projection
-from experiments.restore.methods import state_shape
-from experiments.speed.bench_latent import excerpt
+from experiments.restore.batch import solver_of, state_shape
+from experiments.speed.timer import Measured, measured
 
-ENOUGH = 15.0
-"""Seconds of a call after which it is not called again."""
-
-
-class Measured(NamedTuple):
-    """A compiled call."""
-
-    milliseconds: float
-    """The least of all turns: what else runs on a machine can only add to it."""
-    flops: float
-    """Of the program before the compiler's passes; bodies of loops count once."""
-    bytes_accessed: float
-    """Of the compiled program, as XLA counts them; bodies of loops count once."""
-    planned_bytes: float
-    """Arguments, results and intermediate values."""
-
-
-def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
-    """Time calls (function, *arguments), compiled, warmed up and taken in turns.
-
-    Each has ``repeat`` turns, or fewer once it has taken `ENOUGH` seconds.
-    """
-    facts, compiled = {}, {}
-    for name, (function, *arguments) in calls.items():
-        lowered = jax.jit(function).lower(*arguments)
-        compiled[name] = lowered.compile()
-        facts[name] = (cost(lowered, "flops"), cost(compiled[name], "bytes accessed"))
-        jax.block_until_ready(compiled[name](*arguments))
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeat):
-        for name, (_, *arguments) in calls.items():
-            if sum(times[name]) < ENOUGH:
-                started = time.perf_counter()
-                jax.block_until_ready(compiled[name](*arguments))
-                times[name].append(time.perf_counter() - started)
-    least = {name: 1e3 * min(each) for name, each in times.items()}
-    return {name: Measured(least[name], *facts[name], planned(compiled[name])) for name in calls}
-
-
-def cost(program: Any, name: str) -> float:
-    """An entry of XLA's cost analysis, nan where the backend has none."""
-    found = program.cost_analysis()
-    found = found[0] if isinstance(found, list) else found
-    return float((found or {}).get(name, np.nan))
-
-
-def planned(program: Any) -> float:
-    """Bytes that a compiled program reserves, nan where the backend does not tell."""
-    plan = program.memory_analysis()
-    if plan is None:
-        return float("nan")
-    return plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+TASK = "super_resolution"
+SHORT = {"levels": 6, "steps": 40}
+"""Options that shorten a run of solvers that have them."""
+LONGEST = 5
+"""Outer steps that are timed at most, from two thirds of a run on: one of ReSample's optimises."""
+UPDATES = 5
+"""Of each of ReSample's optimisations; one more optimisation ends the run."""
 
 
 def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
@@ -102,10 +58,36 @@ def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
     )
 
 
+def low_resolution(shape: tuple[int, int, int]) -> Problem:
+    """A measurement of `TASK` by a factor of 4, of a grey image."""
+    operator = super_resolution(shape, 4)
+    return Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
+
+
 def no_camera(shape: tuple[int, int, int]) -> Problem:
     """A measurement y = x, without a cost."""
     same = Partial(lambda x: x)
     return Problem(Operator(same, same, same, same), jnp.zeros(shape), 0.05)
+
+
+def solvers_for(prior: Prior) -> list[str]:
+    """The solvers that work with a prior."""
+    kind = "pixel" if prior.first_stage is None else "latent"
+    return [name for name, entry in SOLVERS.items() if entry.prior == kind]
+
+
+def excerpt(name: str, prior: Prior) -> tuple[Any, int]:
+    """A solver's settings with a few outer steps of a short run, and how many these are."""
+    entry = SOLVERS[name]
+    options = {option: count for option, count in SHORT.items() if option in entry.options}
+    settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **options)
+    total = len(jax.tree.leaves(settings.steps)[0])
+    first, count = 2 * total // 3, min(LONGEST, total - 2 * total // 3)
+    part = slice(first, first + count)
+    changes = {"steps": jax.tree.map(lambda leaf: jnp.asarray(leaf[part]), settings.steps)}
+    if hasattr(settings, "frozen"):  # a number of updates that does not depend on the data
+        changes["frozen"] = even_counts(settings.steps, UPDATES, UPDATES)
+    return replace(settings, **changes), count
 
 
 def step_calls(
@@ -114,22 +96,21 @@ def step_calls(
     """What to time, for ``batch`` samples of images of ``size`` pixels; and outer steps in each."""
     shape = (size, size, 3)
     state = state_shape(prior, shape)
-    traced, static, count = excerpt(solver, prior)
-    operator = super_resolution(shape, 4)
-    problem = Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
+    settings, count = excerpt(solver, prior)
+    problem = low_resolution(shape)
 
-    def run(
-        keys: Array, prior: Prior, projection: Projection | None, problem: Problem, traced: dict
+    def whole(
+        keys: Array, prior: Prior, projection: Projection | None, problem: Problem, settings: Any
     ) -> Array:
-        made = SOLVERS[solver](prior, problem, projection, **traced, **static)
-        return jax.vmap(lambda key: sample(key, made, state)[0])(keys)
+        built = solver_of(solver, (projection, prior, settings), problem)
+        return jax.vmap(lambda key: sample(key, built, state)[0])(keys)
 
     keys, empty = jax.random.split(jax.random.key(0), batch), hollow(prior, state)
     calls = {
-        "whole": (run, keys, prior, projection, problem, traced),
-        "no network": (run, keys, empty, projection, problem, traced),
-        "no operator": (run, keys, empty, projection, no_camera(shape), traced),
-        "no projection": (run, keys, empty, None, no_camera(shape), traced),
+        "whole": (whole, keys, prior, projection, problem, settings),
+        "no network": (whole, keys, empty, projection, problem, settings),
+        "no operator": (whole, keys, empty, projection, no_camera(shape), settings),
+        "no projection": (whole, keys, empty, None, no_camera(shape), settings),
     }
     return calls, count
 
@@ -144,13 +125,13 @@ def split(
 ) -> dict[str, float]:
     """Milliseconds of an outer step of all samples together, by piece, and planned bytes."""
     calls, count = step_calls(solver, prior, size, batch, projection)
-    found = measure(calls)
-    ms = {name: each.milliseconds / count for name, each in found.items()}
+    programs = measure(calls)
+    ms = {name: each.milliseconds / count for name, each in programs.items()}
     return {
         "step": ms["whole"],
         "network": ms["whole"] - ms["no network"],
         "operator": ms["no network"] - ms["no operator"],
         "projection": ms["no operator"] - ms["no projection"],
         "rest": ms["no projection"],
-        "planned_bytes": found["whole"].planned_bytes,
+        "planned_bytes": programs["whole"].planned_bytes,
     }

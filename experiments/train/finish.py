@@ -1,41 +1,38 @@
-"""Turn a training run into a prior that `load_prior` reads: EMA weights, card, sample grid.
+"""Turn training runs into priors that `load_prior` reads: EMA weights, card, sample grid.
 
 python -m experiments export-prior emoji --run runs/emoji --source FOLDER --out FOLDER
+python -m experiments export-latent-prior emoji --first-stage runs/stage --run runs/unet ...
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dsg_jax.diffusion import denoise, table_time
-from dsg_jax.networks.adm import ADMConfig, ADMUNet
-from dsg_jax.priors import adm_prior, init_params, load_prior, save_prior
+from dsg_jax.metrics.lpips import LPIPSWeights, lpips_weights
+from dsg_jax.networks.adm import ADMUNet
+from dsg_jax.networks.autoencoder import Autoencoder
+from dsg_jax.networks.ldm import LDMUNet
+from dsg_jax.priors import adm_prior, load_prior, save_latent_prior, save_prior
 from dsg_jax.schedule import poly7
 from dsg_jax.types import Prior
 from experiments.images import save_png
-from experiments.train.images import SOURCES
+from experiments.train import first_stage, latent, pixel
+from experiments.train.first_stage import Perception, held_out_quality
+from experiments.train.images import SOURCES, load_emojis
+from experiments.train.latent import Trained, latent_batches, latents_of, trained_first_stage
 from experiments.train.loop import newest_ema, training_facts
-from experiments.train.pixel import CONFIGS, held_out_errors
-
-ORIGIN = {
-    "emoji": {
-        "images": "Fluent Emoji 3D on white, npm package @lobehub/fluent-emoji-3d 1.1.0",
-        "licence": "MIT",
-        "split": "by first code point (hash, 1 in 14 held out), so variants stay together",
-        "augmentation": "mirroring",
-    },
-    "photo": {
-        "images": "crops at eight scales of 50 photographs, npm package tabler-ui 0.0.34",
-        "licence": "MIT (package)",
-        "split": "by whole photograph (hash, 1 in 8 held out)",
-        "augmentation": "random crop, scale and mirroring",
-    },
-}
+from experiments.train.pixel import held_out_errors
+from experiments.train.settings import ExportLatentPriorSettings, ExportPriorSettings
 
 LOSS = "velocity, log-normal noise levels, EMA 0.999, Adam, cosine decay"
+STAGE_LOSS = "absolute error, LPIPS (AlexNet), codebook and commitment; no discriminator"
+SIZED_FOR = "training on two CPU cores: 64 px images where the published models have 256"
 
 
 def generate(key: jax.Array, prior: Prior, shape: tuple[int, ...], steps: int = 40) -> jax.Array:
@@ -68,35 +65,115 @@ def save_samples(file: Path, prior: Prior, shape: tuple[int, ...]) -> None:
     save_png(file, rows.reshape(2 * size, 8 * size, 3))
 
 
-def restored_ema(run: Path, config: ADMConfig) -> tuple[int, dict]:
-    """Step and EMA parameters of the newest checkpoint of `train-prior`."""
-    wanted = {"params": jax.eval_shape(partial(init_params, ADMUNet(config)))}
-    step, ema = newest_ema(run, wanted, "train-prior")
+def restored_ema(network: ADMUNet | LDMUNet, run: Path, trainer: str) -> tuple[int, dict]:
+    """Step and EMA parameters of the newest checkpoint of a network."""
+    fresh = partial(pixel.fresh_params, network=network, size=network.config.size_multiple)
+    step, ema = newest_ema(run, jax.eval_shape(fresh, jax.random.key(0)), trainer)
     return step, ema["params"]
 
 
-def export_prior(name: str, run: Path, source: Path, out: Path, *, size: int = 64) -> dict:
-    """Write the prior in half precision and return its card."""
-    config = CONFIGS[name]
-    step, ema = restored_ema(run, config)
-    half = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), ema)
-    full = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), half)
-    prior = adm_prior(full, config, parametrisation="v")
-    split, batches = SOURCES[name]
-    training, held_out = split(source)
-    images = batches(held_out, size, 1)(0, 64)
-    card = {
-        "name": name,
+def in_half_precision(params: dict) -> tuple[dict, dict]:
+    """Parameters in float16, and these in float32: what is stored, and what loads as."""
+    half = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), params)
+    return half, jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), half)
+
+
+def common_facts(settings: ExportPriorSettings, training: list, held_out: list) -> dict[str, Any]:
+    """What the cards of both kinds say."""
+    counts = {"trained_on": len(training), "held_out": len(held_out)}
+    return {
         "parametrisation": "v",
-        "betas": "linear 1e-4 to 0.02, 1000 steps",
         "image_range": [-1, 1],
-        "size": size,
+        "size": settings.size,
         "weights": "EMA, float16",
-        "origin": ORIGIN[name] | {"trained_on": len(training), "held_out": len(held_out)},
-        "training": training_facts(run, step) | {"loss": LOSS},
-        "held_out_denoising_mse": held_out_errors({"params": full}, ADMUNet(config), images),
+        "origin": SOURCES[settings.name].origin | counts,
     }
-    card = save_prior(out, half, config, card)
-    save_samples(out / "samples.png", prior, (size, size, 3))
-    load_prior(out)
+
+
+def plan_export_prior(settings: ExportPriorSettings) -> Callable[[], dict]:
+    """Check `export-prior`.
+
+    Raises:
+      ValueError: a checkpoint of another architecture.
+      FileNotFoundError: no checkpoint, or no images.
+    """
+    network = ADMUNet(pixel.CONFIGS[settings.name])
+    step, ema = restored_ema(network, settings.run, "train-prior")
+    SOURCES[settings.name].split(settings.source)
+    return partial(export_prior, settings, step, ema)
+
+
+def export_prior(settings: ExportPriorSettings, step: int, ema: dict) -> dict:
+    """Write the prior in half precision and return its card."""
+    config, size = pixel.CONFIGS[settings.name], settings.size
+    half, full = in_half_precision(ema)
+    source = SOURCES[settings.name]
+    training, held_out = source.split(settings.source)
+    images = source.batches(held_out, size, 1)(0, 64)
+    card = common_facts(settings, training, held_out) | {
+        "name": settings.name,
+        "betas": "linear 1e-4 to 0.02, 1000 steps",
+        "training": training_facts(settings.run, step) | {"loss": LOSS},
+        "held_out_denoising_mse": held_out_errors(
+            {"params": full}, network=ADMUNet(config), x0=images
+        ),
+    }
+    card = save_prior(settings.out, half, config, card)
+    prior = adm_prior(full, config, parametrisation="v")
+    save_samples(settings.out / "samples.png", prior, (size, size, 3))
+    load_prior(settings.out)
+    return card
+
+
+def plan_export_latent_prior(settings: ExportLatentPriorSettings) -> Callable[[], dict]:
+    """Check `export-latent-prior`.
+
+    Raises:
+      ValueError: checkpoints of another architecture.
+      FileNotFoundError: no checkpoint, no images, or no LPIPS weights.
+    """
+    network = LDMUNet(latent.CONFIGS[settings.name])
+    step, ema = restored_ema(network, settings.run, "train-latent-prior")
+    trained = trained_first_stage(settings.name, settings.first_stage)
+    SOURCES[settings.name].split(settings.source)
+    return partial(export_latent_prior, settings, step, ema, trained, lpips_weights("alex"))
+
+
+def export_latent_prior(
+    settings: ExportLatentPriorSettings,
+    step: int,
+    ema: dict,
+    trained: Trained,
+    weights: LPIPSWeights,
+) -> dict:
+    """Write the prior in half precision and return its card."""
+    name, size = settings.name, settings.size
+    config, stage_config = latent.CONFIGS[name], first_stage.CONFIGS[name]
+    half, full = in_half_precision({"unet": ema, "first_stage": trained.params})
+    training, held_out = SOURCES[name].split(settings.source)
+    images = SOURCES[name].batches(held_out, size, 1)(0, 64)
+    latents = latents_of(trained.stage(name), load_emojis(held_out, size))
+    latents = latent_batches(latents, 1)(0, 256)
+    stage_facts = training_facts(settings.first_stage, trained.step) | {"loss": STAGE_LOSS}
+    unet_facts = training_facts(settings.run, step) | {"loss": LOSS}
+    network, perception = Autoencoder(stage_config), Perception(weights)
+    card = common_facts(settings, training, held_out) | {
+        "name": settings.out.name,
+        "samples": name,
+        "betas": latent.BETAS,
+        "latent_scale": trained.facts["held_out"]["latent_scale"],
+        "sized_for": SIZED_FOR,
+        "training": {"first_stage": stage_facts, "unet": unet_facts},
+        "held_out_reconstruction": held_out_quality(
+            full["first_stage"], network, perception, images
+        ),
+        "held_out_denoising_mse": held_out_errors(
+            {"params": full["unet"]},
+            network=LDMUNet(config),
+            x0=latents,
+            levels=latent.latent_levels(),
+        ),
+    }
+    card = save_latent_prior(settings.out, half, config, stage_config, card)
+    save_samples(settings.out / "samples.png", load_prior(settings.out)[0], latents.shape[1:])
     return card

@@ -7,7 +7,6 @@ VQ-f4 without the discriminator: absolute error, LPIPS by AlexNet, codebook and 
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -20,7 +19,13 @@ from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig, init_params
 from dsg_jax.priors.first_stage import CODES, nearest_code
 from experiments.train.images import SOURCES, training_and_validation
-from experiments.train.loop import make_optimizer, train_until, updated_ema
+from experiments.train.loop import (
+    check_size,
+    descended,
+    fresh_state,
+    train_until,
+)
+from experiments.train.settings import TrainFirstStageSettings
 
 _SMALL = AutoencoderConfig(
     channels=16, channel_mult=(1, 2, 4), num_res_blocks=1, codes=2048, norm_groups=8
@@ -31,8 +36,8 @@ REVIVE_AFTER = 100
 """Steps without use after which a code is moved to where the encoder's outputs are."""
 
 
-class TrainState(NamedTuple):
-    """Everything a resumed run needs."""
+class FirstStageState(NamedTuple):
+    """A `TrainState` with the use of the codes."""
 
     step: jax.Array
     params: dict
@@ -56,9 +61,10 @@ class Perception(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """What became of a batch of images."""
+    """A batch of images through the first stage."""
 
     image: jax.Array
+    """(b, h, w, 3) what is decoded."""
     z: jax.Array
     """Latents before the quantisation."""
     code: jax.Array
@@ -107,20 +113,18 @@ def revived(trees: list[dict], idle, z, key) -> list[dict]:
 
 
 @partial(jax.jit, static_argnames=("network", "optimizer"), donate_argnums=0)
-def train_step(state: TrainState, x, key, perception, *, network, optimizer):
+def train_step(state: FirstStageState, x, *, key, perception, network, optimizer):
     """One optimiser step on a batch; returns the new state and the terms of the loss."""
     gradient = jax.grad(first_stage_loss, has_aux=True)
     grads, (terms, result) = gradient(state.params, network, perception, x)
-    updates, moments = optimizer.update(grads, state.moments)
-    params = optax.apply_updates(state.params, updates)
-    ema = updated_ema(state.ema, params, state.step)
     used = jnp.zeros(state.idle.shape, bool).at[result.chosen].set(True)
     idle = jnp.where(used, 0, state.idle + 1)
     key = jax.random.fold_in(key, state.step)
-    params, ema = revived([params, ema], idle, result.z, key)
+    state = descended(state, grads, optimizer)
+    params, ema = revived([state.params, state.ema], idle, result.z, key)
     terms["codes_used"] = jnp.mean(used)
     idle = jnp.where(idle >= REVIVE_AFTER, 0, idle)
-    return TrainState(state.step + 1, params, ema, moments, idle), terms
+    return state._replace(params=params, ema=ema, idle=idle), terms
 
 
 @partial(jax.jit, static_argnames="network")
@@ -153,60 +157,36 @@ def held_out_quality(params, network: Autoencoder, perception: Perception, image
     }
 
 
-def initial_state(network: Autoencoder, optimizer, seed: int) -> TrainState:
-    """Fresh parameters, their copy as EMA, empty moments, and no code idle yet."""
+def initial_state(network: Autoencoder, seed: int, optimizer) -> FirstStageState:
+    """Fresh parameters, and no code idle yet."""
     key = jax.random.key(seed, impl="rbg")  # compiles in a third of the default generator's time
     params = jax.jit(partial(init_params, network.config))(key)
-    ema = jax.tree.map(jnp.copy, params)
     idle = jnp.zeros(network.config.codes, jnp.int32)
-    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), idle)
+    return FirstStageState(*fresh_state(params, optimizer), idle)
 
 
-def check(name: str, source: Path, size: int, lpips_weight: float, **_settings) -> None:
-    """Refuse what `train` cannot begin with.
+def plan_train_first_stage(settings: TrainFirstStageSettings) -> Callable[[], None]:
+    """Check `train-first-stage`.
 
     Raises:
-      ValueError: an unknown name, or a size that the network or LPIPS cannot take.
+      ValueError: a size that the network or LPIPS cannot take.
       FileNotFoundError: no images below ``source``, or no LPIPS weights.
     """
-    if name not in CONFIGS:
-        raise ValueError(f"no first stage {name!r} to train: choose from {', '.join(CONFIGS)}")
-    factor = CONFIGS[name].factor
-    least = TRUNKS["alex"].smallest if lpips_weight else 1
-    if size % factor or size < least:
-        raise ValueError(f"size {size}: give a multiple of {factor} pixels, at least {least}")
-    SOURCES[name][0](source)
-    if lpips_weight:
-        lpips_weights("alex")
+    least = TRUNKS["alex"].smallest if settings.lpips_weight else 1
+    check_size(settings.size, CONFIGS[settings.name].factor, least)
+    SOURCES[settings.name].split(settings.source)
+    weights = lpips_weights("alex") if settings.lpips_weight else None
+    return partial(train, settings, Perception(weights, settings.lpips_weight))
 
 
-def train(
-    name: str,
-    source: Path,
-    out: Path,
-    *,
-    size: int = 64,
-    steps: int = 5000,
-    batch_size: int = 16,
-    learning_rate: float = 1e-3,
-    lpips_weight: float = 0.25,
-    save_every: int = 100,
-    seed: int = 0,
-) -> None:
-    """Train the first stage of the named images until ``steps``, continuing from ``out``."""
-    draw, validation = training_and_validation(name, source, size, seed)
-    network, optimizer = Autoencoder(CONFIGS[name]), make_optimizer(learning_rate, steps)
-    perception = Perception(lpips_weights("alex") if lpips_weight else None, lpips_weight)
-    key = jax.random.key(seed)
+def train(settings: TrainFirstStageSettings, perception: Perception) -> None:
+    """Train until the last step, from the newest checkpoint or from random weights."""
+    draw, validation = training_and_validation(settings)
+    network = Autoencoder(CONFIGS[settings.name])
     train_until(
-        steps,
-        initial_state(network, optimizer, seed),
-        lambda state, x: train_step(
-            state, x, key, perception, network=network, optimizer=optimizer
-        ),
+        settings,
+        partial(initial_state, network, settings.seed),
+        partial(train_step, perception=perception, network=network),
         draw,
-        lambda state: {"held_out": held_out_quality(state.ema, network, perception, validation)},
-        out,
-        batch_size=batch_size,
-        save_every=save_every,
+        partial(held_out_quality, network=network, perception=perception, images=validation),
     )

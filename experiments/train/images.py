@@ -9,10 +9,13 @@ never by picture or crop.
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+
+from experiments.train.settings import TrainerSettings
 
 Batches = Callable[[int, int], np.ndarray]  # (step, batch size) -> (b, size, size, 3) in [-1, 1]
 
@@ -38,7 +41,7 @@ def split(folder: Path, pattern: str, family, one_in: int) -> tuple[list[Path], 
     """The training and the held-out files of a folder, sorted by name."""
     paths = sorted(folder.glob(pattern))
     if not paths:
-        raise FileNotFoundError(f"no {pattern} below {folder}: unpack the image package there")
+        raise FileNotFoundError(f"no {pattern} below {folder}: unpack the image package in it")
     outside = [p for p in paths if held_out(family(p), one_in)]
     return [p for p in paths if p not in set(outside)], outside
 
@@ -110,13 +113,43 @@ def to_unit(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / 127.5 - 1
 
 
-SOURCES = {"emoji": (emoji_split, emoji_batches), "photo": (photo_split, photo_batches)}
+class Source(NamedTuple):
+    """An image package."""
+
+    split: Callable[[Path], tuple[list[Path], list[Path]]]
+    """Folder -> training and held-out files."""
+    batches: Callable[[list[Path], int, int], Batches]
+    """(files, side in pixels, seed) -> batches."""
+    origin: dict[str, str]
+    """What the card of a prior says about its images."""
 
 
-def training_and_validation(
-    name: str, folder: Path, size: int, seed: int
-) -> tuple[Batches, np.ndarray]:
+SOURCES = {
+    "emoji": Source(
+        emoji_split,
+        emoji_batches,
+        {
+            "images": "Fluent Emoji 3D on white, npm package @lobehub/fluent-emoji-3d 1.1.0",
+            "licence": "MIT",
+            "split": "by first code point (hash, 1 in 14 held out), so variants stay together",
+            "augmentation": "mirroring",
+        },
+    ),
+    "photo": Source(
+        photo_split,
+        photo_batches,
+        {
+            "images": "crops at eight scales of 50 photographs, npm package tabler-ui 0.0.34",
+            "licence": "MIT (package)",
+            "split": "by whole photograph (hash, 1 in 8 held out)",
+            "augmentation": "random crop, scale and mirroring",
+        },
+    ),
+}
+
+
+def training_and_validation(settings: TrainerSettings) -> tuple[Batches, np.ndarray]:
     """Batches of a source's training images, and 64 images (64, size, size, 3) held out of it."""
-    split, batches = SOURCES[name]
-    training, held_out = split(folder)
-    return batches(training, size, seed), batches(held_out, size, seed + 1)(0, 64)
+    source, size, seed = SOURCES[settings.name], settings.size, settings.seed
+    training, outside = source.split(settings.source)
+    return source.batches(training, size, seed), source.batches(outside, size, seed + 1)(0, 64)

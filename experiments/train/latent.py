@@ -4,6 +4,7 @@ python -m experiments train-latent-prior emoji --source FOLDER \
     --first-stage runs/emoji-first-stage --out runs/emoji-latent
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,16 @@ from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.priors.first_stage import vq_first_stage
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage
-from experiments.train import first_stage as train_first_stage
+from experiments.train import first_stage
 from experiments.train.images import Batches, emoji_split, load_emojis, to_unit
-from experiments.train.loop import log_lines, make_optimizer, newest_ema, train_until
+from experiments.train.loop import (
+    check_size,
+    log_lines,
+    newest_ema,
+    train_until,
+)
 from experiments.train.pixel import Levels, held_out_errors, initial_state, train_step
+from experiments.train.settings import TrainLatentPriorSettings
 
 CONFIGS = {
     "emoji": LDMConfig(
@@ -44,7 +51,7 @@ def latent_levels() -> Levels:
 
 
 class Trained(NamedTuple):
-    """What a run of `train-first-stage` produced."""
+    """The result of a run of `train-first-stage`."""
 
     step: int
     params: dict
@@ -55,7 +62,7 @@ class Trained(NamedTuple):
     def stage(self, name: str) -> FirstStage:
         """As a first stage whose latents have unit variance."""
         scale = self.facts["held_out"]["latent_scale"]
-        return vq_first_stage(self.params, train_first_stage.CONFIGS[name], scale=scale)
+        return vq_first_stage(self.params, first_stage.CONFIGS[name], scale=scale)
 
 
 def trained_first_stage(name: str, run: Path) -> Trained:
@@ -65,10 +72,8 @@ def trained_first_stage(name: str, run: Path) -> Trained:
       FileNotFoundError: a folder without one.
       ValueError: a checkpoint of another architecture.
     """
-    wanted = jax.eval_shape(
-        partial(init_params, train_first_stage.CONFIGS[name]), jax.random.key(0)
-    )
-    step, ema = newest_ema(run, wanted, "train-first-stage")
+    forms = jax.eval_shape(partial(init_params, first_stage.CONFIGS[name]), jax.random.key(0))
+    step, ema = newest_ema(run, forms, "train-first-stage")
     return Trained(step, ema, next(line for line in log_lines(run) if line["step"] == step))
 
 
@@ -87,50 +92,32 @@ def latent_batches(latents: np.ndarray, seed: int) -> Batches:
     return batch
 
 
-def check(name: str, source: Path, first_stage: Path, size: int, **_settings) -> None:
-    """Refuse what `train` cannot begin with.
+def plan_train_latent_prior(settings: TrainLatentPriorSettings) -> Callable[[], None]:
+    """Check `train-latent-prior`.
 
     Raises:
-      ValueError: an unknown name, a size that the networks cannot take, another architecture.
+      ValueError: a size that the networks cannot take, or a first stage of another architecture.
       FileNotFoundError: no images below ``source``, or no trained first stage.
     """
-    if name not in CONFIGS:
-        raise ValueError(f"no latent prior {name!r} to train: choose from {', '.join(CONFIGS)}")
-    multiple = train_first_stage.CONFIGS[name].factor * CONFIGS[name].size_multiple
-    if size < 1 or size % multiple:
-        raise ValueError(f"size {size}: give a multiple of {multiple} pixels")
-    emoji_split(source)
-    trained_first_stage(name, first_stage)
+    name = settings.name
+    check_size(settings.size, first_stage.CONFIGS[name].factor * CONFIGS[name].size_multiple)
+    emoji_split(settings.source)
+    stage = trained_first_stage(name, settings.first_stage).stage(name)
+    return partial(train, settings, stage)
 
 
-def train(
-    name: str,
-    source: Path,
-    first_stage: Path,
-    out: Path,
-    *,
-    size: int = 64,
-    steps: int = 5000,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    save_every: int = 100,
-    seed: int = 0,
-) -> None:
-    """Train the named latent prior until ``steps``, continuing from ``out``."""
-    stage, levels = trained_first_stage(name, first_stage).stage(name), latent_levels()
+def train(settings: TrainLatentPriorSettings, stage: FirstStage) -> None:
+    """Train until the last step, from the newest checkpoint or from random weights."""
     training, held_out = (
-        latents_of(stage, load_emojis(paths, size)) for paths in emoji_split(source)
+        latents_of(stage, load_emojis(paths, settings.size))
+        for paths in emoji_split(settings.source)
     )
-    validation = latent_batches(held_out, seed + 1)(0, 256)
-    network, optimizer = LDMUNet(CONFIGS[name]), make_optimizer(learning_rate, steps)
-    key = jax.random.key(seed)
+    validation = latent_batches(held_out, settings.seed + 1)(0, 256)
+    network, levels = LDMUNet(CONFIGS[settings.name]), latent_levels()
     train_until(
-        steps,
-        initial_state(network, optimizer, CONFIGS[name].size_multiple, seed),
-        lambda state, z: train_step(state, z, key, levels, network=network, optimizer=optimizer),
-        latent_batches(training, seed),
-        lambda state: {"held_out": held_out_errors(state.ema, network, validation, levels)},
-        out,
-        batch_size=batch_size,
-        save_every=save_every,
+        settings,
+        partial(initial_state, network, network.config.size_multiple, settings.seed),
+        partial(train_step, levels=levels, network=network),
+        latent_batches(training, settings.seed),
+        partial(held_out_errors, network=network, x0=validation, levels=levels),
     )

@@ -1,4 +1,4 @@
-"""The loop that all trainers share: batches by number, checkpoints, a log, a progress bar.
+"""What all trainers share: optimiser step and EMA, batches by number, checkpoints, a log.
 
 Written for any number of devices (the batch is split over them, parameters are replicated). Batch
 n and its noise are functions of the seed and n, so a resumed run continues as if never stopped.
@@ -8,10 +8,12 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -19,9 +21,20 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from experiments.train.images import Batches
+from experiments.train.settings import TrainerSettings
 
 
-@cache
+class TrainState(NamedTuple):
+    """Everything a resumed run needs; the fields name the entries of its checkpoints."""
+
+    step: jax.Array
+    """() optimiser steps done."""
+    params: dict
+    ema: dict
+    """Their moving average, which is what an exported prior holds."""
+    moments: optax.OptState
+
+
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam with warm-up, cosine decay and a clipped global norm."""
     warmup, last = min(50, steps // 10), 0.02 * learning_rate
@@ -29,10 +42,28 @@ def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransforma
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
-def updated_ema(ema: dict, params: dict, step: jax.Array) -> dict:
-    """The moving average of the parameters, over 1000 steps at most and over fewer at first."""
-    decay = jax.numpy.minimum(0.999, (1 + step) / (10 + step))
-    return optax.incremental_update(params, ema, 1 - decay)
+def fresh_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """The parameters, their copy as EMA, and empty moments."""
+    ema = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
+
+
+def descended(state, grads: dict, optimizer: optax.GradientTransformation):
+    """The state after an optimiser step along the gradient: of a `TrainState`, or one with more.
+
+    The EMA is over 1000 steps at most, and over fewer at first.
+    """
+    updates, moments = optimizer.update(grads, state.moments)
+    params = optax.apply_updates(state.params, updates)
+    decay = jnp.minimum(0.999, (1 + state.step) / (10 + state.step))
+    ema = optax.incremental_update(params, state.ema, 1 - decay)
+    return state._replace(step=state.step + 1, params=params, ema=ema, moments=moments)
+
+
+def check_size(size: int, multiple: int, least: int = 1) -> None:
+    """Raise ValueError for a side of training images, in pixels, that a network cannot take."""
+    if size % multiple or size < least:
+        raise ValueError(f"--size {size}: give a multiple of {multiple} pixels, at least {least}")
 
 
 def split_over_devices() -> tuple[NamedSharding, NamedSharding]:
@@ -43,64 +74,58 @@ def split_over_devices() -> tuple[NamedSharding, NamedSharding]:
 
 
 def train_until(
-    steps: int,
-    state,
-    step_on: Callable,
-    draw: Batches,
-    evaluate: Callable,
-    out: Path,
-    *,
-    batch_size: int,
-    save_every: int,
-):
-    """Continue from the newest checkpoint in ``out``, or from ``state``, until ``steps``.
+    settings: TrainerSettings, begin: Callable, step_on: Callable, draw: Batches, evaluate: Callable
+) -> None:
+    """Continue from the newest checkpoint in ``settings.out``, or from fresh, to the last step.
 
     Args:
-      steps: number of the last step.
-      state: the first state, a NamedTuple with the field ``step``.
-      step_on: (state, images of one batch) -> (next state, named losses).
+      settings: how many steps, which of them are saved, and where.
+      begin: optimiser -> the first state: a `TrainState`, or one with more fields.
+      step_on: (state, images of one batch, key, optimizer=) -> (next state, named losses).
       draw: (step, batch size) -> images.
-      evaluate: state -> named results for the log, asked for with every checkpoint.
-      out: folder of the checkpoints and of ``log.jsonl``, a line for each.
-      batch_size: images per step.
-      save_every: steps between checkpoints.
-
-    Returns:
-      the last state.
+      evaluate: EMA parameters -> results on held-out images, for ``log.jsonl``.
     """
+    optimizer = make_optimizer(settings.learning_rate, settings.steps)
+    step_on = partial(step_on, key=jax.random.key(settings.seed), optimizer=optimizer)
     replicated, over_batch = split_over_devices()
-    state = jax.device_put(state, replicated)
-    out.mkdir(parents=True, exist_ok=True)
+    state = jax.device_put(begin(optimizer), replicated)
+    settings.out.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
-    with ocp.CheckpointManager(out.absolute(), options=options) as manager:
+    with ocp.CheckpointManager(settings.out.absolute(), options=options) as manager:
         if manager.latest_step() is not None:
             state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(state))
         first, losses, started = int(state.step), [], time.perf_counter()
-        progress = tqdm(range(first, steps), initial=first, total=steps, mininterval=20)
+        steps = range(first, settings.steps)
+        progress = tqdm(steps, initial=first, total=settings.steps, mininterval=20)
         for n in progress:
-            state, loss = step_on(state, jax.device_put(draw(n, batch_size), over_batch))
+            state, loss = step_on(state, jax.device_put(draw(n, settings.batch_size), over_batch))
             losses.append(loss)
-            if (n + 1) % save_every and n + 1 < steps:
+            if (n + 1) % settings.save_every and n + 1 < settings.steps:
                 continue
             manager.save(n + 1, args=ocp.args.StandardSave(state))
-            mean = jax.tree.map(lambda *terms: float(np.mean(terms)), *jax.device_get(losses))
-            shown = {name: round(value, 5) for name, value in mean.items()}
-            seconds = time.perf_counter() - started
-            shown["images_per_second"] = round(len(losses) * batch_size / seconds, 1)
-            line = {"step": n + 1, "seconds": round(seconds, 1)} | shown | evaluate(state)
-            with open(out / "log.jsonl", "a") as log:
-                log.write(json.dumps(line) + "\n")
-            progress.set_postfix(shown)
+            line = log_line(n + 1, losses, started, settings.batch_size)
+            progress.set_postfix(line)
+            with open(settings.out / "log.jsonl", "a") as log:
+                log.write(json.dumps(line | {"held_out": evaluate(state.ema)}) + "\n")
             losses, started = [], time.perf_counter()
-    return state
 
 
-def newest_ema(run: Path, wanted, trainer: str) -> tuple[int, dict]:
+def log_line(step: int, losses: list[dict], started: float, batch_size: int) -> dict:
+    """Of the steps since ``started``: seconds, mean losses, and images per second."""
+    # the mean first: fetching the losses waits for the steps whose time is taken
+    mean = jax.tree.map(lambda *terms: float(np.mean(terms)), *jax.device_get(losses))
+    seconds = time.perf_counter() - started
+    rounded = {name: round(value, 5) for name, value in mean.items()}
+    rate = round(len(losses) * batch_size / seconds, 1)
+    return {"step": step, "seconds": round(seconds, 1)} | rounded | {"images_per_second": rate}
+
+
+def newest_ema(run: Path, forms: dict, trainer: str) -> tuple[int, dict]:
     """Step and EMA parameters of the newest checkpoint of a training run.
 
     Args:
       run: the folder that `train_until` wrote.
-      wanted: tree of what has the parameters' shapes.
+      forms: tree of what has the parameters' shapes.
       trainer: the command that wrote it, for the messages.
 
     Raises:
@@ -120,7 +145,7 @@ def newest_ema(run: Path, wanted, trainer: str) -> tuple[int, dict]:
             manager.item_metadata(step),
         )
         ema = manager.restore(step, args=ocp.args.StandardRestore(state))["ema"]
-    if jax.tree.map(np.shape, ema) != jax.tree.map(lambda leaf: leaf.shape, wanted):
+    if jax.tree.map(np.shape, ema) != jax.tree.map(lambda leaf: leaf.shape, forms):
         raise ValueError(
             f"the checkpoint in {run} is not of this prior's architecture: give a run of {trainer} "
             "for the same name"

@@ -5,14 +5,12 @@ python -m experiments train-prior emoji --source FOLDER --out runs/emoji
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.tree_util import Partial
 
 from dsg_jax.diffusion import time_of_sigma
@@ -21,7 +19,14 @@ from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import load_prior
 from dsg_jax.priors.pixel import ADMNetwork
 from experiments.train.images import SOURCES, training_and_validation
-from experiments.train.loop import make_optimizer, train_until, updated_ema
+from experiments.train.loop import (
+    TrainState,
+    check_size,
+    descended,
+    fresh_state,
+    train_until,
+)
+from experiments.train.settings import TrainPriorSettings
 
 _SMALL = ADMConfig(
     model_channels=32,
@@ -38,15 +43,6 @@ CONFIGS = {
     "photo": _SMALL._replace(attention_factors=(), middle_attention=False),
 }
 HELD_OUT_SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0)
-
-
-class TrainState(NamedTuple):
-    """Everything a resumed run needs."""
-
-    step: jax.Array
-    params: dict
-    ema: dict
-    moments: optax.OptState
 
 
 class Levels(NamedTuple):
@@ -68,15 +64,20 @@ class Levels(NamedTuple):
 ADM_LEVELS = Levels(Partial(time_of_sigma))
 
 
+def coefficients(sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of the noise levels of a batch: c = 1 / sqrt(1 + sigma^2) and s = sigma c, (b, 1, 1, 1)."""
+    c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
+    return c, sigma[:, None, None, None] * c
+
+
 def noised(x0: jax.Array, sigma: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The variance-preserving state at noise level sigma, and the velocity to predict there.
 
-    x = c x0 + s n and v = c n - s x0 with c = 1 / sqrt(1 + sigma^2), s = sigma c (Salimans & Ho
-    2022). Unlike the noise, v stays of unit size at every sigma, so that x0_hat = c x - s v is as
-    good at sigma 100 as the network is.
+    x = c x0 + s n and v = c n - s x0, see `coefficients` (Salimans & Ho 2022). Unlike the noise, v
+    stays of unit size at every sigma, so that x0_hat = c x - s v is as good at sigma 100 as the
+    network is.
     """
-    c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
-    s = sigma[:, None, None, None] * c
+    c, s = coefficients(sigma)
     return c * x0 + s * noise, c * noise - s * x0
 
 
@@ -89,32 +90,29 @@ def velocity_loss(params, network, levels: Levels, x0, key) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames=("network", "optimizer"), donate_argnums=0)
-def train_step(state: TrainState, x0, key, levels, *, network, optimizer):
+def train_step(state: TrainState, x0, *, key, levels, network, optimizer):
     """One optimiser step on a batch; returns the new state and its named loss."""
     key = jax.random.fold_in(key, state.step)
     loss, grads = jax.value_and_grad(velocity_loss)(state.params, network, levels, x0, key)
-    updates, moments = optimizer.update(grads, state.moments)
-    params = optax.apply_updates(state.params, updates)
-    ema = updated_ema(state.ema, params, state.step)
-    return TrainState(state.step + 1, params, ema, moments), {"loss": loss}
+    return descended(state, grads, optimizer), {"loss": loss}
 
 
 @partial(jax.jit, static_argnames="network")
-def _denoising_error(params, x0, sigma, time, *, network) -> jax.Array:
+def denoising_error(params, x0, sigma, time, *, network) -> jax.Array:
+    """Mean squared error of x0_hat at a noise level."""
     noise = jax.random.normal(jax.random.key(1), x0.shape)
     sigma = jnp.full(len(x0), sigma)
     x, _ = noised(x0, sigma, noise)
-    c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
-    s = sigma[:, None, None, None] * c
+    c, s = coefficients(sigma)
     x0_hat = c * x - s * network.apply(params, x, time(sigma))
     return jnp.mean((x0_hat - x0) ** 2)
 
 
 def held_out_errors(
-    params, network, x0: np.ndarray, levels: Levels = ADM_LEVELS
+    params, *, network: nn.Module, x0: np.ndarray, levels: Levels = ADM_LEVELS
 ) -> dict[float, float]:
     """Mean squared error of x0_hat on held-out images or latents, one number per noise level."""
-    error = partial(_denoising_error, params, x0, time=levels.time, network=network)
+    error = partial(denoising_error, params, x0, time=levels.time, network=network)
     return {
         sigma: float(error(jnp.float32(sigma)))
         for sigma in HELD_OUT_SIGMAS
@@ -123,25 +121,27 @@ def held_out_errors(
 
 
 @partial(jax.jit, static_argnames=("network", "size"))
-def _fresh_params(key, *, network: nn.Module, size: int) -> dict:
+def fresh_params(key: jax.Array, *, network: nn.Module, size: int) -> dict:
+    """Random parameters; ``size`` is the side of the states, pixels or latent pixels."""
     config: ADMConfig | LDMConfig = network.config
     example = jnp.zeros((1, size, size, config.in_channels)), jnp.zeros((1,))
     return dict(network.init(key, *example))
 
 
-def initial_state(network: nn.Module, optimizer, size: int, seed: int) -> TrainState:
-    """Fresh parameters, their copy as EMA, and empty moments."""
+def initial_state(
+    network: nn.Module, size: int, seed: int, optimizer, start: str | None = None
+) -> TrainState:
+    """Random parameters, or those of a prior of the same architecture; empty moments."""
     key = jax.random.key(seed, impl="rbg")  # compiles in a fraction of the default's time
-    params = _fresh_params(key, network=network, size=size)
-    ema = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
+    params = fresh_params(key, network=network, size=size)
+    return fresh_state(params if start is None else weights_of(start, params), optimizer)
 
 
-def weights_of(prior: str, wanted: dict) -> dict:
-    """The parameters of a prior; ValueError unless they have the shapes of those wanted."""
+def weights_of(prior: str, forms: dict) -> dict:
+    """The parameters of a prior; ValueError unless they have the shapes of ``forms``."""
     network = load_prior(prior)[0].network
     params = {"params": network.params} if isinstance(network, ADMNetwork) else {}
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, wanted)]
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, forms)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"the prior {prior!r} has another architecture than the one to train: leave out --start"
@@ -149,62 +149,30 @@ def weights_of(prior: str, wanted: dict) -> dict:
     return params
 
 
-def with_weights_of(state: TrainState, prior: str) -> TrainState:
-    """The fresh state with the weights of a prior of the same architecture."""
-    params = weights_of(prior, state.params)
-    return state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
-
-
-def check(name: str, source: Path, size: int, start: str | None, **_settings) -> None:
-    """Refuse what `train` cannot begin with.
+def plan_train_prior(settings: TrainPriorSettings) -> Callable[[], None]:
+    """Check `train-prior`.
 
     Raises:
-      ValueError: an unknown name, a size that the network cannot take, or a prior to start with
-        that has another architecture.
+      ValueError: a size that the network cannot take, or a prior to start with that has another
+        architecture.
       FileNotFoundError: no images below ``source``, or no such prior.
     """
-    if name not in SOURCES:
-        raise ValueError(f"no prior {name!r} to train: choose from {', '.join(SOURCES)}")
-    multiple = CONFIGS[name].size_multiple
-    if size < 1 or size % multiple:
-        raise ValueError(f"size {size}: give a multiple of {multiple} pixels")
-    SOURCES[name][0](source)
-    if start is not None:
-        fresh = partial(_fresh_params, network=ADMUNet(CONFIGS[name]), size=size)
-        weights_of(start, jax.eval_shape(fresh, jax.random.key(0)))
+    check_size(settings.size, CONFIGS[settings.name].size_multiple)
+    SOURCES[settings.name].split(settings.source)
+    if settings.start is not None:
+        fresh = partial(fresh_params, network=ADMUNet(CONFIGS[settings.name]), size=settings.size)
+        weights_of(settings.start, jax.eval_shape(fresh, jax.random.key(0)))
+    return partial(train, settings)
 
 
-def train(
-    name: str,
-    source: Path,
-    out: Path,
-    *,
-    size: int = 64,
-    steps: int = 5000,
-    batch_size: int = 16,
-    learning_rate: float = 1e-3,
-    save_every: int = 100,
-    seed: int = 0,
-    start: str | None = None,
-) -> None:
-    """Train the named prior until ``steps``, continuing from the newest checkpoint in ``out``.
-
-    Without a checkpoint it begins at random weights, or at those of the prior ``start``.
-    """
-    draw, validation = training_and_validation(name, source, size, seed)
-    network, optimizer = ADMUNet(CONFIGS[name]), make_optimizer(learning_rate, steps)
-    state = initial_state(network, optimizer, size, seed)
-    state = state if start is None else with_weights_of(state, start)
-    key = jax.random.key(seed)
+def train(settings: TrainPriorSettings) -> None:
+    """Train until the last step, from the newest checkpoint, else from random or given weights."""
+    draw, validation = training_and_validation(settings)
+    network = ADMUNet(CONFIGS[settings.name])
     train_until(
-        steps,
-        state,
-        lambda state, x0: train_step(
-            state, x0, key, ADM_LEVELS, network=network, optimizer=optimizer
-        ),
+        settings,
+        partial(initial_state, network, settings.size, settings.seed, start=settings.start),
+        partial(train_step, levels=ADM_LEVELS, network=network),
         draw,
-        lambda state: {"held_out": held_out_errors(state.ema, network, validation)},
-        out,
-        batch_size=batch_size,
-        save_every=save_every,
+        partial(held_out_errors, network=network, x0=validation),
     )

@@ -13,7 +13,7 @@ import pytest
 
 from dsg_jax.mesh import data_mesh, fully_sharded, over_pairs, parameter_placement, placement_of
 from experiments.__main__ import main
-from experiments.cpu_flags import set_cpu_flags
+from experiments.environment import set_cpu_flags
 
 TOLERANCE = 1e-5
 """Of a sample, relative to the largest value: float32 rounding over a few steps."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.projection import RANK_RULES, project, state_projection, subspace
+from dsg_jax.projection import RANK_RULES, project, subspace
 from dsg_jax.types import Projection
 from support.golden_case import GOLDEN, hwc, load, relative
 
@@ -182,4 +182,4 @@ def test_vmap_equals_a_loop():
 )
 def test_bad_arguments_name_the_value(arguments, message):
     with pytest.raises(ValueError, match=message):
-        state_projection(**arguments)
+        Projection(**arguments)

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from dsg_jax.sample import sample
-from dsg_jax.solvers import SOLVERS
 from experiments import export as export_module
-from experiments.__main__ import main, parser
-from experiments.export import chosen_program
+from experiments.cli import parse
+from experiments.export import chosen_restorer, plan_export
+from experiments.export_settings import PLATFORMS, ExportSettings
+from experiments.restore.batch import solver_of
 from support.golden_case import tiny_prior
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
-COMMAND = "export --task super_resolution --solver dps --steps 3 --samples 2 --out dps.npz"
+COMMAND = "--task super_resolution --solver dps --steps 3 --samples 2 --out dps.npz"
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
 ELSEWHERE = """
@@ -30,6 +31,10 @@ np.savez("result.npz", images=images, misfits=misfits)
 ours = [name for name in sys.modules if name.split(".")[0] in ("dsg_jax", "experiments", "flax")]
 assert not ours, ours
 """
+
+
+def settings(words):
+    return parse(ExportSettings, words.split(), "export", "")
 
 
 @pytest.fixture
@@ -46,20 +51,16 @@ def loader():
 
 
 def test_the_file_alone_gives_the_same_images(folder, capsys):
-    assert main(COMMAND.split()) == 0
+    plan_export(settings(COMMAND))()
     assert "cpu, cuda, tpu" in capsys.readouterr().out
     y = np.random.default_rng(0).normal(size=(4, 4, 3)).astype(np.float32)
     np.save("y.npy", y)
     code = ELSEWHERE.format(loader=loader())
     subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=folder, timeout=200)
-    program = chosen_program(parser().parse_args(COMMAND.split()))
-    problem = program.problem._replace(y=y)
-    method = program.method
-    made = SOLVERS[method.solver](
-        program.prior, problem, program.projection, **method.traced, **dict(method.static)
-    )
+    program, problem, _ = chosen_restorer(settings(COMMAND))
+    solver = solver_of(program.solver, program.arrays, problem._replace(y=y))
     keys = jax.random.split(jax.random.wrap_key_data(np.uint32([0, 7])), 2)
-    images, info = jax.jit(jax.vmap(lambda key: sample(key, made, program.shape)))(keys)
+    images, info = jax.jit(jax.vmap(lambda key: sample(key, solver, program.shape)))(keys)
     with np.load("result.npz") as found:
         np.testing.assert_allclose(found["images"], images, atol=2e-5)
         np.testing.assert_allclose(found["misfits"], info.misfit[:, -1], rtol=1e-4)
@@ -70,26 +71,9 @@ def test_the_file_alone_gives_the_same_images(folder, capsys):
         assert told["gives"][0]["shape"] == [2, 16, 16, 3]
 
 
-@pytest.mark.parametrize(
-    ("more", "named"),
-    [
-        ("--platforms cpu metal", "'metal'"),
-        ("--projection both", "--projection both"),
-        ("--task hdr identity", "one task"),
-        ("--out dps.bin", ".npz"),
-        ("--size 18", "multiples of 4"),
-        ("--tau 2", "tau=2.0"),
-    ],
-)
-def test_bad_arguments_are_one_line(folder, capsys, more, named):
-    assert main([*COMMAND.split(), *more.split()]) == 2
-    shown = capsys.readouterr().err
-    assert named in shown and shown.count("\n") == 1 and not list(folder.iterdir())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "given",
+    "words",
     [
         "--solver daps --levels 2 --inner-steps 2 --task phase_retrieval",
         "--solver psld --steps 2 --task motion_deblur",
@@ -97,8 +81,7 @@ def test_bad_arguments_are_one_line(folder, capsys, more, named):
         "--solver latent-daps --levels 2 --inner-steps 2 --task hdr",
     ],
 )
-def test_every_solver_lowers_for_every_platform(given, tmp_path):
-    arguments = parser().parse_args(["export", *given.split(), "--out", str(tmp_path / "x.npz")])
-    entries = export_module.exported(chosen_program(arguments), export_module.PLATFORMS)
+def test_every_solver_lowers_for_every_platform(words):
+    entries = export_module.exported(chosen_restorer(settings(words)), PLATFORMS)
     assert json.loads(entries["description"].tobytes())["platforms"] == ["cpu", "cuda", "tpu"]
     assert entries["module"].size > 10_000

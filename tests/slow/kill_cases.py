@@ -1,6 +1,6 @@
 """Run `restore` in a child, kill it at random moments, start it again; compare with one whole run.
 
-Started by test_saved_states.py: kill_cases.py FOLDER KILLS. A child is a fork of this process,
+Started by test_resume.py: kill_cases.py FOLDER KILLS. A child is a fork of this process,
 which has imported everything and computed nothing, so that a start costs little.
 """
 
@@ -12,11 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.__main__ import parser
 from experiments.restore import parts
 from experiments.restore.compute import compute
 from experiments.restore.plan import plan
 from support.gaussian_prior import gaussian_prior
+from support.tiny_command import records_by_hash
+from support.words import settings_of
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 STEPS = 400
@@ -24,17 +25,17 @@ STEPS = 400
 
 def restore(out: Path, write_end: int) -> None:
     """The whole command; a byte goes into the pipe when the steps begin, of 1 if from a state."""
-    resumed = parts.resumed
+    newest_state = parts.newest_state
 
-    def telling(*given):
-        found = resumed(*given)
-        os.write(write_end, bytes([found[0] > 0]))
-        return found
+    def telling(*inputs):
+        state = newest_state(*inputs)
+        os.write(write_end, bytes([state is not None]))
+        return state
 
-    parts.resumed = telling
-    given = ["--task", "identity", "--solver", "dps", "--steps", str(STEPS), "--size", "16"]
-    given += ["--count", "2", "--projection", "state", "--save-every", "4", "--out", str(out)]
-    compute([plan(parser().parse_args(["restore", *given]), (gaussian_prior(), CARD))])
+    parts.newest_state = telling
+    words = ["--task", "identity", "--solver", "dps", "--steps", STEPS, "--size", 16]
+    words += ["--count", 2, "--projection", "state", "--save-every", 4, "--out", out]
+    compute([plan(settings_of("restore", *words), (gaussian_prior(), CARD))])
 
 
 def start(out: Path) -> tuple[int, int]:
@@ -72,10 +73,9 @@ def finished(out: Path) -> tuple[bool, float]:
 
 
 def results(out: Path) -> list:
-    """Lines without seconds, and images."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    timeless = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-    return [timeless, [(out / line["png"]).read_bytes() for line in lines]]
+    """Records without seconds, and images."""
+    records = list(records_by_hash(out).values())
+    return [records, [(out / record["png"]).read_bytes() for record in records]]
 
 
 def main(folder: Path, kills: int) -> None:

@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.files import read_records, versions_and_hardware, write_atomically
-from experiments.restore.store import LOG, image_hash
+from experiments.files import versions_and_hardware, write_atomically
+from experiments.restore.store import image_hash
 
 SMALL = "restore --count 2 --samples 2 --projection state --batch-size 2"
 DPS = f"{SMALL} --solver dps --task gaussian_deblur --steps 240"
@@ -35,9 +35,8 @@ CASES: dict[str, list[list[str]]] = {
         ]
     ],
     "DPS, two processes in one folder": [[f"{DPS} --save-every 12 --out OUT"] * 2],
-    "DPS, two shards, joined": [
-        [f"{DPS} --save-every 12 --shard {i}/2 --out OUT{i}" for i in (1, 2)],
-        ["merge OUT OUT1 OUT2"],
+    "DPS, two shards of one folder, then the whole": [
+        [f"{DPS} --save-every 12 --shard {i}/2 --out OUT" for i in (1, 2)],
         [f"{DPS} --save-every 12 --out OUT"],
     ],
 }
@@ -73,17 +72,19 @@ def kill(processes: list[subprocess.Popen], moments: list[float]) -> tuple[int, 
 
 def results(folder: Path) -> dict[str, dict]:
     """Sample -> its line without seconds, in any folder of a run; only those with their image."""
-    found = {}
-    for log in sorted(folder.rglob(LOG)):
-        for line in read_records(log, {"hash"})[0]:
-            if image_hash(log.parent / line["png"]) == line["png_sha256"]:
-                found[line["hash"]] = {k: v for k, v in line.items() if k != "seconds"}
-    return found
+    records = {}
+    for path in sorted(folder.rglob("*.json")):
+        image = path.with_suffix(".png")
+        if image.is_file() and path.stat().st_size:
+            record = json.loads(path.read_bytes())
+            if image_hash(image) == record["png_sha256"]:
+                records[record["hash"]] = {k: v for k, v in record.items() if k != "seconds"}
+    return records
 
 
 def has_state(folder: Path) -> bool:
     """Whether there is a state to go on from."""
-    return any(path.name.isdigit() for path in folder.glob("*/.states/*/*/*"))
+    return any(path.name.isdigit() for path in folder.glob("*/.states/*/*/*/*"))
 
 
 def one_run(case: str, folder: Path, longest: list[float], rng: random.Random) -> dict:

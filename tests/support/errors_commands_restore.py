@@ -9,10 +9,13 @@ import numpy as np
 from PIL import Image
 from pytest import MonkeyPatch
 
+from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
 from experiments.images import read_image
 from experiments.restore import memory as budget
-from experiments.restore.methods import check_prior
+from experiments.restore.choices import chosen_methods, chosen_tasks
+from experiments.restore.plan import check_operators, check_prior
+from experiments.settings import Measurement, Method, RestoreSettings
 from support.linear_stage import linear_prior
 from support.tiny_command import RUN, stand_in
 
@@ -69,9 +72,19 @@ def a_folder_of_somebody_else(folder: Path) -> int:
 
 def a_device_with_little_memory(folder: Path) -> int:
     with MonkeyPatch.context() as world:
-        world.setattr(budget, "modelled_bytes", lambda *_: 9e9)
-        world.setattr(budget, "compiled_bytes", lambda *_: 8e9)
+        world.setattr(budget, "needed_bytes", lambda *_: 8e9)
         return restore(f"{RUN.removeprefix('restore')} --count 1 --memory 1")(folder)
+
+
+def settings_file(text: str) -> Callable[[Path], object]:
+    """`restore` with a settings file; "" is none."""
+
+    def provoke(folder: Path) -> int:
+        if text:
+            (folder / "x.toml").write_text(text)
+        return main(["restore", "--settings", str(folder / "x.toml")])
+
+    return provoke
 
 
 NUMBERS = {
@@ -79,28 +92,46 @@ NUMBERS = {
     "--seed 4294967296: give a number below 2^32": restore(BOX + "--seed 4294967296"),
     "--failure-psnr nan: give a number of dB": restore(BOX + "--failure-psnr nan"),
     "--sigma -1.0: give a noise level >= 0": restore(BOX + "--sigma -1"),
-    "--scale 0.0: give a finite number > 0": restore(BOX + "--solver dps --scale 0"),
-    "--eta 2.0: give a value from 0 (DDIM) to 1": restore(BOX + "--solver psld --eta 2"),
-    "--steps 2000: the prior has 1000 diffusion times": restore(BOX + "--solver dps --steps 2000"),
-    "the following arguments are required: --task": lambda folder: main(["restore"]),
-    "0/3: give I/N with I from 1 to N": restore(BOX + "--shard 0/3"),
+    "--memory 0.0: give a finite number > 0": restore(BOX + "--memory 0"),
+    "--seed names 1 twice: drop one": restore(BOX + "--seed 1 1"),
+    "--tau names nothing: give at least one": restore(BOX + "--tau"),
+    "--task is missing: choose from all, identity": restore(""),
+    "--shard 0/3: give I/N with I from 1 to N": restore(BOX + "--shard 0/3"),
 }
 CHOICES = {
     "--out y.png is a file: name a folder": restore(BOX + "--out y.png"),
     "y.png is a file, give another folder": restore(BOX + "--out y.png/out"),
     "cannot be written, give another folder": a_folder_of_somebody_else,
+    "no command 'restor': choose from demo, restore": lambda folder: main(["restor"]),
+    "invalid choice 'foo' for argument '--task'. Expected one of ('all', 'identity'": restore(
+        "--task foo"
+    ),
     "--steps is an option of dps or psld": restore(BOX + "--steps 10"),
-    "unknown task 'foo': choose from all, identity": restore("--task foo"),
+    "unknown task 'foo': choose from all, identity": lambda folder: chosen_tasks(
+        RestoreSettings(measurement=Measurement(("foo",)))
+    ),
+    "unknown solver 'foo': choose from dps, daps": lambda folder: chosen_methods(
+        RestoreSettings(method=Method(solver=("foo",)))
+    ),
+    "--sed is no option of identity, box_inpainting": lambda folder: chosen_tasks(
+        RestoreSettings(measurement=Measurement(("hdr",)), task_options={"sed": 1})
+    ),
+    "--solver daps psld: some work on pixels and some on latents": restore(
+        BOX + "--solver daps psld"
+    ),
+    "psld needs a linear task and hdr is none: use resample": lambda folder: check_operators(
+        SOLVERS["psld"], ["hdr"]
+    ),
     "get GOPRO_wVAE.pth of Tran et al. 2021": restore("--task nonlinear_deblur"),
-    "--factor is no option of box_inpainting: drop it": restore(BOX + "--factor 2"),
-    "psld works on latents and this prior on pixels": restore(BOX + "--solver psld"),
+    "--factor is an option of super_resolution: drop it or change --task": restore(
+        BOX + "--factor 2"
+    ),
     "dps works on pixels and this prior on latents: use psld": (
-        lambda folder: check_prior("dps", linear_prior())
+        lambda folder: check_prior(SOLVERS["dps"], linear_prior())
     ),
 }
 DEVICES = {
     "--devices 99: 99 devices: give 1 to": restore(BOX + "--devices 99"),
-    "--heartbeat 0: give a whole number of seconds": restore(BOX + "--distributed --heartbeat 0"),
     "give --coordinator, --processes and --process, or": restore(BOX + "--processes 2"),
     "--coordinator here: give HOST:PORT of process 0": restore(
         BOX + "--coordinator here --processes 2 --process 0"
@@ -110,6 +141,14 @@ DEVICES = {
     ),
     "did not find each other: jax.distributed.initialize() must": processes_outside_a_cluster,
     "one sample of dps needs 8 GB, of which": a_device_with_little_memory,
+}
+SETTINGS = {
+    "--settings names no file": lambda folder: main(["restore", "--settings"]),
+    "x.toml cannot be read": settings_file(""),
+    "x.toml: no 'sede' there; known: samples, seed": settings_file("[run]\nsede = 1"),
+    "x.toml: run is a table, write [run]": settings_file("run = 1"),
+    "x.toml: samples = 'many' is not of its type": settings_file("[run]\nsamples = 'many'"),
+    "x.toml: --samples 0: give a whole number >= 1": settings_file("[run]\nsamples = 0"),
 }
 IMAGES = {
     "a prior of 4 channels restores no image file": lambda folder: read_image(folder / "x.png", 4),
@@ -146,4 +185,4 @@ MEASURED = {
     ),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
-CASES = {**NUMBERS, **CHOICES, **DEVICES, **IMAGES, **MEASURED}
+CASES = {**NUMBERS, **CHOICES, **DEVICES, **SETTINGS, **IMAGES, **MEASURED}

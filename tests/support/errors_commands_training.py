@@ -1,6 +1,7 @@
 """The errors of the trainers, and what provokes them; see test_errors.py."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,32 +9,37 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from pytest import MonkeyPatch
 
-from experiments.__main__ import main
-from experiments.train import pixel as train_prior
+from experiments.train import pixel
+from experiments.train.first_stage import plan_train_first_stage
+from experiments.train.latent import plan_train_latent_prior
 from experiments.train.loop import newest_ema
+from experiments.train.pixel import plan_train_prior
+from experiments.train.settings import (
+    TrainFirstStageSettings,
+    TrainLatentPriorSettings,
+    TrainPriorSettings,
+)
 from support.tiny_command import tiny_prior
 
 
-def command(words: str) -> Callable[[Path], object]:
-    """A trainer or exporter with a source of one emoji."""
-
-    def provoke(folder: Path) -> int:
-        (folder / "assets").mkdir()
-        (folder / "assets" / "1f600.webp").touch()
-        where = ["--source", str(folder), "--out", str(folder / "out")]
-        return main([*words.split(), *where])
-
-    return provoke
+def training(plan: Callable, settings_type: type, **choices) -> Callable[[Path], object]:
+    """A trainer with an empty source."""
+    return lambda folder: plan(
+        settings_type(name="emoji", source=folder, out=folder / "out", **choices)
+    )
 
 
-def no_images(folder: Path) -> int:
-    return main(["train-prior", "emoji", "--source", str(folder), "--out", str(folder / "out")])
+train_prior = partial(training, plan_train_prior, TrainPriorSettings)
+train_first_stage = partial(training, plan_train_first_stage, TrainFirstStageSettings)
+train_latent_prior = partial(
+    training, plan_train_latent_prior, TrainLatentPriorSettings, first_stage=Path("nowhere")
+)
 
 
 def start_with_another_architecture(folder: Path) -> object:
     with MonkeyPatch.context() as world:
-        world.setattr(train_prior, "load_prior", tiny_prior)
-        return train_prior.weights_of("tiny", {"params": {"bias": jnp.zeros(3)}})
+        world.setattr(pixel, "load_prior", tiny_prior)
+        return pixel.weights_of("tiny", {"params": {"bias": jnp.zeros(3)}})
 
 
 def export_another_architecture(folder: Path) -> object:
@@ -42,23 +48,13 @@ def export_another_architecture(folder: Path) -> object:
     return newest_ema(folder, {"bias": jax.ShapeDtypeStruct((3,), "float32")}, "train-first-stage")
 
 
-FIRST = " --first-stage nowhere"
 CASES = {
-    "no prior 'face' to train: choose from emoji, photo": command("train-prior face"),
-    "no first stage 'face' to train: choose from": command("train-first-stage face"),
-    "no latent prior 'face' to train: choose from": command("train-latent-prior face" + FIRST),
-    "no prior 'face': choose from emoji, photo": command("export-prior face --run nowhere"),
-    "no latent prior 'face': choose from emoji": command(
-        "export-latent-prior face --run nowhere" + FIRST
-    ),
-    "--save-every 0: give a whole number >= 1": command("train-prior emoji --save-every 0"),
-    "--learning-rate nan: give a finite number": command("train-prior emoji --learning-rate nan"),
-    "size 40: give a multiple of 16 pixels": command("train-prior emoji --size 40"),
-    "size 16: give a multiple of 4 pixels, at least 31": command(
-        "train-first-stage emoji --size 16"
-    ),
-    "size 35: give a multiple of 16 pixels": command("train-latent-prior emoji --size 35" + FIRST),
-    "no **/assets/*.webp below": no_images,
+    "--save-every 0: give a whole number >= 1": train_prior(save_every=0),
+    "--learning-rate nan: give a finite number": train_prior(learning_rate=float("nan")),
+    "--size 40: give a multiple of 16 pixels, at least 1": train_prior(size=40),
+    "--size 16: give a multiple of 4 pixels, at least 31": train_first_stage(size=16),
+    "--size 35: give a multiple of 16 pixels": train_latent_prior(size=35),
+    "no **/assets/*.webp below": train_prior(),
     "the prior 'tiny' has another architecture": start_with_another_architecture,
     "none is no folder; give what train-prior wrote": (
         lambda folder: newest_ema(folder / "none", {}, "train-prior")

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsg_jax.latent_settings import latent_daps_settings, psld_settings, resample_settings
 from dsg_jax.mesh import data_mesh, over_pairs
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.metrics.compat import ssim_skimage7
@@ -25,17 +24,15 @@ from dsg_jax.operators.linear import (
 )
 from dsg_jax.operators.noise import noise_level, poisson_noise
 from dsg_jax.operators.tasks import operator_for
+from dsg_jax.options import options_of
 from dsg_jax.priors.samples import sample_images
-from dsg_jax.projection import state_projection
 from dsg_jax.schedule import linear_betas
-from dsg_jax.settings import daps_settings
-from dsg_jax.solvers.daps import daps, daps_steps
+from dsg_jax.solvers import settings_for
+from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
-from dsg_jax.solvers.latent_daps import latent_daps
-from dsg_jax.solvers.psld import psld
-from dsg_jax.solvers.resample import resample, resample_preset
+from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
-from dsg_jax.types import Operator, Problem
+from dsg_jax.types import Operator, Prior, Problem, Projection
 from support.errors_library_folders import FOLDERS
 from support.errors_library_networks import NETWORKS
 from support.gaussian_prior import gaussian_prior
@@ -59,25 +56,14 @@ def measured_by(operator: Operator) -> Problem:
     return Problem(operator, image(*IMAGE), 0.1)
 
 
-def on_pixels(build: Callable, **options):
-    return build(gaussian_prior(), measured_by(identity()), **options)
+def daps_by(inner: str):
+    settings = DAPSSettings(steps=daps_steps(levels=3), inner=inner)
+    return daps(gaussian_prior(), measured_by(identity()), Projection(), settings)
 
 
-def on_latents(build: Callable, operator: Operator | None = None, **options):
-    return build(linear_prior(), measured_by(operator or identity()), **options)
-
-
-def psld_of(operator: Operator | None = None, **options):
-    return on_latents(psld, operator, steps=ddim_steps(BETAS, 10), **options)
-
-
-def resample_of(**options):
-    return on_latents(resample, steps=resample_steps(BETAS, 20, every=5), **options)
-
-
-def daps_of_an_unknown_variant():
-    """With steps of its own, which the variant has to be the same as."""
-    return on_pixels(daps, steps=daps_steps(levels=3), variant="Legacy")
+def psld_of(operator: Operator, prior: Prior | None = None, **options):
+    settings = PSLDSettings(steps=ddim_steps(BETAS, 10), **options)
+    return psld(prior or linear_prior(), measured_by(operator), None, settings)
 
 
 def alex() -> LPIPSWeights:
@@ -123,66 +109,73 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
     ),
     "sigma must not be negative, got -0.1": lambda folder: noise_level(-0.1),
     "rate must be positive, got 0.0": lambda folder: poisson_noise(KEY, image(), 0.0),
-    "give --blur-network DIR (network=load_blur_network(DIR) in Python)": lambda folder: (
+    "give --blur-network DIR (blur_network=load_blur_network(DIR) in Python)": lambda folder: (
         operator_for("nonlinear_deblur", (256, 256, 3), 0)
     ),
     "unknown task 'fog'; known: identity": lambda folder: operator_for("fog", SHAPE, 0),
-    "unknown option box of hdr; known: scale": lambda folder: operator_for("hdr", SHAPE, 0, box=2),
+    "unknown option box of hdr; known: exposure": lambda folder: operator_for(
+        "hdr", SHAPE, 0, box=2
+    ),
 }
 
 SETTINGS: dict[str, Callable[[Path], object]] = {
-    "unknown task 'haze'; known: identity": lambda folder: daps_settings("haze"),
-    "hdr is not one of identity, box_inpainting": lambda folder: psld_settings("hdr", BETAS),
-    "12 steps leave none to optimise at every 10": lambda folder: resample_settings(
-        "hdr", BETAS, count=12
+    "unknown solver 'gibbs': choose from dps, daps": lambda folder: settings_for(
+        "gibbs", "hdr", BETAS
     ),
-    "group='sdxl': choose from ldm, sd": lambda folder: latent_daps_settings("hdr", group="sdxl"),
+    "dps has no option levels: choose from steps, scale": lambda folder: settings_for(
+        "dps", "hdr", BETAS, levels=3
+    ),
+    "steps=1: the schedule allows 2 to 1000": lambda folder: settings_for(
+        "dps", "hdr", BETAS, steps=1
+    ),
+    "12 steps leave none to optimise at every 10": lambda folder: settings_for(
+        "resample", "hdr", BETAS, steps=12
+    ),
+    "preset='dsg': choose from official, paper, plorg": lambda folder: settings_for(
+        "resample", "hdr", BETAS, preset="dsg"
+    ),
+    "group='sdxl': choose from ldm, sd": lambda folder: settings_for(
+        "latent-daps", "hdr", BETAS, group="sdxl"
+    ),
+    "tau_y=0.0: give a finite number > 0": lambda folder: settings_for(
+        "daps", "hdr", BETAS, tau_y=0.0
+    ),
+    "build.py has no function blur: give it the entry's name": lambda folder: options_of(
+        "operators.build", "blur"
+    ),
     "no samples named 'cats': choose from emoji, photo": lambda folder: sample_images("cats"),
     "count=0: the set 'emoji' has 1 to": lambda folder: sample_images("emoji", 0),
     "999 devices: give 1 to": lambda folder: data_mesh(999),
     "parameters 'halved': choose from replicated, sharded": lambda folder: over_pairs(
         jnp.sin, data_mesh(1), "halved"
     ),
-    "projection sides='top': choose from both, left, right": lambda folder: state_projection(
-        sides="top"
-    ),
-    "tau=2.5 with rule='rank' is the rank itself": lambda folder: state_projection(
-        2.5, rule="rank"
-    ),
-    "tau=1.5 is a share of the energy: give a value in (0, 1]": lambda folder: state_projection(
-        1.5
-    ),
-    "period=0: give a whole number >= 1": lambda folder: state_projection(period=0),
-    "preset='dsg': choose from official, paper, plorg": lambda folder: resample_preset("dsg"),
+    "sides='top': choose from both, left, right": lambda folder: Projection(sides="top"),
+    "tau=2.5 with rule='rank' is the rank itself": lambda folder: Projection(2.5, rule="rank"),
+    "tau=1.5 is a share of the energy: give a value in (0, 1]": lambda folder: Projection(1.5),
+    "period=0: give a whole number >= 1": lambda folder: Projection(period=0),
 }
 
 SOLVERS: dict[str, Callable[[Path], object]] = {
     "variant='new': choose from legacy, main": lambda folder: daps_steps(variant="new"),
-    "variant='Legacy': choose from legacy, main": lambda folder: daps_of_an_unknown_variant(),
-    "inner='gibbs', prior_score='gaussian': choose inner from langevin": lambda folder: on_pixels(
-        daps, inner="gibbs"
-    ),
-    "inner='mh' follows no gradient": lambda folder: on_pixels(
-        daps, inner="mh", projection=state_projection()
+    "inner='gibbs': choose from langevin, hmc, mh": lambda folder: daps_by("gibbs"),
+    "inner='mh' follows no gradient": lambda folder: daps_by("mh"),
+    "levels=0, ode_steps=5: give whole numbers >= 1": lambda folder: daps_steps(levels=0),
+    "eta=2.0: give a number from 0 (DDIM) to 1": lambda folder: ddim_steps(BETAS, 10, eta=2.0),
+    "pixel_limit=0, latent_limit=500: give whole numbers": lambda folder: settings_for(
+        "resample", "hdr", BETAS, pixel_limit=0
     ),
     "1 DDIM steps: the schedule allows 2 to 1000": lambda folder: ddim_steps(BETAS, 1),
     "999 DDIM steps end at time 1000, and the schedule at 999: 500 would do": lambda folder: (
         ddim_steps(BETAS, 999)
     ),
-    "psld works on latents and this prior has none": lambda folder: on_pixels(
-        psld, steps=ddim_steps(BETAS, 10)
+    "psld works on latents and this prior has none": lambda folder: psld_of(
+        identity(), gaussian_prior()
     ),
-    "glue='inverse': choose from transpose": lambda folder: psld_of(glue="inverse"),
     "psld needs a linear measurement": lambda folder: psld_of(hdr()),
     "the operator has no pseudo_inverse: choose glue from transpose, adjoint": lambda folder: (
         psld_of(blur((8, 8, 1), np.full((3, 3), 1 / 9)), glue="pseudo_inverse")
     ),
-    "norm='l1': choose from plain, squared": lambda folder: psld_of(norm="l1"),
     "every=4: the time travel takes 5 steps": lambda folder: resample_steps(BETAS, 500, every=4),
-    "tweedie='score': choose from code, exact": lambda folder: resample_of(tweedie="score"),
-    "inner='hmc', time_map='moon': choose inner from hmc": lambda folder: on_latents(
-        latent_daps, time_map="moon"
-    ),
 }
 
 METRICS: dict[str, Callable[[Path], object]] = {

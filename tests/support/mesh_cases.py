@@ -23,15 +23,21 @@ from dsg_jax.operators.linear import identity, inpainting
 from dsg_jax.operators.noise import measure
 from dsg_jax.priors import load_prior
 from dsg_jax.sample import sample
-from dsg_jax.solvers import SOLVERS
+from dsg_jax.solvers import settings_for
 from dsg_jax.types import Prior, Problem, Projection
-from experiments.__main__ import parser
 from experiments.files import array_hash
-from experiments.restore.batch import Method, compile_batch, planned_bytes, program_count, signature
-from experiments.restore.methods import METHODS, state_shape
+from experiments.restore.batch import (
+    Program,
+    compile_batch,
+    program_count,
+    solver_of,
+    state_shape,
+)
+from experiments.restore.memory import planned_bytes
 from experiments.restore.run import restore
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
+from support.words import settings_of
 
 PAIRS = 16
 CASES = [(1, 1), (5, 1), (16, 1), (16, 2), (16, 8), (5, 2), (1, 8)]
@@ -63,20 +69,21 @@ def problem_of(key, shape) -> Problem:
     return Problem(operator, measure(noise, operator, x, 0.05), jnp.float32(0.05))
 
 
-def batched(solver: str, static: tuple, shape: tuple):
+def batched(solver: str, shape: tuple):
     """A function of a batch of keys and problems, as a user would write it."""
 
-    def run(pairs, prior, traced):
+    def run(pairs, prior, settings):
         def one(key, problem):
-            made = SOLVERS[solver](prior, problem, Projection(0.99), **traced, **dict(static))
-            return sample(key, made, shape)
+            return sample(
+                key, solver_of(solver, (Projection(0.99), prior, settings), problem), shape
+            )
 
         return jax.vmap(one)(*pairs)
 
     return run
 
 
-def samples(run, prior, traced, pairs, batch: int, devices: int, how: str = "replicated"):
+def samples(run, prior, settings, pairs, batch: int, devices: int, how: str = "replicated"):
     """The 16 samples, ``batch`` at a time."""
     mesh = data_mesh(devices)
     prior = place_parameters(prior, mesh, how)
@@ -84,7 +91,7 @@ def samples(run, prior, traced, pairs, batch: int, devices: int, how: str = "rep
     found = []
     for i in range(0, PAIRS, batch):
         some = jax.tree.map(lambda leaf, i=i: leaf[i : i + batch], pairs)
-        images, info = restore(some, prior, traced)
+        images, info = restore(some, prior, settings)
         assert info.misfit.shape[0] == len(images) == min(batch, PAIRS - i)
         found.append(np.asarray(images))
     return np.concatenate(found)
@@ -93,8 +100,8 @@ def samples(run, prior, traced, pairs, batch: int, devices: int, how: str = "rep
 def compare(solver: str, name: str | None = None) -> None:
     """Print how the cases of a solver compare."""
     prior, shape = prior_of(solver, name)
-    traced, static = METHODS[solver]("box_inpainting", np.asarray(prior.betas), **QUICK[solver])
-    run = batched(solver, tuple(static.items()), state_shape(prior, shape))
+    settings = settings_for(solver, "box_inpainting", prior, **QUICK[solver])
+    run = batched(solver, state_shape(prior, shape))
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(0)))(jnp.arange(PAIRS))
     pairs = keys, jax.vmap(partial(problem_of, shape=shape))(keys)
     cases = [(*case, "replicated") for case in CASES]
@@ -102,7 +109,7 @@ def compare(solver: str, name: str | None = None) -> None:
         cases = [cases[0], (16, 8, "sharded")]
     first = None
     for batch, devices, how in cases:
-        x = samples(run, prior, traced, pairs, batch, devices, how)
+        x = samples(run, prior, settings, pairs, batch, devices, how)
         first = x if first is None else first
         case = {"solver": solver, "batch": batch, "devices": devices, "parameters": how}
         case |= {"equal": int(sum(map(np.array_equal, x, first))), "bits": array_hash(x)}
@@ -113,26 +120,12 @@ def compare(solver: str, name: str | None = None) -> None:
 def restored() -> None:
     """Print the lines of `restore` for 5 samples: one by one on one device; on eight devices."""
     card = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
-    given = [
-        "--task",
-        "identity",
-        "--solver",
-        "dps",
-        "--steps",
-        "4",
-        "--size",
-        "16",
-        "--count",
-        "5",
-    ]
-    given += ["--projection", "none"]
+    words = "--task identity --solver dps --steps 4 --size 16 --count 5 --projection none".split()
     for devices, size, how in ((1, 1, "replicated"), (8, 2, "replicated"), (8, 2, "sharded")):
         programs = program_count()
         with TemporaryDirectory() as out:
-            chosen = ["--devices", str(devices), "--batch-size", str(size), "--parameters", how]
-            chosen += ["--out", out]
-            arguments = parser().parse_args(["restore", *given, *chosen])
-            lines = restore(arguments, (wide_prior(), card))
+            chosen = ["--devices", devices, "--batch-size", size, "--parameters", how, "--out", out]
+            lines = restore(settings_of("restore", *words, *chosen), (wide_prior(), card))
         shown = [[line["image"], line["sample"], line["misfit"], line["psnr"]] for line in lines]
         case = {"devices": devices, "parameters": how, "programs": program_count() - programs}
         print(json.dumps(case | {"lines": shown}), flush=True)
@@ -142,16 +135,15 @@ def planned() -> None:
     """Print what a device needs for DPS with a network of 20 layers, by the compiler's plan."""
     layers = [jax.random.normal(jax.random.key(i), (256, 256)) / 16 for i in range(20)]
     prior = gaussian_prior()._replace(network=Partial(layered_network, layers))
-    traced, static = METHODS["dps"]("identity", np.asarray(prior.betas), steps=4)
-    method = Method("dps", traced, tuple(static.items()))
+    settings = settings_for("dps", "identity", prior, steps=4)
     keys = jax.random.split(jax.random.key(0), 8)
     problems = Problem(identity(), jnp.zeros((8, 16, 16, 1)), jnp.float32(0.05))
     axes, shape = (0, None), (16, 16, 1)
     for how in ("replicated", "sharded"):
         placed = place_parameters(prior, data_mesh(8), how)
-        compile_batch(keys, problems, None, placed, method, axes, shape)
-        settings = {"axes": axes, "solver": "dps", "static": method.static, "shape": shape}
-        need = planned_bytes(signature(keys, problems, (None, placed, traced), **settings))
+        program = Program("dps", settings, None, placed, axes, shape)
+        runner, _ = compile_batch(keys, problems, program)
+        need = planned_bytes(runner.compiled)
         whole = sum(layer.nbytes for layer in layers)
         print(json.dumps({"parameters": how, "bytes": need, "whole": whole}), flush=True)
 

@@ -1,8 +1,8 @@
 """Shared by the tests of reproduce."""
 
-from experiments.__main__ import parser
 from support.gaussian_prior import gaussian_prior
 from support.golden_case import tiny_latent_prior
+from support.words import settings_of
 
 CARD = {"samples": "emoji", "size": 32, "size_multiple": 4, "channels": 3}
 
@@ -14,5 +14,5 @@ def tiny_priors():
     }
 
 
-def given(out, text):
-    return parser().parse_args(["reproduce", *text.split(), "--out", str(out)])
+def reproduce_settings(out, text):
+    return settings_of("reproduce", *text.split(), "--out", out)

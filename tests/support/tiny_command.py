@@ -11,7 +11,6 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from experiments.__main__ import main  # noqa: E402
-from experiments.papers import robustness  # noqa: E402
 from experiments.restore import compute, plan  # noqa: E402
 from experiments.restore import metrics as perceptual  # noqa: E402
 from experiments.restore.store import image_hash  # noqa: E402
@@ -31,8 +30,7 @@ def tiny_prior(name, **_):
 
 def stand_in(replace) -> None:
     """Have the commands use this prior and, for speed, no LPIPS; ``replace`` is like `setattr`."""
-    for module in (plan, robustness):
-        replace(module, "load_prior", tiny_prior)
+    replace(plan, "load_prior", tiny_prior)
     replace(perceptual, "installed_weights", lambda: (None, "left out"))
 
 
@@ -40,15 +38,20 @@ def command(text, out, *more):
     return [*text.split(), "--out", str(out), *map(str, more)]
 
 
-def lines_by_hash(out):
-    """The log without seconds; a sample is there once, and its image is the one described."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        assert image_hash(out / line["png"]) == line["png_sha256"]
-        del line["seconds"]
-    found = {line["hash"]: line for line in lines}
-    assert len(found) == len(lines)
-    return found
+def record_files(out):
+    """The files that describe samples, of whole and of unfinished runs."""
+    return [path for path in sorted(out.rglob("*.json")) if path.with_suffix(".png").exists()]
+
+
+def records_by_hash(out):
+    """The records of all samples without seconds; every image is the one described."""
+    records = [json.loads(path.read_bytes()) for path in record_files(out)]
+    for record in records:
+        assert image_hash(out / record["png"]) == record["png_sha256"]
+        del record["seconds"]
+    by_hash = {record["hash"]: record for record in records}
+    assert len(by_hash) == len(records)
+    return by_hash
 
 
 def hang_at(number: int) -> None:

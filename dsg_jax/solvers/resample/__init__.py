@@ -11,7 +11,7 @@
             z   ~ N(sqrt(p) z_y, 1 - p) N(z, s)                           resampling
     image = D(argmin mean((y - A(D(.)))^2) from z)
 
-The minimisers are hundreds of AdamW updates (`consistency.fit`). DiffStateGrad projects their
+The minimisers are hundreds of AdamW updates (`fit.fit`). DiffStateGrad projects their
 gradients by the SVD of z_travelled, taken once per optimisation.
 
 The printed algorithms have no correction with the norm; 1 - a is the square of Tweedie's factor;
@@ -19,32 +19,87 @@ and the time travel pairs network times with constants of one index higher. All 
 released code's, and options here.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from dsg_jax.checks import check_choice
 from dsg_jax.diffusion import predict
-from dsg_jax.projection import state_projection
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, step_info
-from dsg_jax.solvers.resample.fit import Descent
 from dsg_jax.solvers.resample.stages import (
-    Method,
+    LATENT,
+    PIXEL,
+    Inputs,
+    ReSampleSettings,
     estimate,
     final_fit,
     hard_consistency,
     time_travel,
 )
-from dsg_jax.solvers.resample.steps import NONE, ReSampleSteps
+from dsg_jax.solvers.resample.steps import NONE, ReSampleSteps, resample_steps
 from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 
-PIXEL = Descent(lr=1e-2, limit=2000, window=False)
-"""The reference's optimisation of an image, for every task."""
-LATENT = Descent(lr=5e-3, limit=500, window=True)
-"""The reference's optimisation of a latent, for every task."""
+
+def resample(
+    prior: Prior, problem: Problem, projection: Projection | None, settings: ReSampleSettings
+) -> Solver:
+    """ReSample as a `Solver`; the state is the latent z (h/f, w/f, c_z).
+
+    `Info` tells of the optimisation that followed the step; without one, 0 ``inner_steps`` and the
+    full rank. In the pixel stage the ranks are those of the image's channels, repeated or cut to as
+    many as the latent has. ``misfit`` is ||y - A(D(z_hat))|| of the DDIM step.
+
+    Args:
+      prior: latent prior. A KL encoder gives its mean; the reference knows codebooks only.
+      problem: measurement to explain; its ``sigma`` is not used.
+      projection: None for plain ReSample; its period counts the updates of one optimisation. With
+        the source "random" every final optimisation takes the same matrix, for it has no draws.
+      settings: constants of the steps, the optimisations, and where code and papers part.
+
+    Raises:
+      ValueError: a pixel prior.
+    """
+    first_stage = first_stage_of(prior, "resample")
+    inputs = Inputs(prior, problem, projection, settings)
+
+    def step(draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Info]:
+        z, norm = guided_ddim(inputs, draw, z, at)
+        travel, stay = lambda: time_travel(inputs, draw, z, at), lambda: (z, z)
+        travelled = jax.lax.cond(at.stage == NONE, stay, travel)
+
+        def consistent(in_pixels: bool):
+            z_next, found = hard_consistency(inputs, draw, z, travelled, at, in_pixels=in_pixels)
+            rank = jnp.resize(found.rank, z.shape[-1:])
+            return z_next, found.iterations, rank, found.kept
+
+        leave = lambda: (z, jnp.int32(0), full_rank(z.shape), jnp.float32(1))
+        stages = (leave, lambda: consistent(True), lambda: consistent(False))
+        z, updates, rank, kept = jax.lax.switch(at.stage, stages)
+        return z, step_info(norm, rank, kept, z, updates)
+
+    image = lambda z: first_stage.decode(final_fit(inputs, z).w)
+    return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=image)
+
+
+def guided_ddim(inputs: Inputs, draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Array]:
+    """One DDIM step with the correction: (next z, ||y - A(D(z_hat))||)."""
+    prior, problem, _, settings = inputs
+    decode = first_stage_of(prior, "resample").decode
+
+    def distance(z: Array, eps: Array | None) -> tuple[Array, Array]:
+        eps = predict(prior, z, at.ddim.time)[0] if eps is None else eps
+        return misfit(problem, decode(estimate(settings, z, eps, at.ddim.a))), eps
+
+    through_network = settings.dps_step == "full_jacobian"
+    eps = None if through_network else predict(prior, z, at.ddim.time)[0]
+    (norm, eps), gradient = jax.value_and_grad(distance, has_aux=True)(z, eps)
+    moved, _ = ddim_step(z, eps, draw(at.first_draw, z.shape), at.ddim)
+    return moved if settings.dps_step == "none" else moved - at.ddim.a / 2 * gradient, norm
+
 
 _RELEASED = {
     "rule": "official",
@@ -62,131 +117,74 @@ PRESETS: dict[str, dict[str, Any]] = {
     "plorg": _RELEASED
     | {"rule": "per_channel", "period": 5, "project_pixel": False, "state": "pre_travel"},
 }
-"""Where the released code ("official") and the papers part; `resample` explains each option.
+"""Where the released code ("official") and the papers part; `ReSampleSettings` explains each.
 
 "paper" is the code run as DiffStateGrad's appendices C.1 and C.4 say. "plorg" is the rank rule and
 algorithm 5 of the workshop paper, which leaves its frequency F open: the other paper's 5.
 """
-
-_CHOICES: dict[str, Iterable[str]] = {
-    "state": ("post_travel", "pre_travel"),
-    "dps_step": ("no_jacobian", "full_jacobian", "none"),
-    "tweedie": ("code", "exact"),
-}
+_OF_THE_PROJECTION = ("rule", "period")
 
 
-def resample_preset(
-    preset: str = "paper", tau: float = 0.99, **choices: Any
-) -> tuple[Projection, dict[str, Any]]:
-    """A preset of `PRESETS`: (projection, keyword arguments of `resample`).
-
-    ``choices`` replace options of the preset or set others of `state_projection` (sides, source,
-    engine). Plain ReSample takes the keywords without the projection.
+def projection_defaults(*, preset: str = "paper", **_: Any) -> dict[str, Any]:
+    """The rank rule and the period of a preset of `PRESETS`; other options do not matter.
 
     Raises:
-      ValueError: an unknown preset, or a value that `state_projection` refuses.
+      ValueError: an unknown preset.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r}: choose from {', '.join(PRESETS)}")
-    options = PRESETS[preset] | choices
-    names = ("rule", "period", "sides", "source", "engine")
-    projection = state_projection(tau, **{n: options.pop(n) for n in names if n in options})
-    return projection, options
+    check_choice("preset", preset, PRESETS)
+    return {name: PRESETS[preset][name] for name in _OF_THE_PROJECTION}
 
 
-def resample(
-    prior: Prior,
-    problem: Problem,
-    projection: Projection | None = None,
+def settings_for(
+    task: str,
+    betas: np.ndarray,
     *,
-    steps: ReSampleSteps,
-    pixel: Descent = PIXEL,
-    latent: Descent = LATENT,
-    frozen: Array | None = None,
-    state: str = "post_travel",
-    dps_step: str = "no_jacobian",
-    tweedie: str = "code",
-    project_pixel: bool = False,
-    project_final: bool = True,
-    project_update: bool = False,
-    index_fix: bool = False,
-) -> Solver:
-    """ReSample as a `Solver`; the state is the latent z (h/f, w/f, c_z).
+    steps: int = 500,
+    every: int = 10,
+    preset: Literal["official", "paper", "plorg"] = "paper",
+    project: Literal["gradient", "update"] = "gradient",
+    step_factor: float = 1.0,
+    pixel_limit: int = 2000,
+    latent_limit: int = 500,
+) -> ReSampleSettings:
+    """The reference's settings: the arguments of its `sample_condition.py`, and of DiffStateGrad's.
 
-    `Info` tells of the optimisation that followed the step; without one, 0 ``inner_steps`` and the
-    full rank. In the pixel stage the ranks are those of the image's channels, repeated or cut to as
-    many as the latent has. ``misfit`` is ||y - A(D(z_hat))|| of the DDIM step.
+    They are the same for all tasks: the guidance scales in its task files are read and then
+    ignored, and gamma, step sizes and limits are fixed.
 
     Args:
-      prior: latent prior. A KL encoder gives its mean; the reference knows codebooks only.
-      problem: measurement to explain; its ``sigma`` is not used.
-      projection: None for plain ReSample; its period counts the updates of one optimisation. With
-        the source "random" every final optimisation takes the same matrix, for it has no draws.
-      steps: `resample_steps(...)` of the prior's betas.
-      pixel: step size and stopping rules of the pixel stage.
-      latent: the same of the latent stage and of the final optimisation.
-      frozen: (N + 1,) updates after each outer step and at the end, in place of limits and rules.
-      state: what is decomposed: "post_travel" is z_travelled (the released code), "pre_travel" the
-        z before the time travel (both papers). In the pixel stage, its decoded image.
-      dps_step: gradient of the norm: "no_jacobian", "full_jacobian" (through the network), "none".
-      tweedie: factor of eps in z_hat: "code" is 1 - a, "exact" its square root.
-      project_pixel: project in the pixel stage too (the released code does, the papers do not).
-      project_final: project in the final optimisation, by the SVD of its own start.
-      project_update: project AdamW's updates in place of gradients, see `consistency.fit`.
-      index_fix: give the time travel the constants of its own times.
+      task: not used.
+      betas: (T,) of the prior, float64.
+      steps: DDIM steps, evenly spaced over the schedule's times
+      every: an optimisation follows every so many of them
+      preset: released code, paper or PLoRG, see `PRESETS`
+      project: what is projected, gradients or AdamW's updates
+      step_factor: multiply the learning rates of both optimisations by this
+      pixel_limit: most updates of an image
+      latent_limit: most updates of a latent
 
     Raises:
-      ValueError: a pixel prior, or an unknown choice.
+      ValueError: ``steps`` or ``every`` that `resample_steps` refuses, steps too few for any
+        optimisation, or an unknown choice.
     """
-    first_stage = first_stage_of(prior, "resample")
-    for name, value in (("state", state), ("dps_step", dps_step), ("tweedie", tweedie)):
-        if value not in _CHOICES[name]:
-            raise ValueError(f"{name}={value!r}: choose from {', '.join(_CHOICES[name])}")
-    method = Method(
-        prior,
-        problem,
-        projection,
-        pixel,
-        latent,
-        None if frozen is None else jnp.asarray(frozen, jnp.int32),
-        state,
-        dps_step,
-        tweedie,
-        project_pixel,
-        project_final,
-        project_update,
-        index_fix,
+    del task
+    check_choice("preset", preset, PRESETS)
+    check_choice("project", project, ("gradient", "update"))
+    if min(pixel_limit, latent_limit) < 1:
+        raise ValueError(
+            f"pixel_limit={pixel_limit}, latent_limit={latent_limit}: give whole numbers >= 1"
+        )
+    constants = resample_steps(betas, steps, every=every)
+    if not constants.stage.any():
+        raise ValueError(
+            f"{steps} steps leave none to optimise at every {every}: give more steps, or a smaller "
+            "distance between the optimisations"
+        )
+    choices = {n: v for n, v in PRESETS[preset].items() if n not in _OF_THE_PROJECTION}
+    return ReSampleSettings(
+        steps=constants,
+        pixel=PIXEL._replace(lr=step_factor * PIXEL.lr, limit=pixel_limit),
+        latent=LATENT._replace(lr=step_factor * LATENT.lr, limit=latent_limit),
+        project_update=project == "update",
+        **choices,
     )
-
-    def step(draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Info]:
-        z, norm = guided_ddim(method, draw, z, at)
-        travel, stay = lambda: time_travel(method, draw, z, at), lambda: (z, z)
-        travelled = jax.lax.cond(at.stage == NONE, stay, travel)
-
-        def consistent(in_pixels: bool):
-            z_next, found = hard_consistency(method, draw, z, travelled, at, in_pixels=in_pixels)
-            rank = jnp.resize(found.rank, z.shape[-1:])
-            return z_next, found.iterations, rank, found.kept
-
-        leave = lambda: (z, jnp.int32(0), full_rank(z.shape), jnp.float32(1))
-        stages = (leave, lambda: consistent(True), lambda: consistent(False))
-        z, updates, rank, kept = jax.lax.switch(at.stage, stages)
-        return z, step_info(norm, rank, kept, z, updates)
-
-    image = lambda z: first_stage.decode(final_fit(method, z).w)
-    return Solver(init=lambda noise: noise, step=step, steps=steps, image=image)
-
-
-def guided_ddim(method: Method, draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Array]:
-    """One DDIM step with the correction: (next z, ||y - A(D(z_hat))||)."""
-    decode = first_stage_of(method.prior, "resample").decode
-
-    def distance(z: Array, eps: Array | None) -> tuple[Array, Array]:
-        eps = predict(method.prior, z, at.ddim.time)[0] if eps is None else eps
-        return misfit(method.problem, decode(estimate(method, z, eps, at.ddim.a))), eps
-
-    through_network = method.dps_step == "full_jacobian"
-    eps = None if through_network else predict(method.prior, z, at.ddim.time)[0]
-    (norm, eps), gradient = jax.value_and_grad(distance, has_aux=True)(z, eps)
-    moved, _ = ddim_step(z, eps, draw(at.first_draw, z.shape), at.ddim)
-    return moved if method.dps_step == "none" else moved - at.ddim.a / 2 * gradient, norm

@@ -1,11 +1,13 @@
 """What ReSample does at its chosen steps: time travel, optimisation, stochastic resampling."""
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dsg_jax.checks import check_fields
 from dsg_jax.diffusion import predict
 from dsg_jax.sample import normal_draws
 from dsg_jax.solvers.ddim import ddim_step
@@ -15,53 +17,87 @@ from dsg_jax.solvers.resample.fit import Descent, Fit, fit
 from dsg_jax.solvers.resample.steps import TRAVEL, ReSampleSteps
 from dsg_jax.types import Draw, Prior, Problem, Projection
 
+PIXEL = Descent(lr=1e-2, limit=2000, window=False)
+"""The reference's optimisation of an image, for every task."""
+LATENT = Descent(lr=5e-3, limit=500, window=True)
+"""The reference's optimisation of a latent, for every task."""
 
-class Method(NamedTuple):
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class ReSampleSettings:
+    """What ReSample is told; `resample.settings_for` has the published values."""
+
+    steps: ReSampleSteps
+    """`resample_steps(...)` of the prior's betas."""
+    pixel: Descent = PIXEL
+    """Step size and stopping rules of the pixel stage."""
+    latent: Descent = LATENT
+    """The same of the latent stage and of the final optimisation."""
+    frozen: Array | None = None
+    """(N + 1,) updates after each outer step and at the end, in place of limits and rules."""
+    state: Literal["post_travel", "pre_travel"] = field(
+        default="post_travel", metadata={"static": True}
+    )
+    """What is decomposed: "post_travel" is z_travelled (the released code), "pre_travel" the z
+    before the time travel (both papers). In the pixel stage, its decoded image."""
+    dps_step: Literal["no_jacobian", "full_jacobian", "none"] = field(
+        default="no_jacobian", metadata={"static": True}
+    )
+    """Gradient of the norm: "full_jacobian" goes through the network, "none" leaves it out."""
+    tweedie: Literal["code", "exact"] = field(default="code", metadata={"static": True})
+    """Factor of eps in z_hat: "code" is 1 - a, "exact" its square root."""
+    project_pixel: bool = field(default=False, metadata={"static": True})
+    """Project in the pixel stage too (the released code does, the papers do not)."""
+    project_final: bool = field(default=True, metadata={"static": True})
+    """Project in the final optimisation, by the SVD of its own start."""
+    project_update: bool = field(default=False, metadata={"static": True})
+    """Project AdamW's updates in place of gradients, see `fit.fit`."""
+    index_fix: bool = field(default=False, metadata={"static": True})
+    """Give the time travel the constants of its own times."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class Inputs(NamedTuple):
     """The arguments of `resample.resample`, which explains them."""
 
     prior: Prior
     problem: Problem
     projection: Projection | None
-    pixel: Descent
-    latent: Descent
-    frozen: Array | None
-    state: str
-    dps_step: str
-    tweedie: str
-    project_pixel: bool
-    project_final: bool
-    project_update: bool
-    index_fix: bool
+    settings: ReSampleSettings
 
 
-def estimate(method: Method, z: Array, eps: Array, a: Array) -> Array:
+def estimate(settings: ReSampleSettings, z: Array, eps: Array, a: Array) -> Array:
     """z_hat = (z - (1 - a) eps) / sqrt(a), or Tweedie's with the root of 1 - a."""
-    share = 1 - a if method.tweedie == "code" else jnp.sqrt(1 - a)
+    share = 1 - a if settings.tweedie == "code" else jnp.sqrt(1 - a)
     return (z - share * eps) / jnp.sqrt(a)
 
 
-def time_travel(method: Method, draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Array]:
+def time_travel(inputs: Inputs, draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Array]:
     """`TRAVEL` DDIM steps from z: (z_travelled, z_hat of the last).
 
     As in the reference the constants belong to one index higher than the network times, and so to
     more noise than z has, unless ``index_fix``.
     """
+    settings = inputs.settings
 
     def body(z, at_j):
         k, time, constants = at_j
-        eps, _ = predict(method.prior, z, time)
-        z_hat = estimate(method, z, eps, constants.a)
+        eps, _ = predict(inputs.prior, z, time)
+        z_hat = estimate(settings, z, eps, constants.a)
         return ddim_step(z, eps, draw(k, z.shape), constants)[0], z_hat
 
     own, lagging = slice(1, TRAVEL + 1), slice(0, TRAVEL)
-    constants = jax.tree.map(lambda a: a[own if method.index_fix else lagging], at.travel)
+    constants = jax.tree.map(lambda a: a[own if settings.index_fix else lagging], at.travel)
     numbers = at.first_draw + 1 + jnp.arange(TRAVEL)
     z, z_hats = jax.lax.scan(body, z, (numbers, at.travel.time[own], constants))
     return z, z_hats[-1]
 
 
 def hard_consistency(
-    method: Method,
+    inputs: Inputs,
     draw: Draw,
     x_t: Array,
     travelled: tuple[Array, Array],
@@ -70,23 +106,24 @@ def hard_consistency(
     in_pixels: bool,
 ) -> tuple[Array, Fit]:
     """Optimise the image or the latent after the time travel and resample: (next z, the fit)."""
-    stage = first_stage_of(method.prior, "resample")
+    prior, problem, projection, settings = inputs
+    stage = first_stage_of(prior, "resample")
     z_travelled, start = travelled
-    state = z_travelled if method.state == "post_travel" else x_t
-    projection, descent, render = method.projection, method.latent, stage.decode
+    state = z_travelled if settings.state == "post_travel" else x_t
+    descent, render = settings.latent, stage.decode
     if in_pixels:
-        projection = projection if method.project_pixel else None
+        projection = projection if settings.project_pixel else None
         start, state = stage.decode(start), stage.decode(state)
-        descent, render = method.pixel, lambda x: x
+        descent, render = settings.pixel, lambda x: x
     found = fit(
-        method.problem,
+        problem,
         render,
         start,
         descent,
         projection=projection,
         space=shared_subspace(projection, draw, at.number, state),
-        frozen=None if method.frozen is None else method.frozen[at.number],
-        project_update=method.project_update,
+        frozen=frozen_count(settings, at.number),
+        project_update=settings.project_update,
     )
     z_y = stage.encode(found.w, None) if in_pixels else found.w
     noise = draw(at.first_draw + 1 + TRAVEL, x_t.shape)
@@ -106,17 +143,25 @@ def stochastic_resampling(z_y: Array, x_t: Array, noise: Array, at: ReSampleStep
     return mean + noise * jnp.sqrt(1 / (1 / s + 1 / (1 - p)))
 
 
-def final_fit(method: Method, z: Array) -> Fit:
+def final_fit(inputs: Inputs, z: Array) -> Fit:
     """The optimisation of the latent after the last step, from z itself."""
-    projection = method.projection if method.project_final else None
+    prior, problem, projection, settings = inputs
+    projection = projection if settings.project_final else None
     draw = normal_draws(jax.random.key(0))
     return fit(
-        method.problem,
-        first_stage_of(method.prior, "resample").decode,
+        problem,
+        first_stage_of(prior, "resample").decode,
         z,
-        method.latent,
+        settings.latent,
         projection=projection,
         space=shared_subspace(projection, draw, jnp.int32(0), z),
-        frozen=None if method.frozen is None else method.frozen[-1],
-        project_update=method.project_update,
+        frozen=frozen_count(settings, -1),
+        project_update=settings.project_update,
     )
+
+
+def frozen_count(settings: ReSampleSettings, place: Array | int) -> Array | None:
+    """The frozen count of an optimisation, None where limits and rules decide."""
+    if settings.frozen is None:
+        return None
+    return jnp.asarray(settings.frozen, jnp.int32)[place]

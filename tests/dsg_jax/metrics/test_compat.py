@@ -7,9 +7,9 @@ from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 
 from dsg_jax.metrics.compat import lpips_piq_avgpool, lpips_vgg_unscaled, ssim_skimage7
-from experiments.arguments import EXTRA_METRICS
 from experiments.restore import metrics as perceptual
 from experiments.restore.report import summary
+from experiments.settings import EXTRA_METRICS
 from support.lpips_cases import pair, plain_lpips, small_weights
 from support.metric_cases import distorted, on_unit_range, smooth_image
 from support.report_lines import line

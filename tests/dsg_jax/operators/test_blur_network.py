@@ -140,9 +140,9 @@ def test_codes_are_the_references_at_seed_0_and_the_images_own_elsewhere():
     np.testing.assert_allclose(code[..., 0].ravel(), first, rtol=1e-6)
     np.testing.assert_allclose(code.astype(np.float64).sum(), -36.9263776, rtol=1e-6)
     network = random_network(TINY)
-    build = lambda seed: operator_for("nonlinear_deblur", shape, seed, network=network)
+    build = lambda seed: operator_for("nonlinear_deblur", shape, seed, blur_network=network)
     of = lambda operator: np.asarray(operator.forward.args[1])
-    reference = reference_operator("nonlinear_deblur", shape, network=network)
+    reference = reference_operator("nonlinear_deblur", shape, blur_network=network)
     np.testing.assert_array_equal(of(reference), of(build(0)))
     np.testing.assert_array_equal(of(build((7, 1))), of(build((7, 1))))
     assert not np.array_equal(of(build((7, 1))), of(build((7, 2))))
@@ -168,9 +168,9 @@ def test_one_program_for_all_codes_at_a_multiple_of_128():
 def test_what_does_not_fit_is_named():
     network = random_network(TINY)
     with pytest.raises(ValueError, match=r"\(96, 128, 3\).*multiples of 128"):
-        operator_for("nonlinear_deblur", (96, 128, 3), 0, network=network)
+        operator_for("nonlinear_deblur", (96, 128, 3), 0, blur_network=network)
     with pytest.raises(ValueError, match="three channels"):
-        operator_for("nonlinear_deblur", (128, 128, 1), 0, network=network)
+        operator_for("nonlinear_deblur", (128, 128, 1), 0, blur_network=network)
     with pytest.raises(ValueError, match=r"\(h/128, w/128, 5\), got \(1, 1, 4\)"):
         nonlinear_blur(network, np.zeros((1, 1, 4)))
     operator = nonlinear_blur(network, np.zeros((1, 1, 5)))

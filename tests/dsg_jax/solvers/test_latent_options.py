@@ -1,28 +1,24 @@
 """What the options of the latent solvers change, on linear maps where it can be written down."""
 
-from functools import partial
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.latent_settings import (
-    LATENT_DAPS_GROUPS,
-    LATENT_DPS_ZETA,
-    PSLD_GROUPS,
-    latent_daps_settings,
-    latent_dps_settings,
-    psld_settings,
-)
 from dsg_jax.operators.linear import blur, hdr, identity, inpainting, super_resolution
-from dsg_jax.operators.tasks import TASKS
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_steps
-from dsg_jax.solvers.latent_daps import latent_daps, latent_daps_steps, scaled_linear_time
-from dsg_jax.solvers.latent_dps import latent_dps
-from dsg_jax.solvers.psld import psld
+from dsg_jax.solvers.latent_daps import (
+    LatentDAPSSettings,
+    latent_daps,
+    latent_daps_steps,
+    scaled_linear_time,
+)
+from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
+from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.types import FirstStage, Prior, Problem, Projection
 from support.gaussian_prior import gaussian_prior
 from support.golden_case import load, pattern_draws
@@ -43,11 +39,10 @@ def small_problem(operator=None) -> Problem:
     return Problem(operator, y + 0.1 * RANDOM.randn(*y.shape).astype(np.float32), 0.1)
 
 
-@partial(jax.jit, static_argnames=("glue", "norm", "renoise", "sample_encoding"))
-def psld_step(prior, problem, z, position, gamma, omega, **options):
-    solver = psld(prior, problem, steps=STEPS, gamma=gamma, omega=omega, **options)
-    at = jax.tree.map(lambda values: jnp.asarray(values)[position], STEPS)
-    return solver.step(DRAW, z, at)
+@jax.jit
+def psld_step(prior, problem, z, position, settings):
+    at = jax.tree.map(lambda values: values[position], settings.steps)
+    return psld(prior, problem, None, settings).step(DRAW, z, at)
 
 
 def psld_step_by_hand(problem, z, position, gamma, omega, glue, norm, renoise, sample_encoding):
@@ -88,7 +83,8 @@ def psld_step_by_hand(problem, z, position, gamma, omega, glue, norm, renoise, s
 def test_psld_step_is_the_one_derived_by_hand(glue, norm, renoise, sample_encoding):
     problem = small_problem()
     options = {"glue": glue, "norm": norm, "renoise": renoise, "sample_encoding": sample_encoding}
-    value, info = psld_step(linear_prior(), problem, Z, 2, 0.2, 0.7, **options)
+    settings = PSLDSettings(steps=STEPS, gamma=0.2, omega=0.7, **options)
+    value, info = psld_step(linear_prior(), problem, Z, 2, settings)
     expected, misfit = psld_step_by_hand(problem, Z, 2, 0.2, 0.7, **options)
     np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(info.misfit, misfit, rtol=1e-5)
@@ -101,35 +97,35 @@ def test_the_adjoint_keeps_the_noise_of_the_hole_out():
     inside = problem._replace(y=jnp.where(mask[..., None] == 0, problem.y + 1, problem.y))
     moves = {}
     for glue in ("transpose", "adjoint"):
-        choices = {"gamma": 1.0, "omega": 0.0, "glue": glue}
-        one, other = (psld_step(linear_prior(), p, Z, 2, **choices)[0] for p in (problem, inside))
+        settings = PSLDSettings(steps=STEPS, gamma=1.0, omega=0.0, glue=glue)
+        one, other = (psld_step(linear_prior(), p, Z, 2, settings)[0] for p in (problem, inside))
         moves[glue] = np.max(np.abs(one - other))
     assert moves["adjoint"] == 0
     assert moves["transpose"] > 1e-3
 
 
-@pytest.mark.parametrize("build", [psld, latent_dps])
-def test_a_perfect_fit_has_gradient_zero(build):
+@pytest.mark.parametrize("build, kind", [(psld, PSLDSettings), (latent_dps, LatentDPSSettings)])
+def test_a_perfect_fit_has_gradient_zero(build, kind):
     stage = FirstStage(lambda z: z, lambda x, noise: x, 1)
     prior = Prior(linear_prior().network, jnp.asarray(BETAS, jnp.float32), stage)
     problem = Problem(identity(), jnp.zeros(LATENT), 0.0)
-    solver = build(prior, problem, steps=ddim_steps(BETAS, 4))
+    solver = build(prior, problem, None, kind(steps=ddim_steps(BETAS, 4)))
     at = jax.tree.map(lambda values: values[0], solver.steps)
     z, info = jax.jit(solver.step)(DRAW, jnp.zeros(LATENT), at)
     assert not np.any(z) and info.misfit == 0 and info.finite
 
 
-BUILDERS = {
-    "psld": partial(psld, steps=STEPS, gamma=0.01, omega=0.01),
-    "latent-dps": partial(latent_dps, steps=STEPS, zeta=0.01),
-    "latent-daps": partial(latent_daps, steps=latent_daps_steps(levels=3, lr=1e-6), inner_steps=4),
+SETTINGS = {
+    psld: PSLDSettings(steps=STEPS, gamma=0.01, omega=0.01),
+    latent_dps: LatentDPSSettings(steps=STEPS, zeta=0.01),
+    latent_daps: LatentDAPSSettings(steps=latent_daps_steps(levels=3, lr=1e-6), inner_steps=4),
 }
 
 
-@pytest.mark.parametrize("name", BUILDERS)
-def test_samples_of_a_batch_are_those_of_single_runs(name):
+@pytest.mark.parametrize("build", SETTINGS)
+def test_samples_of_a_batch_are_those_of_single_runs(build):
     projection = Projection(0.9, rule="per_channel", period=2)
-    solver = BUILDERS[name](linear_prior(), small_problem(), projection)
+    solver = build(linear_prior(), small_problem(), projection, SETTINGS[build])
     starts = jnp.stack([Z, -Z, 2 * Z])
     one = lambda start: run(DRAW, solver, solver.init(start))
     last, infos = jax.jit(jax.vmap(one))(starts)
@@ -142,24 +138,25 @@ def test_samples_of_a_batch_are_those_of_single_runs(name):
 
 
 def test_refusals():
-    problem, prior = small_problem(), linear_prior()
-    steps = {"steps": STEPS}
+    prior, problem = linear_prior(), small_problem()
     exposed = Problem(hdr(), jnp.zeros(IMAGE), 0.1)
     blurred = small_problem(operator=blur(IMAGE, np.full((3, 3), 1 / 9)))
+    inverse = replace(SETTINGS[psld], glue="pseudo_inverse")
     with pytest.raises(ValueError, match="linear.*HDR.*resample or latent-daps"):
-        psld(prior, exposed, **steps)
+        psld(prior, exposed, None, SETTINGS[psld])
     with pytest.raises(ValueError, match="no pseudo_inverse.*transpose, adjoint"):
-        psld(prior, blurred, glue="pseudo_inverse", **steps)
-    with pytest.raises(ValueError, match="glue='inverse'"):
-        psld(prior, problem, glue="inverse", **steps)
-    with pytest.raises(ValueError, match="norm='l1'"):
-        psld(prior, problem, norm="l1", **steps)
-    for build in (psld, latent_dps, latent_daps):
+        psld(prior, blurred, None, inverse)
+    for build, settings in SETTINGS.items():
         with pytest.raises(ValueError, match="works on latents"):
-            build(gaussian_prior(), problem, steps=STEPS)
-    for wrong in ({"inner": "mh"}, {"time_map": "ldm"}):
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))}='{next(iter(wrong.values()))}'"):
-            latent_daps(prior, problem, **wrong)
+            build(gaussian_prior(), problem, None, settings)
+    for build, name, wrong in (
+        (psld, "glue", "inverse"),
+        (psld, "norm", "l1"),
+        (latent_daps, "inner", "mh"),
+        (latent_daps, "time_map", "ldm"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}='{wrong}': choose from"):
+            replace(SETTINGS[build], **{name: wrong})
 
 
 SD_BETAS = scaled_linear_betas(0.00085, 0.012)
@@ -190,36 +187,11 @@ def test_time_maps_of_latent_daps():
 
     @jax.jit
     def all_maps(z, at):
-        solvers = {
-            name: latent_daps(prior, problem, steps=steps, inner_steps=1, time_map=name)
-            for name in expected
-        }
-        return {name: solver.step(DRAW, z, at)[0] for name, solver in solvers.items()}
+        settings = (LatentDAPSSettings(steps=steps, inner_steps=1, time_map=n) for n in expected)
+        solvers = (latent_daps(prior, problem, None, choice) for choice in settings)
+        return {name: solver.step(DRAW, z, at)[0] for name, solver in zip(expected, solvers)}
 
     sigma = at.ode_sigma.astype(float)
     for name, z in all_maps(jnp.zeros(LATENT), at).items():
         value = -np.sum(at.ode_move * sigma * expected[name](sigma) / 1000)
         np.testing.assert_allclose(z, np.full(LATENT, value), rtol=1e-4, err_msg=name)
-
-
-def test_settings_cover_the_tasks():
-    linear = {name for name, task in TASKS.items() if task.linear}
-    for group, table in PSLD_GROUPS.items():
-        assert set(table) == linear
-        for task in TASKS.keys() - linear:
-            with pytest.raises(ValueError, match=f"{task} is not one of .* latent-daps"):
-                psld_settings(task, BETAS, group=group)
-    assert set(LATENT_DPS_ZETA) == set(TASKS)
-    steps, weights = psld_settings("super_resolution", BETAS)
-    assert list(steps.time[[0, -1]]) == [1000, 1] and weights == {"gamma": 0.1, "omega": 0.9}
-    assert psld_settings("box_inpainting", BETAS, group="sd")[1] == {"gamma": 0.01, "omega": 0.1}
-    assert len(latent_dps_settings("hdr", BETAS, count=50)[0].time) == 50
-    for group, table in LATENT_DAPS_GROUPS.items():
-        assert set(table) == set(TASKS)
-        for task in TASKS:
-            steps, keywords = latent_daps_settings(task, group=group)
-            solver = latent_daps(linear_prior(), small_problem(), steps=steps, **keywords)
-            assert solver.steps.ode_sigma.shape == (50, 2)
-            assert solver.steps.sigma[0] == 10 and solver.steps.lr[0] == np.float32(table[task].lr)
-    with pytest.raises(ValueError, match="group='sdxl'"):
-        latent_daps_settings("hdr", group="sdxl")

@@ -1,5 +1,6 @@
 """PSLD, Latent-DPS and LatentDAPS against whole trajectories of the reference code."""
 
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import jax
@@ -12,9 +13,14 @@ from dsg_jax.sample import run
 from dsg_jax.solvers.daps import ode
 from dsg_jax.solvers.ddim import ddim_step, ddim_steps
 from dsg_jax.solvers.inner import Level, guide, hmc, langevin, shared_subspace
-from dsg_jax.solvers.latent_daps import latent_daps, latent_daps_steps, latent_gradient
-from dsg_jax.solvers.latent_dps import latent_dps
-from dsg_jax.solvers.psld import psld, psld_loss
+from dsg_jax.solvers.latent_daps import (
+    LatentDAPSSettings,
+    latent_daps,
+    latent_daps_steps,
+    latent_gradient,
+)
+from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
+from dsg_jax.solvers.psld import PSLDSettings, psld, psld_loss
 from support.golden_case import (
     GOLDEN,
     assert_close,
@@ -23,6 +29,7 @@ from support.golden_case import (
     pattern_draws,
     problem_of,
     projection_of,
+    relative,
     tiny_latent_prior,
 )
 
@@ -61,9 +68,9 @@ def steps_of(config: dict, prior):
     return steps._replace(index=np.arange(STEPS)[::-1])
 
 
-def loss_as_misfit(*arguments, **weights):
+def loss_as_misfit(*arguments):
     """`psld_loss`, with the loss itself where a step reports the misfit."""
-    loss, (z_next, _) = psld_loss(*arguments, **weights)
+    loss, (z_next, _) = psld_loss(*arguments)
     return loss, (z_next, loss)
 
 
@@ -71,15 +78,10 @@ def record(state, info):
     return state, info
 
 
-@partial(jax.jit, static_argnames="sample_encoding")
-def psld_run(prior, problem, projection, draw, start, steps, weights, sample_encoding):
-    choices = {"steps": steps, "sample_encoding": sample_encoding} | weights
-    return run(draw, psld(prior, problem, projection, **choices), start, record=record)[1]
-
-
-@jax.jit
-def latent_dps_run(prior, problem, draw, start, steps, zeta):
-    return run(draw, latent_dps(prior, problem, steps=steps, zeta=zeta), start, record=record)[1]
+@partial(jax.jit, static_argnames="build")
+def replay(build, prior, problem, projection, settings, draw, start):
+    """Every state and info, with the golden noise pattern in place of random draws."""
+    return run(draw, build(prior, problem, projection, settings), start, record=record)[1]
 
 
 @jax.jit
@@ -109,13 +111,33 @@ def check_steps(arrays, manifest, prior, steps, states, info, gradient="grads_0_
     assert_close("a_prev", steps.a_prev[:count], arrays["a_prev"], manifest)
     assert_close("states", states, hwc(arrays["states"]), manifest)
     assert_close("final_latent", states[-1], hwc(arrays["final_latent"]), manifest)
-    assert_close("final_image", decode(prior, states[-1]), hwc(arrays["final_image"]), manifest)
+    check_image(prior, states[-1], hwc(arrays["final_image"]), manifest)
     starts = np.stack([hwc(arrays["x_init"]), states[0]])
     first = [unguided(prior, z, at_step(i, steps)) for i, z in enumerate(starts)]
     z_next, z0_hat = (np.stack(values) for values in zip(*first))
     assert_close("z0_hat_0_1", z0_hat, hwc(arrays["z0_hat_0_1"]), manifest)
     assert_close(gradient, z_next - states[:2], hwc(arrays[gradient]), manifest)
     check_ranks(arrays, states, info)
+
+
+def check_image(prior, z, golden, manifest) -> None:
+    """D(z) is the golden image, where a pixel of z that lies between two codes may take either.
+
+    In psld_blur one of 64 latent pixels is 3e-7 from the plane between its nearest codes, whose
+    squared distances 0.231227 differ by a rounding, 5e-7, so that the CPU decides; no other one of
+    any case is nearer than 1e-3. Moved towards the one code and the other by what a latent is
+    allowed to be off (4e-5 to 7e-5), that pixel alone takes another code; all of the image still
+    has to agree to its own tolerance.
+    """
+    codes, step = prior.first_stage.decode.args[0].get("quantize.embedding.weight"), 0.0
+    if codes is not None:
+        nearest = lambda z: np.argsort(np.sum((z[..., None, :] - codes) ** 2, axis=-1), axis=-1)
+        first, second = np.moveaxis(np.asarray(codes)[nearest(z)[..., :2]], -2, 0)
+        step = manifest["tolerance"]["atol"]["final_latent"] * np.sign(second - first)
+        assert np.sum(nearest(z - step)[..., 0] != nearest(z + step)[..., 0]) <= 1
+    images = [decode(prior, z + way * step) for way in (0, -1, 1)]
+    image = min(images, key=lambda image: relative(image, golden))
+    assert_close("final_image", image, golden, manifest)
 
 
 def check_ranks(arrays, states, info) -> None:
@@ -135,13 +157,13 @@ def test_psld_trajectory(case, monkeypatch):
     prior, projection = prior_of(config, arrays), projection_of(manifest)
     problem = problem_of(manifest, arrays, IMAGE)
     sampled = "sampled" in config["first_stage"]
-    weights = {"gamma": config["gamma"], "omega": config["omega"]}
     steps, start = steps_of(config, prior), jnp.asarray(hwc(arrays["x_init"]))
+    weights = {"gamma": config["gamma"], "omega": config["omega"]}
+    settings = PSLDSettings(steps=steps, sample_encoding=sampled, **weights)
     draw = pattern_draws((2 + sampled) * STEPS, 32 * 32 * 3)
-    replay = partial(psld_run, prior, problem, weights=weights, sample_encoding=sampled)
 
     count = len(arrays["states"])
-    rows = replay(projection, draw, start, steps)
+    rows = replay(psld, prior, problem, projection, settings, draw, start)
     states, info = jax.tree.map(lambda row: np.asarray(row[:count]), rows)
     assert_close("losses", info.misfit, arrays["losses"], manifest)
     if projection is None:
@@ -151,7 +173,8 @@ def test_psld_trajectory(case, monkeypatch):
     gradients = []
     for i, z in enumerate([start, states[0]]):  # what was projected, from the plain method
         later = shifted(steps, i)._replace(index=steps.index)
-        (plain, *_), _ = replay(None, shifted(draw, i * (2 + sampled)), z, later)
+        settings, moved = replace(settings, steps=later), shifted(draw, i * (2 + sampled))
+        (plain, *_), _ = replay(psld, prior, problem, None, settings, moved, z)
         gradients.append(unguided(prior, z, at_step(i, steps))[0] - plain)
     assert_close("grads_0_1", jnp.stack(gradients), hwc(arrays["grads_0_1"]), manifest)
 
@@ -161,16 +184,11 @@ def test_latent_dps_trajectory():
     config, prior = manifest["config"], vq_prior()
     steps, problem = steps_of(config, prior), problem_of(manifest, arrays, IMAGE)
     start, zeta = jnp.asarray(hwc(arrays["x_init"])), config["omega"]
-    rows = latent_dps_run(prior, problem, pattern_draws(STEPS, 192), start, steps, zeta)
+    settings = LatentDPSSettings(steps=steps, zeta=zeta)
+    rows = replay(latent_dps, prior, problem, None, settings, pattern_draws(STEPS, 192), start)
     states, info = jax.tree.map(np.asarray, rows)
     assert_close("losses", zeta * info.misfit, arrays["losses"], manifest)
     check_steps(arrays, manifest, prior, steps, states, info)
-
-
-@partial(jax.jit, static_argnames=("inner", "inner_steps"))
-def latent_daps_run(prior, problem, projection, draw, start, steps, **inner):
-    solver = latent_daps(prior, problem, projection, steps=steps, time_map="adm", **inner)
-    return run(draw, solver, start, record=record)[1]
 
 
 @jax.jit
@@ -200,9 +218,9 @@ def test_latent_daps_trajectory(case):
     draws = count + (1 if momentum is None else 2)
     draw = pattern_draws(draws * len(steps.level), 192)
     start = jnp.asarray(hwc(arrays["x_init"]))
-    choices = {"inner_steps": count, "inner": inner["mc_algo"], "momentum": momentum}
-    choices["tau_y"] = inner["tau"]
-    rows = latent_daps_run(prior, problem, projection, draw, start, steps, **choices)
+    choices = {"inner": inner["mc_algo"], "inner_steps": count, "momentum": momentum}
+    settings = LatentDAPSSettings(steps=steps, tau_y=inner["tau"], time_map="adm", **choices)
+    rows = replay(latent_daps, prior, problem, projection, settings, draw, start)
     states, info = jax.tree.map(np.asarray, rows)
     assert_close("states", states, hwc(arrays["states"]), manifest)
     assert_close("final", decode(prior, states[-1]), hwc(arrays["final"]), manifest)

@@ -8,8 +8,8 @@ import pytest
 from dsg_jax.diffusion import denoise, score
 from dsg_jax.operators.linear import identity, inpainting
 from dsg_jax.sample import sample
-from dsg_jax.solvers.daps import daps, daps_steps
-from dsg_jax.solvers.dps import dps, dps_steps
+from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
+from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from dsg_jax.types import Problem, Projection
 from support.gaussian_prior import gaussian_prior
 
@@ -26,8 +26,8 @@ def posterior_pixels(tau_y: float = 0.4, *, shape=SHAPE, **options) -> np.ndarra
     """Pixels of many samples: with a constant y each one is a draw of the same scalar posterior."""
     problem = Problem(identity(), jnp.full(shape, Y), tau_y)
     prior = gaussian_prior(MEAN, STD)
-    options = {"inner_steps": INNER} | options
-    solver = daps(prior, problem, steps=STEPS, tau_y=tau_y, **options)
+    options = {"steps": STEPS, "tau_y": tau_y, "inner_steps": INNER} | options
+    solver = daps(prior, problem, None, DAPSSettings(**options))
     keys = jax.random.split(jax.random.key(3), PIXELS // np.prod(shape))
     return np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, shape)[0]))(keys)).ravel()
 
@@ -107,7 +107,7 @@ def test_denoiser_and_score_are_exact_for_a_gaussian():
 def test_dps_without_measurement_samples_the_prior():
     problem = Problem(inpainting(jnp.zeros(SHAPE[:2])), jnp.zeros(SHAPE), 0.05)
     prior = gaussian_prior(0.1, 0.2)  # narrow, for DPS clips x0_hat to [-1, 1]
-    solver = dps(prior, problem, steps=dps_steps())
+    solver = dps(prior, problem, None, DPSSettings(steps=dps_steps()))
     keys = jax.random.split(jax.random.key(0), 50)
     pixels = np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, SHAPE)[0]))(keys)).ravel()
     assert abs(pixels.mean() - 0.1) < 0.01
@@ -116,46 +116,39 @@ def test_dps_without_measurement_samples_the_prior():
 
 def test_dps_guidance_reduces_the_misfit():
     problem = Problem(identity(), jnp.full(SHAPE, Y), 0.05)
-    run = lambda scale: (
-        sample(
-            jax.random.key(1),
-            dps(
-                gaussian_prior(MEAN, STD),
-                problem,
-                scale=scale,
-                steps=dps_steps(times=np.arange(0, 1000, 10)),
-            ),
-            SHAPE,
-        )[1].misfit
-    )
-    free, guided = run(0.0), run(0.3)
-    assert guided[-1] < 0.5 * free[-1]
+    steps = dps_steps(times=np.arange(0, 1000, 10))
+
+    def last_misfit(scale):
+        settings = DPSSettings(steps=steps, scale=scale)
+        solver = dps(gaussian_prior(MEAN, STD), problem, None, settings)
+        return sample(jax.random.key(1), solver, SHAPE)[1].misfit[-1]
+
+    assert last_misfit(0.3) < 0.5 * last_misfit(0.0)
 
 
-@pytest.mark.parametrize("build", [dps, daps])
+SETTINGS = {
+    dps: lambda i: DPSSettings(steps=dps_steps(times=[0, 300, 900]), scale=0.1 * (i + 1)),
+    daps: lambda i: DAPSSettings(steps=daps_steps(levels=4, lr=1e-4 * (i + 1)), inner_steps=2),
+}
+
+
+@pytest.mark.parametrize("build", SETTINGS)
 def test_one_compile_serves_every_image_mask_tau_and_step_size(build):
     """Traces are counted: new arrays of the same shape reuse the compiled sampler."""
     traces = []
 
     @jax.jit
-    def restore(key, problem, projection, prior, steps):
+    def restore(key, problem, projection, prior, settings):
         traces.append(1)
-        options = {"inner_steps": 2} if build is daps else {}
-        return sample(key, build(prior, problem, projection, steps=steps, **options), (8, 8, 3))[0]
+        return sample(key, build(prior, problem, projection, settings), (8, 8, 3))[0]
 
     outputs = []
     for i, tau in enumerate((0.5, 0.9, 0.99)):
         mask = (jax.random.uniform(jax.random.key(i), (8, 8)) < 0.5).astype(jnp.float32)
         y = jax.random.normal(jax.random.key(i), (8, 8, 3)) * mask[..., None]
-        steps = (
-            daps_steps(levels=4, lr=1e-4 * (i + 1))
-            if build is daps
-            else dps_steps(times=[0, 300, 900])
-        )
-        problem = Problem(inpainting(mask), y, jnp.float32(0.05))
-        outputs.append(
-            restore(jax.random.key(i), problem, Projection(tau), gaussian_prior(), steps)
-        )
+        problem, settings = Problem(inpainting(mask), y, jnp.float32(0.05)), SETTINGS[build](i)
+        inputs = (problem, Projection(tau), gaussian_prior(), settings)
+        outputs.append(restore(jax.random.key(i), *inputs))
     assert len(traces) == 1
     assert not np.allclose(outputs[0], outputs[1])
 
@@ -165,7 +158,8 @@ def test_a_diverging_sample_is_flagged_and_leaves_its_neighbours_alone():
 
     def restore(y):
         problem = Problem(identity(), y, 0.05)
-        solver = daps(gaussian_prior(), problem, steps=STEPS, inner_steps=3, tau_y=0.4)
+        settings = DAPSSettings(steps=STEPS, inner_steps=3, tau_y=0.4)
+        solver = daps(gaussian_prior(), problem, None, settings)
         return sample(jax.random.key(0), solver, SHAPE)
 
     images, info = jax.jit(jax.vmap(restore))(y)
@@ -175,12 +169,8 @@ def test_a_diverging_sample_is_flagged_and_leaves_its_neighbours_alone():
 
 def test_period_skips_the_projection():
     problem = Problem(identity(), jnp.full((8, 8, 3), Y), 0.05)
-    solver = dps(
-        gaussian_prior(),
-        problem,
-        Projection(2, period=2, rule="rank"),
-        steps=dps_steps(times=[0, 200, 400, 600, 800]),
-    )
+    settings = DPSSettings(steps=dps_steps(times=[0, 200, 400, 600, 800]))
+    solver = dps(gaussian_prior(), problem, Projection(2, period=2, rule="rank"), settings)
     _, info = sample(jax.random.key(0), solver, (8, 8, 3))
     assert np.asarray(info.rank)[:, 0].tolist() == [2, 8, 2, 8, 2]
     assert np.allclose(info.kept[1::2], 1) and (info.kept[::2] < 1).all()
@@ -191,10 +181,10 @@ def test_period_skips_the_projection():
     [
         ({"inner": "gibbs"}, "inner='gibbs'"),
         ({"prior_score": "flat"}, "prior_score='flat'"),
-        ({"inner": "mh", "projection": Projection()}, "no gradient"),
+        ({"inner": "mh"}, "no gradient"),
     ],
 )
 def test_bad_options_name_the_value(options, message):
     problem = Problem(identity(), jnp.zeros(SHAPE), 0.05)
     with pytest.raises(ValueError, match=message):
-        daps(gaussian_prior(), problem, **options)
+        daps(gaussian_prior(), problem, Projection(), DAPSSettings(steps=STEPS, **options))

@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from dsg_jax.latent_settings import resample_settings
 from dsg_jax.operators.linear import blur, hdr, inpainting
-from dsg_jax.operators.tasks import TASKS
 from dsg_jax.projection import Subspace
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.inner import shared_subspace
-from dsg_jax.solvers.resample import LATENT, PIXEL, resample, resample_preset
+from dsg_jax.solvers.resample import LATENT, PIXEL, PRESETS, projection_defaults, resample
 from dsg_jax.solvers.resample.fit import fit
-from dsg_jax.solvers.resample.stages import Method, stochastic_resampling, time_travel
+from dsg_jax.solvers.resample.stages import (
+    Inputs,
+    ReSampleSettings,
+    stochastic_resampling,
+    time_travel,
+)
 from dsg_jax.solvers.resample.steps import even_counts, resample_steps
 from dsg_jax.types import Operator, Problem, Projection
 from support.golden_case import GOLDEN, assert_close, hwc, load, pattern_draws, tiny_latent_prior
@@ -30,7 +33,7 @@ CASES = sorted(p.stem for p in (GOLDEN / "trajectories").glob("resample*.json"))
 CASES.remove("resample_checkpoint_end_to_end")  # networks of its own: test_latent_end_to_end
 SHAPE = (32, 32, 3)
 KINDS = ("blur", "inpainting", "high_dynamic_range")
-_, OFFICIAL = resample_preset("official")
+OFFICIAL = {k: v for k, v in PRESETS["official"].items() if k not in projection_defaults()}
 
 
 DRAW = pattern_draws(46, 8 * 8 * 3)  # all that a trajectory takes
@@ -54,7 +57,7 @@ def problem_of(config: dict, arrays: dict) -> Problem:
 
 def projection_of(config: dict) -> Projection | None:
     chosen = config.get("projection")
-    return chosen and resample_preset("official", chosen["tau"], period=chosen["period"])[0]
+    return chosen and Projection(chosen["tau"], period=chosen["period"])
 
 
 def descents(config: dict) -> dict:
@@ -65,10 +68,8 @@ def descents(config: dict) -> dict:
 
 
 @jax.jit
-def trajectory(prior, problem, projection, steps, frozen, descents, x):
-    solver = resample(
-        prior, problem, projection, steps=steps, frozen=frozen, **descents, **OFFICIAL
-    )
+def trajectory(prior, problem, projection, settings, x):
+    solver = resample(prior, problem, projection, settings)
     record = lambda state, info: (state, info)
     last, (states, info) = run(DRAW, solver, x, record=record)
     return states, info, solver.image(last)
@@ -86,10 +87,9 @@ def test_trajectory(case):
     projection = projection_of(config)
     frozen = None if projection is None else counts
     x = jnp.asarray(hwc(arrays["x_init"]))
+    settings = ReSampleSettings(steps=steps, frozen=frozen, **descents(config), **OFFICIAL)
     states, info, image = jax.device_get(
-        trajectory(
-            prior(), problem_of(config, arrays), projection, steps, frozen, descents(config), x
-        )
+        trajectory(prior(), problem_of(config, arrays), projection, settings, x)
     )
     assert_close("states", states, hwc(arrays["states"]), manifest)
     assert_close("dps_norms", info.misfit, arrays["dps_norms"], manifest)
@@ -107,10 +107,9 @@ def test_trajectory(case):
 @jax.jit
 def surroundings(prior, golden, at):
     """What happens before and after the optimisation, each part from the reference's own input."""
-    method = Method._make([prior, *[None] * (len(Method._fields) - 1)])
-    method = method._replace(tweedie="code", index_fix=False)
+    inputs = Inputs(prior, None, None, ReSampleSettings(steps=None))
     decode, encode, _ = prior.first_stage
-    state, start = time_travel(method, DRAW, golden["x_t"], at)
+    state, start = time_travel(inputs, DRAW, golden["x_t"], at)
     noise = DRAW(at.first_draw + 6, state.shape)
     resampled = stochastic_resampling(golden["encoded"], golden["x_t"], noise, at)
     latents = {"resampled": resampled, "state": state, "start": start}
@@ -222,17 +221,3 @@ def test_which_steps_are_optimised_and_with_what():
     np.testing.assert_allclose(weights, [0.2370673, 0.6107031, 0.4949058], rtol=1e-6)
     with pytest.raises(ValueError, match="every=4"):
         resample_steps(scaled_linear_betas(), 500, every=4)
-
-
-def test_settings_are_the_same_for_every_task():
-    for task in TASKS:
-        steps, keywords = resample_settings(task, scaled_linear_betas(), latent_limit=9)
-        assert (steps.stage > 0).sum() == 33
-        assert keywords["pixel"] == (1e-2, 2000, False, 1e-3)
-        assert keywords["latent"] == (5e-3, 9, True, 1e-3)
-    for choice, match in (
-        (("fog", {}), "unknown task 'fog'"),
-        (("hdr", {"count": 12}), "12 steps"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            resample_settings(choice[0], scaled_linear_betas(), **choice[1])

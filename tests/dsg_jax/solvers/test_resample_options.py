@@ -11,9 +11,14 @@ from dsg_jax.sample import normal_draws, run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.inner import shared_subspace
-from dsg_jax.solvers.resample import LATENT, PIXEL, PRESETS, guided_ddim, resample, resample_preset
+from dsg_jax.solvers.resample import LATENT, PIXEL, guided_ddim, resample
 from dsg_jax.solvers.resample.fit import fit
-from dsg_jax.solvers.resample.stages import Method, hard_consistency, time_travel
+from dsg_jax.solvers.resample.stages import (
+    Inputs,
+    ReSampleSettings,
+    hard_consistency,
+    time_travel,
+)
 from dsg_jax.solvers.resample.steps import even_counts, resample_steps
 from dsg_jax.types import FirstStage, Prior, Problem, Projection
 
@@ -21,11 +26,6 @@ KINDS = ("none", "no_jacobian", "full_jacobian")
 LATENT_SHAPE, SHAPE = (8, 8, 3), (16, 16, 3)
 BETAS = scaled_linear_betas()
 STEPS = resample_steps(BETAS, 20, every=5)  # the image at index 10, the latent at 5
-OPTIONS = dict.fromkeys(Method._fields) | {
-    "state": "post_travel",
-    "dps_step": "no_jacobian",
-    "tweedie": "code",
-}
 
 
 def gaussian_eps(alpha_bar, z, t):
@@ -58,8 +58,9 @@ def toy_problem(seed: int = 0, seen: float = 0.6) -> Problem:
     return Problem(operator, operator.forward(truth + 0.05 * noise), 0.05)
 
 
-def method(**options) -> Method:
-    return Method(**OPTIONS | {"prior": toy_prior(), "problem": toy_problem()} | options)
+def inputs(projection: Projection | None = None, **options) -> Inputs:
+    settings = ReSampleSettings(steps=STEPS, **options)
+    return Inputs(toy_prior(), toy_problem(), projection, settings)
 
 
 def at(index: int):
@@ -78,9 +79,9 @@ EARLY = {
 
 
 @jax.jit
-def restore(problems, seeds, projection, steps, arguments):
+def restore(problems, seeds, projection, settings):
     def one(problem, seed):
-        solver = resample(toy_prior(), problem, projection, steps=steps, **arguments)
+        solver = resample(toy_prior(), problem, projection, settings)
         last, info = run(normal_draws(jax.random.key(seed)), solver, start(seed))
         return last, info, solver.image(last)
 
@@ -95,9 +96,9 @@ def batch(*problems):
 def test_early_stops_of_others_change_nothing():
     """The same program on other companions, one of which has nothing to fit, and on copies."""
     nothing, hard, other = toy_problem(0, 0.0), toy_problem(1), toy_problem(2)
-    projection = resample_preset(period=2)[0]
-    mixed = restore(batch(nothing, hard, other), jnp.array([1, 2, 3]), projection, STEPS, EARLY)
-    copies = restore(batch(hard, hard, hard), jnp.array([2, 2, 2]), projection, STEPS, EARLY)
+    projection, settings = Projection(period=2), ReSampleSettings(steps=STEPS, **EARLY)
+    mixed = restore(batch(nothing, hard, other), jnp.array([1, 2, 3]), projection, settings)
+    copies = restore(batch(hard, hard, hard), jnp.array([2, 2, 2]), projection, settings)
     for together, alone in zip(jax.tree.leaves(mixed), jax.tree.leaves(copies), strict=True):
         np.testing.assert_array_equal(together[1], alone[0])
     info, pixel, latent = mixed[1], STEPS.stage == 1, STEPS.stage == 2
@@ -114,8 +115,8 @@ def test_a_batch_keeps_its_branches_and_even_counts_its_loops():
     """Steps without an optimisation skip it; with frozen counts no sample waits or is masked."""
     problems, seeds = batch(toy_problem(0), toy_problem(1)), jnp.array([1, 2])
     for frozen in (None, even_counts(STEPS, 7, 3)):
-        arguments = EARLY | {"frozen": frozen}
-        program = str(jax.make_jaxpr(restore)(problems, seeds, None, STEPS, arguments))
+        settings = ReSampleSettings(steps=STEPS, frozen=frozen, **EARLY)
+        program = str(jax.make_jaxpr(restore)(problems, seeds, None, settings))
         assert program.count("branches=") == 2
         assert program.count("while[") == 3
         assert ("bool[2] = and" in program) == (frozen is None)  # a sample's own "go on"
@@ -125,8 +126,7 @@ def test_frozen_counts():
     counts = even_counts(STEPS, 7, 3)
     assert {int(i): int(counts[i]) for i in np.flatnonzero(counts)} == {9: 7, 14: 3, 20: 3}
     for index, in_pixels in ((10, True), (5, False)):
-        this = method(frozen=jnp.asarray(counts), **EARLY)
-        z = start()
+        this, z = inputs(frozen=counts, **EARLY), start()
         _, found = hard_consistency(this, DRAW, z, (z, z), at(index), in_pixels=in_pixels)
         assert found.iterations == counts[19 - index]
 
@@ -134,7 +134,7 @@ def test_frozen_counts():
 def test_gradient_of_the_norm():
     z, here = start(), at(12)
     a = here.ddim.a
-    after = {kind: guided_ddim(method(dps_step=kind), DRAW, z, here)[0] for kind in KINDS}
+    after = {kind: guided_ddim(inputs(dps_step=kind), DRAW, z, here)[0] for kind in KINDS}
     eps = toy_prior().network(z, here.ddim.time)
     np.testing.assert_allclose(after["none"], ddim_step(z, eps, 0, here.ddim)[0], rtol=1e-6)
     held = after["no_jacobian"] - after["none"]
@@ -156,7 +156,7 @@ def test_gradient_of_the_norm():
 def test_time_travel(tweedie, index_fix):
     network, table = toy_prior().network, STEPS.ddim
     z = start()
-    travelled, z_hat = time_travel(method(tweedie=tweedie, index_fix=index_fix), DRAW, z, at(10))
+    travelled, z_hat = time_travel(inputs(tweedie=tweedie, index_fix=index_fix), DRAW, z, at(10))
     for j in range(5):
         lag = 0 if index_fix else 1
         time, n = table.time[19 - (9 - j)], 19 - (9 - j + lag)
@@ -176,7 +176,7 @@ def test_which_state_is_decomposed_and_where():
     moved = {}
     for state in ("post_travel", "pre_travel"):
         _, found = hard_consistency(
-            method(state=state, **common), DRAW, x_t, (z_travelled, z_hat), at(5), in_pixels=False
+            inputs(state=state, **common), DRAW, x_t, (z_travelled, z_hat), at(5), in_pixels=False
         )
         moved[state] = found.w
     for state, matrix in (("post_travel", z_travelled), ("pre_travel", x_t)):
@@ -193,7 +193,7 @@ def test_which_state_is_decomposed_and_where():
         np.testing.assert_allclose(moved[state], own.w, atol=1e-6)
     assert jnp.max(jnp.abs(moved["post_travel"] - moved["pre_travel"])) > 1e-3
     for project_pixel in (False, True):
-        this = method(project_pixel=project_pixel, **common)
+        this = inputs(project_pixel=project_pixel, **common)
         _, found = hard_consistency(this, DRAW, x_t, (z_travelled, z_hat), at(10), in_pixels=True)
         assert found.rank.tolist() == [2 if project_pixel else 16] * 3
         assert (found.kept < 1) == project_pixel
@@ -208,40 +208,16 @@ def test_final_projection():
         ("on", Projection(0.9), {}),
         ("random", Projection(0.9, source="random"), {}),
     ):
-        solver = resample(
-            toy_prior(), toy_problem(), projection, steps=STEPS, frozen=counts, **options
-        )
+        solver = resample(*inputs(projection, frozen=counts, **options))
         image[name] = solver.image(z)
     np.testing.assert_array_equal(image["plain"], image["off"])
     assert len({float(jnp.sum(x)) for x in image.values()}) == 3
 
 
-def test_presets():
-    assert {name: (p["rule"], p["period"], p["project_pixel"]) for name, p in PRESETS.items()} == {
-        "official": ("official", 1, True),
-        "paper": ("official", 5, False),
-        "plorg": ("per_channel", 5, False),
-    }
-    assert [p["state"] for p in PRESETS.values()] == ["post_travel"] * 2 + ["pre_travel"]
-    for name in PRESETS:
-        projection, options = resample_preset(name, 0.9, sides="left")
-        assert (projection.tau, projection.sides) == (0.9, "left")
-        resample(toy_prior(), toy_problem(), projection, steps=STEPS, **options)
-    assert resample_preset("plorg", period=2, index_fix=True)[1]["index_fix"]
-
-
 def test_refusals():
-    prior, problem = toy_prior(), toy_problem()
-    for options, match in (
-        ({"state": "mid"}, "state='mid': choose from post_travel"),
-        ({"dps_step": "half"}, "dps_step='half'.*none"),
-        ({"tweedie": "score"}, "tweedie='score'.*exact"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            resample(prior, problem, steps=STEPS, **options)
+    for name, wrong in (("state", "mid"), ("dps_step", "half"), ("tweedie", "score")):
+        with pytest.raises(ValueError, match=f"{name}='{wrong}': choose from"):
+            inputs(**{name: wrong})
+    pixel = inputs()._replace(prior=toy_prior()._replace(first_stage=None))
     with pytest.raises(ValueError, match="resample works on latents"):
-        resample(prior._replace(first_stage=None), problem, steps=STEPS)
-    with pytest.raises(ValueError, match="preset='dsg': choose from official, paper, plorg"):
-        resample_preset("dsg")
-    with pytest.raises(ValueError, match="period=0"):
-        resample_preset(period=0)
+        resample(*pixel)

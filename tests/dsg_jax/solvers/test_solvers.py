@@ -10,8 +10,8 @@ import pytest
 from dsg_jax.priors import load_prior
 from dsg_jax.sample import run
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.daps import daps, daps_steps, ode
-from dsg_jax.solvers.dps import dps, dps_steps
+from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps, ode
+from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from support.golden_case import (
     GOLDEN,
     assert_close,
@@ -51,19 +51,18 @@ def check(case: str, manifest: dict, arrays: dict, last, states, info) -> None:
         assert (info.kept == 1).all()
 
 
+def dps_of(prior, manifest: dict, arrays: dict):
+    config = manifest["config"]
+    steps = dps_steps(times=config["timestep_map"])
+    problem = problem_of(manifest, arrays, hwc(arrays["x_init"]).shape)
+    settings = DPSSettings(steps=steps, scale=config["scale"])
+    return dps(prior, problem, projection_of(manifest), settings)
+
+
 @pytest.mark.parametrize("case", DPS_CASES)
 def test_dps_trajectory(case):
     manifest, arrays = load(f"trajectories/{case}")
-    config = manifest["config"]
-    steps = dps_steps(times=config["timestep_map"])
-    solver = dps(
-        prior(),
-        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
-        projection_of(manifest),
-        scale=config["scale"],
-        steps=steps,
-    )
-    last, states, info = replay(solver, arrays)
+    last, states, info = replay(dps_of(prior(), manifest, arrays), arrays)
     check(case, manifest, arrays, last, states, info)
     assert_close("norms", info.misfit, arrays["norms"], manifest)
 
@@ -86,11 +85,13 @@ def test_daps_trajectory(case):
         prior(),
         problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
         projection_of(manifest),
-        steps=steps,
-        variant=config["variant"],
-        inner_steps=inner["num_steps"],
-        tau_y=inner["tau"],
-        **hmc,
+        DAPSSettings(
+            steps=steps,
+            variant=config["variant"],
+            inner_steps=inner["num_steps"],
+            tau_y=inner["tau"],
+            **hmc,
+        ),
     )
     check(case, manifest, arrays, *replay(solver, arrays))
     for level, expected in enumerate(hwc(arrays["x0hat_0_1"])):
@@ -103,15 +104,8 @@ def test_daps_trajectory(case):
 @pytest.mark.slow
 def test_dps_with_the_adm_network_end_to_end():
     manifest, arrays = load("trajectories/dps_adm_end_to_end")
-    config = manifest["config"]
-    solver = dps(
-        load_prior(golden_folder("adm-ffhq"))[0],
-        problem_of(manifest, arrays, hwc(arrays["x_init"]).shape),
-        scale=config["scale"],
-        steps=dps_steps(times=config["timestep_map"]),
-    )
-    last, states, info = replay(solver, arrays)
-    check("adm", manifest, arrays, last, states, info)
+    solver = dps_of(load_prior(golden_folder("adm-ffhq"))[0], manifest, arrays)
+    check("adm", manifest, arrays, *replay(solver, arrays))
 
 
 @pytest.mark.parametrize("respacing", ["full", "r100", "ddim50"])

@@ -1,49 +1,49 @@
 """Calibration: the scores pass an exact sampler, catch a wide one, and the command needs sense."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from experiments.__main__ import main, parser
-from experiments.calibrate import plots as calibration_figures
-from experiments.calibrate.cells import cells_of, make_setting
-from experiments.calibrate.command import draw_batch, plan_calibrate, score
+from dsg_jax.solvers import SOLVERS, SolverEntry
+from experiments import figures
+from experiments.calibrate.cases import case_of, samplers_of
+from experiments.calibrate.command import draw_batch, plan_calibrate
+from experiments.calibrate.plots import save_plots
 from experiments.calibrate.posterior import draw_posterior
-from experiments.calibrate.report import card_of, sentences, sides
-from experiments.calibrate.rows import row_of
+from experiments.calibrate.report import card_of, run_lengths, sentences, sides
 from experiments.calibrate.scores import (
     bias,
     bootstrap_weights,
     covered,
     estimate,
     histogram,
-    levels_of,
     rank_spread,
     ranks,
+    scores_of,
     std_ratio,
+    stored,
     uniformity,
 )
+from experiments.calibrate.settings import CalibrateSettings, levels_of, samplers
 
 COUNT = 39
 PLOTS = ("widths.png", "coverage.png", "ranks.png")
 
 
-def arguments(*more: str):
-    """Of a small `calibrate`."""
-    return parser().parse_args(["calibrate", "--truths", "200", *more])
+SMALL = CalibrateSettings(truths=200, solver=("dps",), rules=("none",))
 
 
 @pytest.fixture(scope="module")
 def wide_and_exact():
     """Rows of exact samples, and of the same 1.5 times as far from the exact mean."""
-    given = arguments("--solver", "dps", "--rules", "none")
-    setting = make_setting("spots", "box_inpainting", given)
-    samples = draw_posterior(np.random.default_rng(3), setting.posterior, COUNT)
-    mean = setting.mean[:, None]
-    control = cells_of(setting, given)[0]
-    kept = [score(setting, mean + f * (samples - mean), 0.0) for f in (1.0, 1.5)]
-    return [row_of(control, k, kept[0], COUNT) for k in kept]
+    case = case_of("spots:box_inpainting", SMALL)
+    samples = draw_posterior(np.random.default_rng(3), case.posterior, COUNT)
+    mean = case.mean[:, None]
+    control = samplers_of(case, SMALL)[0]
+    arrays = [stored(case, mean + f * (samples - mean), 0.0) for f in (1.0, 1.5)]
+    return [scores_of(control, one, arrays[0], COUNT) for one in arrays]
 
 
 def test_exact_samples_are_calibrated(wide_and_exact):
@@ -70,8 +70,6 @@ def test_coverage_counts_as_many_ranks_as_the_level_says():
     assert not covered(np.array([0, COUNT]), COUNT, 0.95).any()
     assert levels_of(COUNT) == (0.5, 0.8, 0.95) and levels_of(19) == (0.5, 0.8, 0.9)
     assert covered(every[:20], 19, 0.9).mean() == pytest.approx(0.9)
-    with pytest.raises(ValueError, match="20 samples: give 19, 39"):
-        levels_of(20)
 
 
 def test_ranks_and_their_histogram():
@@ -120,12 +118,17 @@ def test_the_words_follow_from_the_numbers():
 
 @pytest.mark.slow
 def test_the_command_samples_once_and_one_program_serves_all_tasks(tmp_path, monkeypatch):
-    given = ["--setting", "spots:box_inpainting", "gaussian:gaussian_deblur", "--steps", "5"]
-    given += ["--truths", "8", "--solver", "dps", "--rules", "none", "official"]
-    given = parser().parse_args(["calibrate", *given, "--out", str(tmp_path)])
-    monkeypatch.setattr(calibration_figures, "find_spec", lambda name: None)
+    settings = CalibrateSettings(
+        setting=("spots:box_inpainting", "gaussian:gaussian_deblur"),
+        solver=("dps",),
+        rules=("none", "official"),
+        steps=5,
+        truths=8,
+        out=tmp_path,
+    )
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
     before = draw_batch._cache_size()
-    rows = plan_calibrate(given)()
+    rows = plan_calibrate(settings)()
     assert draw_batch._cache_size() - before == 2
     assert [(r["solver"], r["rule"]) for r in rows[:3]] == [
         ("exact", "none"),
@@ -136,23 +139,45 @@ def test_the_command_samples_once_and_one_program_serves_all_tasks(tmp_path, mon
     assert rows[1]["std_hidden"] and rows[4]["std_hidden"] is None
     report = (tmp_path / "report.md").read_text()
     assert "needs matplotlib" in report and "maps-gaussian-gaussian_deblur.png" in report
-    assert json.loads((tmp_path / "card.json").read_text())["arguments"]["truths"] == 8
+    assert "Steps or levels of the published ones: dps 5 of 1000;" in report
+    assert json.loads((tmp_path / "card.json").read_text())["settings"]["truths"] == 8
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
-    assert len(files) == 6 and plan_calibrate(given)() == rows
+    assert len(files) == 6 and plan_calibrate(settings)() == rows
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == files
 
 
 def test_the_card_has_the_settings_of_every_solver():
-    given = arguments()
-    cells = cells_of(make_setting("gaussian", "gaussian_deblur", given), given)
-    card = json.loads(json.dumps(card_of(cells, [], given), default=float))
-    methods = {name.rsplit(", ")[-1]: own for name, own in card["methods"].items()}
-    assert list(methods) == given.solver
-    assert methods["daps"]["tau_y"] == 0.01 and methods["daps-sigma"]["tau_y"] == given.sigma
-    assert methods["resample"]["latent"]["limit"] == given.limit
+    settings = CalibrateSettings(truths=5)
+    members = samplers_of(case_of("gaussian:gaussian_deblur", settings), settings)
+    card = json.loads(json.dumps(card_of(members, [], settings), default=float))
+    methods = {name.rsplit(", ")[-1]: method for name, method in card["methods"].items()}
+    assert list(methods) == list(settings.solver) == list(samplers())
+    assert methods["daps"]["tau_y"] == 0.01 and methods["daps-sigma"]["tau_y"] == settings.sigma
+    assert methods["resample"]["latent"]["limit"] == settings.limit
     assert methods["dps"]["scale"] == pytest.approx(0.3 * 10 / 32)  # 100 steps, 8 of 256 px
     assert methods["psld"]["gamma"] == pytest.approx(0.1 * 10 / 8)
-    assert methods["latent-daps"]["steps"] == 50
+    steps = {name: method["steps"][0][0] for name, method in methods.items()}
+    assert (steps["daps"], steps["latent-daps"], steps["resample"]) == (10, 50, 50)
+    published = {"dps": "100 of 1000", "daps": "10 of 200", "latent-daps": "50 of 50"}
+    assert published.items() < run_lengths(members).items()
+
+
+def test_a_solver_is_known_by_its_entry_alone(monkeypatch):
+    class Seventh(SolverEntry):
+        module = SOLVERS["daps"].module
+        options = SOLVERS["daps"].options
+
+    samplers.cache_clear()
+    monkeypatch.setitem(SOLVERS, "seventh", Seventh("seventh", "Seventh", "pixel"))
+    settings = replace(SMALL, solver=tuple(samplers()), truths=5)
+    assert {"seventh", "seventh-sigma"} < set(settings.solver)
+    members = samplers_of(case_of("gaussian:gaussian_deblur", settings), settings)
+    of = {sampler.name: sampler for sampler in members}
+    assert of["seventh-sigma"].program.settings.tau_y == settings.sigma
+    assert of["seventh"].path.name != of["daps"].path.name
+    assert of["seventh"].program.steps == settings.levels
+    monkeypatch.undo()
+    samplers.cache_clear()
 
 
 def test_the_figures_are_drawn(tmp_path):
@@ -166,36 +191,21 @@ def test_the_figures_are_drawn(tmp_path):
         "histogram": {"direction": [8] * 5},
     }
     rows = [row | {"solver": s, "rule": "none"} for s in ("exact", "dps")]
-    given = arguments("--solver", "dps", "--rules", "none")
-    assert calibration_figures.save_plots(tmp_path, rows, given) == ""
+    assert save_plots(tmp_path, rows, SMALL) == ""
     assert all((tmp_path / name).stat().st_size > 1000 for name in PLOTS)
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    "change, message",
     [
-        (["--setting", "spots:hdr"], "--setting spots:hdr: choose from gaussian:box_inpainting"),
-        (["--setting", "spots"], "--setting spots: choose from"),
-        (["--solver", "ddrm"], "--solver ddrm: choose from dps"),
-        (["--solver", "dps", "dps"], "--solver names dps twice"),
-        (["--rules", "official"], "--rules: add none"),
-        (["--rules", "none", "mean"], "--rules mean: choose from none"),
-        (["--samples", "20"], "20 samples: give 19"),
-        (["--truths", "4"], "--truths 4: give at least 5"),
-        (["--sigma", "0"], "--sigma 0.0: the posterior wants"),
-        (["--steps", "0"], "--steps 0: give a positive number"),
-        (["--solver", "psld", "--steps", "333"], "333 DDIM steps"),
-        (["--solver", "resample", "--resample-steps", "9"], "9 DDIM steps"),
-        (["--tau", "1.5"], "tau=1.5"),
+        ({"rules": ("none", "svd")}, "rule='svd': choose from official"),
+        ({"solver": ("psld",), "steps": 333}, "333 DDIM steps"),
+        ({"solver": ("resample",), "resample_steps": 9}, "9 DDIM steps"),
+        ({"tau": 1.5, "rules": ("none", "official")}, "tau=1.5"),
     ],
 )
-def test_bad_arguments_are_named_before_any_work(options, message, tmp_path):
-    base = ["--setting", "spots:box_inpainting", "--out", str(tmp_path / "o")]
+def test_bad_settings_are_named_before_any_work(change, message, tmp_path):
+    small = replace(SMALL, setting=("spots:box_inpainting",), truths=5, out=tmp_path / "o")
     with pytest.raises(ValueError, match=message):
-        plan_calibrate(arguments(*base, *options))
+        plan_calibrate(replace(small, **change))
     assert not (tmp_path / "o").exists()
-
-
-def test_the_command_says_what_is_wrong(capsys):
-    assert main(["calibrate", "--samples", "20"]) == 2
-    assert "error: 20 samples: give 19" in capsys.readouterr().err

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dsg_jax.diffusion import denoise, table_alpha_bar
-from dsg_jax.operators.linear import identity
-from experiments.calibrate.cells import operator_of
+from experiments.calibrate.cases import operator_of
 from experiments.calibrate.posterior import (
     draw_posterior,
     exact_posterior,
@@ -74,8 +73,6 @@ def test_the_clocks_give_the_denoiser_its_own_noise_level():
     for sigma in (0.1, 5.0):
         exact = spread @ np.linalg.solve(spread + sigma**2 * np.eye(x.size), x.ravel())
         np.testing.assert_allclose(denoised(x, sigma).ravel(), exact, atol=2e-4)
-    with pytest.raises(ValueError, match="clock='sundial'"):
-        pixel_prior(mixture, "sundial")
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -98,8 +95,6 @@ def test_the_basis_is_orthonormal():
     basis, variances = smooth_basis()
     np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-12)
     assert (variances > 0).all() and variances.argmax() == 0
-    with pytest.raises(ValueError, match="three channels"):
-        smooth_basis((8, 8, 1))
 
 
 def test_the_posterior_is_bayes_rule_on_a_grid():
@@ -141,14 +136,9 @@ def test_exact_samples_have_the_posteriors_moments():
 def test_one_form_holds_masks_and_blurs(task):
     operator = operator_of(task, 0)
     x, y = (jax.random.normal(jax.random.key(i), SHAPE) for i in range(2))
-    made = one_form(operator, SHAPE)
-    np.testing.assert_allclose(made.forward(x), operator.forward(x), atol=1e-5)
-    np.testing.assert_allclose(made.adjoint(y), operator.adjoint(y), atol=1e-5)
-    np.testing.assert_array_equal(made.transpose(y), operator.transpose(y))
-    matrix = matrix_of(made, SHAPE)
+    form = one_form(operator, SHAPE)
+    np.testing.assert_allclose(form.forward(x), operator.forward(x), atol=1e-5)
+    np.testing.assert_allclose(form.adjoint(y), operator.adjoint(y), atol=1e-5)
+    np.testing.assert_array_equal(form.transpose(y), operator.transpose(y))
+    matrix = matrix_of(form, SHAPE)
     np.testing.assert_allclose(matrix @ np.ravel(x), np.ravel(operator.forward(x)), atol=1e-5)
-
-
-def test_one_form_refuses_another_kind():
-    with pytest.raises(ValueError, match="neither mask nor blur"):
-        one_form(identity(), SHAPE)

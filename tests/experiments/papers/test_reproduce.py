@@ -5,14 +5,17 @@ import csv
 import pytest
 from PIL import Image
 
+from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
+from experiments.figures import new_figure
+from experiments.papers.card import command_of
+from experiments.papers.command import EXPERIMENTS, experiment_text
 from experiments.papers.entry import METRICS, Sweep, Value, values
-from experiments.papers.listing import EXPERIMENTS, list_text
-from experiments.papers.plan import plan_experiment, restore_defaults
-from experiments.papers.plots import add_legend, save_figure
+from experiments.papers.plan import plan_experiment
+from experiments.papers.plots import add_legend, draw_lines, save_figure
 from experiments.papers.report import as_csv, gains_table, main_table
-from experiments.papers.scores import table_rows
-from support.reproduce_cases import given, tiny_priors
+from experiments.papers.scores import absent_rows, table_rows
+from support.reproduce_cases import reproduce_settings, tiny_priors
 
 NAMES = [f"table{i}" for i in range(1, 10)] + [f"plorg-table{i}" for i in range(1, 5)]
 NAMES += ["fig3", "fig4", "fig6", "fig7", "fig8", "fig10"]
@@ -20,7 +23,7 @@ RANGES = {"psnr": (5, 40), "ssim": (0.05, 1), "lpips": (0.05, 0.8)}
 
 
 def planned_of(name, out, text="--count 1"):
-    return plan_experiment(EXPERIMENTS[name], given(out, text), tiny_priors(), {})
+    return plan_experiment(EXPERIMENTS[name], reproduce_settings(out, text), tiny_priors(), {})
 
 
 def test_every_table_and_figure_is_there():
@@ -35,7 +38,7 @@ def test_the_data_are_consistent(experiment):
     assert len(set(labels)) == len(labels)
     assert set(experiment.metrics) <= set(METRICS)
     assert experiment.name.startswith(("fig", "study")) == (experiment.figure is not None)
-    assert (experiment.figure == "lines") == (experiment.sweep is not None)
+    assert (experiment.figure in ("lines", "intervals")) == (experiment.sweep is not None)
     printed = {row.printed for row in experiment.rows}
     for (row, task, metric), value in experiment.values.items():
         low, high = RANGES[metric]
@@ -44,9 +47,10 @@ def test_the_data_are_consistent(experiment):
         if experiment.name != "plorg-table3":  # it prints half of the rows of its source
             assert row in printed
     for row in experiment.rows:
-        assert set(row.against) <= set(labels) and bool(row.against) == (row.source is not None)
+        assert set(row.against) <= set(labels) and bool(row.against) != row.is_plain
+        assert len(row.method.solver) == 1 and row.method.projection in ("none", "state")
         assert row.step in ("default", "large")
-        assert set(row.settings) <= set(vars(restore_defaults()))
+        assert set(row.options) <= set(SOLVERS[row.solver].options)
         if row.printed and experiment.values:
             assert any(place[0] == row.printed for place in experiment.values)
 
@@ -68,15 +72,15 @@ def test_a_row_of_another_length_is_refused():
     assert values(("hdr",), ("psnr",), {"A": "7.700"}) == {("A", "hdr", "psnr"): Value(7.7, None)}
 
 
-def settings_in(planned):
-    return {cell.row.label: cell.plans[0].jobs[0] for cell in planned.cells}
+def jobs_in(planned):
+    return {point.row.label: point.plans[0].jobs[0] for point in planned.points}
 
 
 def test_table_1_decomposes_what_it_says(tmp_path):
-    jobs = settings_in(planned_of("table1", tmp_path))
+    jobs = jobs_in(planned_of("table1", tmp_path))
     sources = [job.projection and job.projection.source for job in jobs.values()]
     assert sources == [None, "random", "gradient", "state"] * 2
-    steps = [job.settings["omega"] for job in jobs.values()]
+    steps = [job.solver_settings.omega for job in jobs.values()]
     assert steps == pytest.approx([0.1 * 8] * 4 + [0.1 * 8 * 4] * 4)
     assert not list(tmp_path.iterdir())
 
@@ -88,18 +92,18 @@ def test_presets_choose_rule_and_period(preset, rule, period, tmp_path):
     planned = planned_of("table4", tmp_path, f"--count 1 --preset {preset}")
     absent = {(task, why) for task, _, why in planned.absent}
     assert absent == {("nonlinear_deblur", "needs --blur-network")}
-    jobs = settings_in(planned)
+    jobs = jobs_in(planned)
     ours = jobs["DiffStateGrad-ReSample"].projection
     assert (ours.rule, ours.period) == (rule, period)
     assert jobs["DiffStateGrad-DAPS"].projection.rule == rule
     assert len(jobs["DAPS"].items) == 1
-    phase = next(cell for cell in planned.cells if cell.task == "phase_retrieval")
+    phase = next(point for point in planned.points if point.task == "phase_retrieval")
     assert len(phase.plans[0].jobs[0].items) == 4
 
 
 def test_full_runs_are_as_long_as_the_papers(tmp_path):
-    jobs = settings_in(planned_of("fig4", tmp_path, "--count 1 --full"))
-    lengths = {label: job.settings["steps"][0] for label, job in jobs.items()}
+    jobs = jobs_in(planned_of("fig4", tmp_path, "--count 1 --full"))
+    lengths = {label: job.facts["steps"][0][0] for label, job in jobs.items()}
     assert (lengths["PSLD"], lengths["ReSample"], lengths["DAPS"]) == (1000, 500, 200)
 
 
@@ -107,10 +111,11 @@ def test_sweeps_share_the_plain_solver(tmp_path):
     small = EXPERIMENTS["fig8"]._replace(
         tasks=("box_inpainting",), sweep=Sweep("tau", (0.9, 0.99), "tau")
     )
-    cells = plan_experiment(small, given(tmp_path, "--count 1"), tiny_priors(), {}).cells
+    settings = reproduce_settings(tmp_path, "--count 1")
+    points = plan_experiment(small, settings, tiny_priors(), {}).points
     folders = {}
-    for cell in cells:
-        folders.setdefault(cell.row.label, set()).add(cell.plans[0].out)
+    for point in points:
+        folders.setdefault(point.row.label, set()).add(point.plans[0].out)
     assert {label: len(out) for label, out in folders.items()} == {
         "DAPS": 1,
         "DiffStateGrad-DAPS": 2,
@@ -127,23 +132,25 @@ def test_every_cell_has_a_plan(name, size, tmp_path):
     experiment = planned.experiment
     xs = len(experiment.sweep.values) if experiment.sweep else 1
     every = len(experiment.tasks) * len(experiment.rows)
-    assert len(planned.cells) + len(planned.absent) * xs == every * xs
+    assert len(planned.points) + len(planned.absent) * xs == every * xs
     assert {why for _, _, why in planned.absent} <= {"needs --blur-network"}
-    for cell in planned.cells:
-        ((job,),) = [one.jobs for one in cell.plans]
-        assert (job.projection is None) == (cell.row.source is None)
+    for point in planned.points:
+        ((job,),) = [one.jobs for one in point.plans]
+        assert (job.projection is None) == point.row.is_plain
 
 
 def test_the_report_has_both_numbers(tmp_path):
     """Made-up lines: the paper's values beside ours, and differences paired by image."""
     planned = planned_of("table4", tmp_path, "--count 2")
     done = {}
-    for i, cell in enumerate(planned.cells):
-        (one,) = cell.plans
-        done[cell.task, one.out] = [
+    for i, point in enumerate(planned.points):
+        (one,) = point.plans
+        done[point.task, one.out] = [
             {
+                "task": point.task,
                 "image": item.picture.name,
                 "sample": item.sample,
+                "seed": job.seed,
                 "psnr": 18.0 + i + item.sample,
                 "ssim": 0.5,
                 "lpips": None,
@@ -170,41 +177,47 @@ def test_the_report_has_both_numbers(tmp_path):
     with Image.open(tmp_path / "fig3.png") as figure:
         assert figure.width > 300
     experiment = planned.experiment
-    text = main_table(experiment, rows, planned.absent)
+    rows += absent_rows(planned)
+    text = main_table(experiment, rows)
     assert "32.25 (1.34)" in text and "paper's values only: needs --blur-network" in text
     assert "+1.00 [+1.00, +1.00]" in gains_table(experiment, rows)
-    lines = list(csv.DictReader(as_csv(experiment, rows, planned.absent).splitlines()))
+    lines = list(csv.DictReader(as_csv(experiment, rows).splitlines()))
     theirs = [line for line in lines if "needs --blur-network" in line["note"]]
     assert {line["note"] for line in theirs} == {"paper's values only: needs --blur-network"}
     assert len(theirs) == 4 * 2 and theirs[1]["paper"] == "27.8"
+
+
+def test_the_shade_is_the_interval_of_the_difference_on_the_plain_mean():
+    pytest.importorskip("matplotlib")
+    common = {"chosen": "", "not_finite": 0}
+    rows = []
+    for x, mean, low, high in ((1.0, 20.0, -1.0, 2.0), (2.0, 10.0, 3.0, 5.0)):
+        gain = {"PSLD": {"psnr": {"interval": [low, high]}}}
+        rows.append(common | {"row": "PSLD", "x": x, "psnr": mean, "gains": {}})
+        rows.append(common | {"row": "official", "x": x, "psnr": mean + 1, "gains": gain})
+    panel = new_figure(3, 3).subplots()
+    draw_lines(panel, EXPERIMENTS["study-step-psld"], rows, "psnr")
+    (shade,) = panel.collections
+    corners = {tuple(corner) for corner in shade.get_paths()[0].vertices}
+    assert corners == {(1.0, 19.0), (1.0, 22.0), (2.0, 13.0), (2.0, 15.0)}
 
 
 def test_the_list_needs_no_prior(capsys):
     assert main(["reproduce", "--list"]) == 0
     shown = capsys.readouterr().out
     assert "31.68" in shown and "27.76 (3.180)" not in shown
-    assert shown.strip() == list_text(list(EXPERIMENTS.values()))
+    assert shown.strip() == "\n\n".join(map(experiment_text, EXPERIMENTS.values()))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("table99", "unknown experiment 'table99': choose from all, table1"),
-        ("", "no experiment is named"),
-        ("table1 --seeds 1 1", "--seeds names 1 twice"),
-        ("table1 --large-step 0", "--large-step 0.0: give"),
-    ],
-)
-def test_what_cannot_be_reproduced_is_one_clear_error(text, message, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert main(["reproduce", *text.split(), "--out", str(out)]) == 2
-    assert message in capsys.readouterr().err
-    assert not out.exists()
+def test_the_command_of_a_card_leaves_out_defaults(tmp_path):
+    words = "--full --count 2 --seeds 0 3 --large-step 2.0 --metrics ssim_skimage7"
+    settings = reproduce_settings(tmp_path, f"table1 fig6 --fit crop {words} --dry-run")
+    assert command_of("fig6", settings) == f"dsg-jax reproduce fig6 {words}"
 
 
 def test_the_legend_has_every_label_once_below_the_panels():
     agg = pytest.importorskip("matplotlib.backends.backend_agg")
-    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(6, 3), layout="constrained")
+    figure = new_figure(6, 3)
     canvas = agg.FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for panel, labels in ((left, ["PSLD"]), (right, ["PSLD", "DiffStateGrad-PSLD"])):

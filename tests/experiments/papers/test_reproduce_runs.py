@@ -7,20 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.__main__ import main
 from experiments.papers.command import plan_reproduce
 from support.gaussian_prior import gaussian_prior
-from support.reproduce_cases import CARD, given, tiny_priors
-
-
-@pytest.mark.slow
-def test_two_priors_of_a_kind_are_one_too_many(tmp_path, capsys):
-    assert main(["reproduce", "table1", "--prior", "emoji", "photo", "--out", str(tmp_path)]) == 2
-    assert "there is another pixel prior" in capsys.readouterr().err
+from support.reproduce_cases import CARD, reproduce_settings, tiny_priors
 
 
 def run(text, out, priors):
-    plan_reproduce(given(out, text), priors)()
+    plan_reproduce(reproduce_settings(out, text), priors)()
 
 
 def card_of(folder):
@@ -42,7 +35,7 @@ def test_table_1_end_to_end(tmp_path, capsys):
     assert "Shortened runs: PSLD: steps 4." in report and "8 times the published one" in report
     card = card_of(tmp_path / "table1")
     assert card["seeds"] == [0, 3] and len(card["images"]) == 2
-    again = "python -m experiments reproduce table1 --count 2 --seeds 0 3 --steps 4"
+    again = "dsg-jax reproduce table1 --count 2 --seeds 0 3 --steps 4"
     assert card["command"] == again and f"`{again}`" in report
     assert card["run"]["settings"] == 16 and card["run"]["programs"] == 4
     assert card["rows"][1]["settings"]["projection"]["source"] == "random"

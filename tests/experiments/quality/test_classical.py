@@ -155,27 +155,3 @@ def test_best_balance_is_the_best_of_the_mean():
     ]
     chosen = best_balance(images, measured, kernels, candidates)
     assert chosen == candidates[int(np.argmax(means))]
-
-
-def test_refused_inputs():
-    image, kernel = np.zeros((8, 8, 3)), np.ones((3, 3)) / 9
-    with pytest.raises(ValueError, match="positive integer, got 1.5"):
-        bicubic(image, 1.5)
-    with pytest.raises(ValueError, match=r"\(h, w, c\), got \(8, 8\)"):
-        bicubic(image[..., 0], 2)
-    with pytest.raises(ValueError, match=r"mask of shape \(4, 4\)"):
-        biharmonic(image, np.ones((4, 4)))
-    with pytest.raises(ValueError, match="only 0"):
-        biharmonic(image, np.full((8, 8), 0.5))
-    with pytest.raises(ValueError, match="at least one 1"):
-        biharmonic(image, np.zeros((8, 8)))
-    with pytest.raises(ValueError, match=r"odd sides, got \(4, 3\)"):
-        wiener(image, np.ones((4, 3)), 0.1)
-    with pytest.raises(ValueError, match="balance must be positive, got 0"):
-        wiener(image, kernel, 0)
-    with pytest.raises(ValueError, match="1 images and 0 measurements"):
-        best_balance([image], [], kernel)
-    with pytest.raises(ValueError, match="balance must be positive, got -1"):
-        tikhonov(image, kernel, -1)
-    with pytest.raises(ValueError, match=r"odd sides, got \(4, 3\)"):
-        tikhonov(image, np.ones((4, 3)), 0.1)

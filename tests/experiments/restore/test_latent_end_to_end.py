@@ -12,8 +12,9 @@ from dsg_jax.priors import load_prior
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_steps
-from dsg_jax.solvers.psld import psld
-from dsg_jax.solvers.resample import LATENT, PIXEL, resample, resample_preset
+from dsg_jax.solvers.psld import PSLDSettings, psld
+from dsg_jax.solvers.resample import LATENT, PIXEL, resample
+from dsg_jax.solvers.resample.stages import ReSampleSettings
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Prior
 from support.golden_case import assert_close, hwc, load, pattern_draws, problem_of
@@ -34,8 +35,8 @@ def trajectory(solver, draw, z):
 
 
 @jax.jit
-def psld_run(prior, problem, draw, z, steps, weights):
-    return trajectory(psld(prior, problem, steps=steps, **weights), draw, z)
+def psld_run(prior, problem, settings, draw, z):
+    return trajectory(psld(prior, problem, None, settings), draw, z)
 
 
 @pytest.mark.slow
@@ -47,10 +48,9 @@ def test_psld_with_averaged_weights():
     states, info, image = psld_run(
         prior("ema"),
         problem_of(manifest, arrays, IMAGE),
+        PSLDSettings(steps=steps, gamma=config["gamma"], omega=config["omega"]),
         pattern_draws(manifest["draws_total"], 192),
         jnp.asarray(hwc(arrays["x_init"])),
-        steps,
-        {"gamma": config["gamma"], "omega": config["omega"]},
     )
     assert_close("states", states, hwc(arrays["states"]), manifest)
     assert_close("final_latent", states[-1], hwc(arrays["final_latent"]), manifest)
@@ -59,8 +59,8 @@ def test_psld_with_averaged_weights():
 
 
 @jax.jit
-def resample_run(prior, problem, draw, z, steps, descents):
-    solver = resample(prior, problem, steps=steps, **descents, **resample_preset("official")[1])
+def resample_run(prior, problem, settings, draw, z):
+    solver = resample(prior, problem, None, settings)
 
     def step(draw, z, at):  # a constant here, for XLA to drop the stages that are not entered
         return solver.step(draw, z, at._replace(stage=np.int32(0)))
@@ -76,18 +76,14 @@ def test_resample_with_raw_weights():
     assert np.array_equal(steps.ddim.time[::-1], arrays["ddim_timesteps"])
     assert not steps.stage.any()
     stop = {"eps_stop": config["eps_stop"]}
+    pixel = PIXEL._replace(lr=config["pixel_lr"], limit=config["max_iters_pixel"], **stop)
+    latent = LATENT._replace(lr=config["latent_lr"], limit=config["max_iters_latent"], **stop)
     states, info, image = resample_run(
         prior("raw"),
         problem_of(manifest, arrays, IMAGE),
+        ReSampleSettings(steps=steps, pixel=pixel, latent=latent, project_pixel=True),
         pattern_draws(manifest["draws_total"], 192),
         jnp.asarray(hwc(arrays["x_init"])),
-        steps,
-        {
-            "pixel": PIXEL._replace(lr=config["pixel_lr"], limit=config["max_iters_pixel"], **stop),
-            "latent": LATENT._replace(
-                lr=config["latent_lr"], limit=config["max_iters_latent"], **stop
-            ),
-        },
     )
     assert_close("states", states, hwc(arrays["states"]), manifest)
     assert_close("dps_norms", info.misfit, arrays["dps_norms"], manifest)

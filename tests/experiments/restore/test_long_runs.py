@@ -1,6 +1,5 @@
-"""Several processes in one folder, runs that are stopped, and what is damaged."""
+"""Several processes in one folder, shards, runs that are stopped, and what is damaged."""
 
-import json
 import os
 import random
 import shutil
@@ -14,14 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import faults
+from experiments import files
 from experiments.__main__ import main
-from experiments.files import append_records, read_records
+from experiments.files import collected_faults
 from experiments.images import Unreadable, readable
 from experiments.restore import compute
-from experiments.restore.locks import claimed
+from experiments.restore.batch import program_count
+from experiments.restore.plan import Item
+from experiments.restore.store import claimed, look, store
 from support import tiny_command
-from support.tiny_command import FIVE, RUN, command, lines_by_hash
+from support.tiny_command import FIVE, RUN, command, record_files, records_by_hash
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -41,7 +42,7 @@ def test_a_killed_process_leaves_its_work_to_the_other(whole, tmp_path):
     try:
         assert "hanging\n" in first.stdout
         second = started(-1, *command(FIVE, out))
-        while len(read_records(out / "metrics.jsonl", {"hash"})[0]) < 3:
+        while len(record_files(out)) < 3:
             assert second.poll() is None and first.poll() is None
             time.sleep(0.1)
         with pytest.raises(subprocess.TimeoutExpired):  # it waits, and computes nothing twice
@@ -53,7 +54,7 @@ def test_a_killed_process_leaves_its_work_to_the_other(whole, tmp_path):
         for process in filter(None, (first, second)):
             process.kill()
             process.communicate()
-    assert lines_by_hash(out) == lines_by_hash(whole)
+    assert records_by_hash(out) == records_by_hash(whole)
     assert "| dps" in printed and (out / "summary.md").is_file()
 
 
@@ -61,10 +62,10 @@ def test_sigterm_leaves_a_folder_to_go_on_with(whole, tmp_path, monkeypatch, cap
     out = tmp_path / "out"
     run_batch = compute.run_batch
 
-    def stopped(*given):
-        if (out / "metrics.jsonl").exists():
+    def stopped(*inputs):
+        if record_files(out):
             os.kill(os.getpid(), signal.SIGTERM)
-        return run_batch(*given)
+        return run_batch(*inputs)
 
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
@@ -72,33 +73,29 @@ def test_sigterm_leaves_a_folder_to_go_on_with(whole, tmp_path, monkeypatch, cap
         assert main(command(FIVE, out)) == 130
     assert signal.getsignal(signal.SIGTERM) is before
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"stopped: {out} is in order, and the same command goes on where it was"
-    assert len(lines_by_hash(out)) == 2
+    assert said == "stopped: the same command goes on where it was"
+    assert len(records_by_hash(out)) == 2
     assert main(command(FIVE, out)) == 0
-    assert lines_by_hash(out) == lines_by_hash(whole)
+    assert records_by_hash(out) == records_by_hash(whole)
 
 
 def test_damaged_results_are_made_again_and_named(whole, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
-    log = out / "metrics.jsonl"
-    lines = log.read_bytes().splitlines(keepends=True)
-    log.write_bytes(lines[0][:50] + b"\n" + b"".join(lines[1:]))
-    image = out / json.loads(lines[1])["png"]
+    torn, other, lost = record_files(out)[:3]
+    torn.write_bytes(torn.read_bytes()[:50])
+    image = other.with_suffix(".png")
     image.write_bytes(image.read_bytes()[:100])
-    for _ in "ab":  # the line stays, for others may be writing; the image is made again
-        assert main(command(FIVE, out)) == 1
-        said = capsys.readouterr().err
-        assert f"damaged: {log}, line 1 is damaged and left out: delete that line" in said
-        assert (f"damaged: {image} is not the image" in said) == (_ == "a")
-    kept = log.read_bytes().splitlines(keepends=True)
-    log.write_bytes(b"".join(kept[1:]))
+    lost.with_suffix(".png").unlink()
+    assert main(command(FIVE, out)) == 1
+    said = capsys.readouterr().err
+    assert f"damaged: {torn} is damaged and left out: its sample is made again" in said
+    assert f"damaged: {image} is not the image that {other.name} describes" in said
     assert main(command(FIVE, out)) == 0
-    log.write_bytes(b"".join(dict.fromkeys(kept[1:])))
-    assert {r["hash"] for r in read_records(log, {"hash"})[0]} == set(lines_by_hash(whole))
+    assert records_by_hash(out) == records_by_hash(whole)
 
 
-def test_an_unreadable_image_among_several_is_left_out(whole, tmp_path, capsys):
+def test_an_unreadable_image_among_several_is_left_out(tmp_path, capsys):
     rng = np.random.default_rng(0)
     folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()
@@ -109,65 +106,101 @@ def test_an_unreadable_image_among_several_is_left_out(whole, tmp_path, capsys):
     assert main(command(RUN, out, "--images", folder)) == 1
     said = capsys.readouterr().err
     assert f"damaged: {folder / 'b.png'} is not a readable image" in said
-    assert {line["image"] for line in lines_by_hash(out).values()} == {"a", "c"}
+    assert {record["image"] for record in records_by_hash(out).values()} == {"a", "c"}
     assert main(command(RUN, out, "--images", folder / "b.png")) == 2
 
 
-def test_a_run_of_damaged_files_only_is_an_error(tmp_path):
+def test_a_run_of_damaged_files_only_is_an_error():
     def read(path):
         raise Unreadable(f"{path} is damaged")
 
-    with faults.collecting() as found, pytest.raises(ValueError, match="a is damaged"):
+    with collected_faults() as faults, pytest.raises(ValueError, match="a is damaged"):
         readable([Path("a"), Path("b")], read)
-    assert not found
+    assert not faults
 
 
-WRITER = """
+def test_shards_copied_into_one_folder_are_one_run(whole, tmp_path, capsys):
+    shards = [tmp_path / name for name in "abc"]
+    for i, out in enumerate(shards, start=1):
+        assert main(command(FIVE, out, "--shard", f"{i}/3")) == 0
+        assert not (out / "summary.md").exists()
+    assert "Shard 3/3: 1 of 5 samples are in" in capsys.readouterr().out
+    for out in shards[:2]:
+        shutil.copytree(out, tmp_path / "out", dirs_exist_ok=True)
+    programs = program_count()
+    assert main(command(FIVE, tmp_path / "out")) == 0  # makes the third, by a program it has
+    assert program_count() == programs
+    assert records_by_hash(tmp_path / "out") == records_by_hash(whole)
+    table = lambda folder: [r.split("|")[:12] for r in (folder / "summary.md").open()]
+    assert table(tmp_path / "out") == table(whole)
+
+
+def items(*identities):
+    return [Item(None, 0, None, identity, "x.png") for identity in identities]
+
+
+HOLDER = """
 import sys
 from pathlib import Path
-from experiments.files import append_records
-for i in range(40):
-    append_records(Path(sys.argv[1]), [{"who": sys.argv[2], "i": i, "text": "x" * 5000}] * 2)
+from experiments.restore.plan import Item
+from experiments.restore.store import claimed
+with claimed(Path(sys.argv[1]), [Item(None, 0, None, name, "x.png") for name in "ab"], True):
+    print(1, flush=True)
+    input()
 """
 
 
-def test_lines_of_several_processes_do_not_mix(tmp_path):
-    log = tmp_path / "log.jsonl"
-    log.write_bytes(b'{"who": "a kill tore this')
-    call = lambda who: subprocess.Popen([sys.executable, "-c", WRITER, str(log), who])
-    assert [process.wait(300) for process in [call(who) for who in "abc"]] == [0, 0, 0]
-    records, damaged = read_records(log, {"who", "i", "text"})
-    assert not damaged and len(records) == 3 * 40 * 2
-    for who in "abc":
-        assert [r["i"] for r in records if r["who"] == who][::2] == list(range(40))
-
-
 def test_a_claim_is_another_process_s_until_it_ends(tmp_path):
-    holder = "import sys; from pathlib import Path; from experiments.restore.locks import claimed\n"
-    holder += "with claimed(Path(sys.argv[1]), ['a', 'b'], True): print(1, flush=True); input()"
     process = subprocess.Popen(
-        [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout.readline() == b"1\n"
-    with claimed(tmp_path, ["a", "b"], wait=False) as mine:
-        assert not mine
-    with claimed(tmp_path, ["a"], wait=False) as mine:
-        assert mine
+    with claimed(tmp_path, items("a", "b"), wait=False) as claim:
+        assert not claim
+    with claimed(tmp_path, items("a"), wait=False) as claim:
+        assert claim
     process.kill()
     process.communicate()
-    with claimed(tmp_path, ["a", "b"], wait=True) as mine:
-        assert mine
+    with claimed(tmp_path, items("a", "b"), wait=True) as claim:
+        assert claim
+    assert not list((tmp_path / ".claims").iterdir())
 
 
-def test_the_first_line_of_a_sample_counts_and_a_metric_must_be_there(whole, tmp_path):
-    log = tmp_path / "metrics.jsonl"
-    shutil.copytree(whole / "box_inpainting", tmp_path / "box_inpainting")
-    line = json.loads((whole / "metrics.jsonl").read_text().splitlines()[0])
-    plain = {name: value for name, value in line.items() if name != "ssim_skimage7"}
-    append_records(log, [plain, line | {"seconds": 1.5}, line | {"seconds": 2.5}])
-    find = lambda metrics: compute.look(tmp_path, [line["hash"]], metrics).lines[line["hash"]]
-    assert find([]) == plain and find(["ssim_skimage7"])["seconds"] == 1.5
-    assert not compute.look(tmp_path, ["another"]).lines
+def test_what_killed_processes_left_is_swept(whole, tmp_path):
+    """Half-written files and claims of the dead go, those of the living stay."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    name = lambda number, host=files._HOST: f"box_inpainting/.x.png.{host}.{number}.ab.partial"
+    old, *others = name(1, "old"), name(os.getpid()), name(1, "elsewhere"), "notes.partial"
+    for path in (name(dead.pid), old, *others, ".claims/dead.lock"):
+        (out / path).parent.mkdir(exist_ok=True)
+        (out / path).write_bytes(b"")
+    os.utime(out / old, (0, 0))
+    with claimed(out, items("living"), wait=True):
+        assert main(command(FIVE, out)) == 0
+        assert len(list((out / ".claims").iterdir())) == 1
+    left = {str(path.relative_to(out)) for path in out.rglob("*.partial")}
+    assert left == set(others) and not list((out / ".claims").iterdir())
+
+
+def test_samples_that_another_batch_added_meanwhile_stay(whole, tmp_path):
+    record = next(iter(records_by_hash(whole).values()))
+    shutil.copytree(whole, tmp_path / "out")
+    item = Item(None, 0, None, record["hash"], record["png"])
+    stored = look(tmp_path / "out", [])
+    store(stored, [(item, record | {"png_sha256": "other"}, b"another image")])
+    assert records_by_hash(tmp_path / "out") == records_by_hash(whole)
+    assert stored.records[record["hash"]]["png_sha256"] == record["png_sha256"]
+
+
+def test_a_metric_that_is_asked_for_must_be_there(whole):
+    record = next(iter(records_by_hash(whole).values()))
+    item = Item(None, 0, None, record["hash"], record["png"])
+    assert look(whole, [item], ["ssim_skimage7"]).records
+    assert not look(whole, [item], ["lpips_piq_avgpool"]).records
+    assert not look(whole, [item._replace(identity="another")]).records
 
 
 @pytest.mark.slow
@@ -184,7 +217,7 @@ def test_two_processes_killed_at_random_lose_and_repeat_nothing(tmp_path):
         for process in pair:
             process.kill()
             process.communicate()
-        grown.append(len(read_records(out / "metrics.jsonl", {"hash"})[0]))
+        grown.append(len(record_files(out)))
     assert main(command(run, out)) == 0
     assert main(command(run, tmp_path / "whole")) == 0
-    assert grown[0] < 96 and lines_by_hash(out) == lines_by_hash(tmp_path / "whole")
+    assert grown[0] < 96 and records_by_hash(out) == records_by_hash(tmp_path / "whole")

@@ -4,15 +4,14 @@ import socket
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import main, parser
-from experiments.restore.processes import check_processes
+from experiments.__main__ import main
+from experiments.settings import Devices
 from support import tiny_command
-from support.tiny_command import FIVE, command, lines_by_hash
+from support.tiny_command import FIVE, command, records_by_hash
 
 pytestmark = pytest.mark.usefixtures("tiny")
 PATIENCE = 300  # seconds, for a machine that does much else
@@ -58,7 +57,7 @@ def test_two_processes_write_what_one_does(whole, tmp_path):
     assert [process.returncode for process in both] == [0, 0], printed
     assert "process 0 of 2" in printed[0][0] and "process 1 of 2" in printed[1][0]
     assert "| dps" in printed[0][0] and "| dps" not in printed[1][0]
-    assert lines_by_hash(out) == lines_by_hash(whole)
+    assert records_by_hash(out) == records_by_hash(whole)
     assert without_seconds(out) == without_seconds(whole)
 
 
@@ -79,7 +78,7 @@ def test_when_one_dies_the_other_ends_and_a_restart_finishes(whole, tmp_path, ki
     assert both[1 - killed].returncode != 0
     assert "another task died" in complaints or "leader task" in complaints, complaints
     assert main(command(FIVE, out)) == 0
-    assert lines_by_hash(out) == lines_by_hash(whole)
+    assert records_by_hash(out) == records_by_hash(whole)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ def test_when_one_dies_the_other_ends_and_a_restart_finishes(whole, tmp_path, ki
         ("--processes 2", "give --coordinator, --processes and --process"),
         ("--coordinator here --processes 2 --process 0", "give HOST:PORT"),
         ("--coordinator here:1 --processes 2 --process 2", "count the processes from 0"),
-        ("--distributed --heartbeat 0", "whole number of seconds"),
+        ("--distributed --heartbeat 0", "--heartbeat 0: give a whole number"),
     ],
 )
 def test_processes_are_checked(tmp_path, words, message, capsys):
@@ -97,6 +96,4 @@ def test_processes_are_checked(tmp_path, words, message, capsys):
 
 
 def test_a_cluster_names_its_processes_itself():
-    given = parser().parse_args(["restore", "--task", "identity", "--distributed"])
-    check_processes(given)
-    assert isinstance(given, Namespace) and given.heartbeat == 60
+    assert Devices(distributed=True).heartbeat == 60

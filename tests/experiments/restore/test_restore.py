@@ -9,13 +9,13 @@ from PIL import Image
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.types import Info
-from experiments.__main__ import parser
 from experiments.images import read_image
-from experiments.restore import batch as runner
-from experiments.restore import compute
+from experiments.restore import batch, compute
+from experiments.restore.metrics import record_of
 from experiments.restore.plan import plan
 from experiments.restore.run import restore
 from support.gaussian_prior import gaussian_prior
+from support.words import settings_of
 
 TASK = ("--task", "box_inpainting", "--solver", "dps", "--steps", "5", "--size", "16")
 IMAGES, SAMPLES = 3, 2
@@ -24,7 +24,7 @@ PROJECTION_ONLY = ("--tau", "--rank-rule", "--sides", "--period")
 
 
 def arguments(out, *more, task=TASK):
-    return parser().parse_args(["restore", *task, "--out", str(out), *map(str, more)])
+    return settings_of("restore", *task, "--out", out, *more)
 
 
 def run(out, *more, task=TASK):
@@ -76,8 +76,8 @@ class Bar:
 def traces(monkeypatch):
     """One entry per trace of the compiled function."""
     counted = []
-    advance = runner.advance
-    monkeypatch.setattr(runner, "advance", lambda *a, **k: counted.append(1) or advance(*a, **k))
+    advance = batch.advance
+    monkeypatch.setattr(batch, "advance", lambda *a, **k: counted.append(1) or advance(*a, **k))
     return counted
 
 
@@ -104,7 +104,7 @@ def test_outputs(first):
     assert table.count("| dps") == 6 and "best of 2 by misfit" in table and "assumption" in table
     facts = json.loads((out / "run.json").read_text())
     assert facts["versions"]["jax"] and facts["hardware"]["devices"]
-    assert len(facts["compile_seconds"]) == 2 and facts["arguments"]["tau"] == 0.99
+    assert len(facts["compile_seconds"]) == 2 and facts["settings"]["method"]["tau"] == [0.99]
     assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
 
 
@@ -123,21 +123,21 @@ def test_mean_and_truth_are_those_of_the_images(first, images):
 def test_resumed_run_computes_only_what_is_missing(first, images, tmp_path, traces, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(first[0], out)
-    lines = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-    kept = lines[:3] + lines[6:8]  # the second batch of the first method was lost
-    (out / "metrics.jsonl").write_bytes(b"".join(kept) + lines[8][:40])  # and a line was torn
-    (out / first[1][1]["png"]).write_bytes(b"not the image of its line")
+    pngs = [out / record["png"] for record in first[1]]
+    for i in (3, 4, 5):  # never written, or without the file that describes it
+        pngs[i].with_suffix(".json").unlink()
+    pngs[8].with_suffix(".json").write_bytes(pngs[8].with_suffix(".json").read_bytes()[:40])
+    pngs[1].write_bytes(b"not the image of its record")
+    before = {path: path.stat().st_mtime_ns for path in pngs}
     monkeypatch.setattr(compute, "tqdm", Bar)
     records = run(out, "--images", images, "--samples", SAMPLES, "--batch-size", 4)
-    assert timeless(records) == timeless(first[1])
-    assert Bar.shown[-1].steps == Bar.shown[-1].total == 5 * 4
-    added = log_lines(out)[len(kept) :]
-    missing = [1, 3, 4, 5, *range(8, 12)]
-    assert {r["hash"] for r in added} == {first[1][i]["hash"] for i in missing}
-    assert len(added) == len(missing)
+    assert timeless(records) == timeless(first[1]) and log_lines(out) == records
+    written = {i for i, path in enumerate(pngs) if path.stat().st_mtime_ns != before[path]}
+    assert written == {1, 3, 4, 5, 8}
+    assert Bar.shown[-1].steps == Bar.shown[-1].total == 5 * 3
 
     assert timeless(run(out, "--images", images, "--samples", SAMPLES)) == timeless(records)
-    assert len(log_lines(out)) == len(kept) + len(added) and not traces
+    assert not traces
 
 
 def test_batch_size_and_company_do_not_matter(first, images, tmp_path, traces):
@@ -182,7 +182,7 @@ def test_daps_on_the_bundled_samples(tmp_path):
     task = ("--task", "hdr", "--levels", "3", "--inner-steps", "2", "--projection", "state")
     records = run(tmp_path / "out", "--count", 2, task=task)
     assert [r["image"] for r in records] == ["airplane", "balloon"]
-    assert all(r["finite"] and r["settings"]["steps"] == [3, 5] for r in records)
+    assert all(r["finite"] and r["settings"]["steps"][0] == [3, 5] for r in records)
 
 
 def test_all_tasks_are_planned(tmp_path):
@@ -237,12 +237,29 @@ def test_measured_arrays_fit_their_task(tmp_path, monkeypatch, task, shape, came
 
 def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
     planned = plan(arguments(tmp_path, "--images", images), PRIOR)
-    job = planned.jobs[0]
+    work = compute.outstanding([planned])[0]
+    job = work.job
     steps = np.array([1.0, np.nan])
     info = Info(steps, np.full((2, 3), 16), np.ones(2), np.array([True, False]))
     x = np.full(job.shape, np.nan, np.float32)
-    record, content = compute.record_of(job, job.items[0], x, info, 1.0, [])
+    record, content = record_of(job, job.items[0], x, info, 1.0, [])
     assert (record["finite"], record["psnr"], record["misfit"]) == (False, None, None)
     json.dumps(record, allow_nan=False)
     (tmp_path / "x.png").write_bytes(content)
     assert read_image(tmp_path / "x.png").max() == -1
+
+
+def test_lists_are_run_in_one_go_by_one_program(images, tmp_path, traces):
+    """Every value has its own folder, row and column, and the numbers of a run of its own."""
+    few = ("--images", images / "a.jpg", "--projection", "state")
+    task = (*TASK[:-1], "24")  # a size of which no program is there
+    swept = run(tmp_path / "all", *few, "--tau", 0.5, 0.99, "--seed", 0, 1, task=task)
+    labels = [f"dps-dsg-tau{tau}-seed{seed}" for seed in (0, 1) for tau in (0.5, 0.99)]
+    assert [record["method"] for record in swept] == labels and len(traces) == 1
+    alone = run(tmp_path / "one", *few, "--tau", 0.5, "--seed", 1, task=task)
+    assert alone[0]["hash"] == swept[2]["hash"] and alone[0]["method"] == "dps-dsg"
+    assert alone[0]["png_sha256"] == swept[2]["png_sha256"]
+    table = (tmp_path / "all" / "summary.md").read_text()
+    assert all(f"| {label} " in table for label in labels)
+    for name in ("grid-seed1.png", "measurement-seed0/a.npy", f"{labels[0]}/a_0.png"):
+        assert (tmp_path / "all" / "box_inpainting" / name).is_file()

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsg_jax.operators.tasks import TASKS
 from dsg_jax.priors.samples import SAMPLES, sample_images
 from experiments.__main__ import main
-from experiments.arguments import TASK_NAMES
-from experiments.files import append_records, read_records
 from experiments.images import crop_and_resize, image_files, png, read_image
-from experiments.pictures import Cell, error_map, grid, show_measurement
+from experiments.pictures import Panel, error_map, grid, show_measurement
 from experiments.restore import plan as plan_module
+from experiments.settings import as_table
 from support.gaussian_prior import gaussian_prior
+from support.words import settings_of
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 BOX = "--task box_inpainting "
@@ -51,75 +50,29 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("words", "named"),
     [
-        ("--task foo", "'foo'"),
-        (BOX + "--tau 0", "tau=0.0"),
-        (BOX + "--tau 1.5", "tau=1.5"),
         (BOX + "--tau x", "--tau"),
         (BOX + "--rank-rule best", "'best'"),
-        (BOX + "--period 0", "period=0"),
-        (BOX + "--sigma nan", "--sigma nan"),
-        (BOX + "--sigma -1", "--sigma -1"),
-        (BOX + "--samples 0", "--samples 0"),
-        (BOX + "--seed -1", "--seed -1"),
-        (BOX + "--seed 4294967296", "--seed"),
         (BOX + "--count 99", "99"),
-        (BOX + "--size 18", "divisible by 4"),
         (BOX + "--box 99", "99"),
-        (BOX + "--steps 10", "--steps is an option of dps or psld"),
         (BOX + "--solver dps --levels 10", "--levels is an option of daps or latent-daps"),
-        (BOX + "--solver dps --steps 2000", "2000"),
-        (BOX + "--factor 2", "--factor is no option"),
-        (BOX + "--out y.png", "y.png is a file"),
-        (BOX + "--mask mask.png", "--measured"),
-        (BOX + "--images missing.png", "missing.png does not exist"),
-        (BOX + "--images torn.png", "torn.png is not a readable image"),
-        (BOX + "--images text.png", "text.png is not a readable image"),
-        (BOX + "--images empty", "empty holds no image"),
-        (BOX + "--images twice", "two images are called 'x'"),
-        (BOX + "--images odd.png --fit none", "odd.png is 16 x 18"),
-        (BOX + "--images tiny.png --fit none", "tiny.png is 8 x 8"),
         ("--task super_resolution --factor 3", "factor 3"),
-        ("--task nonlinear_deblur", "GOPRO"),
         ("--task gaussian_deblur --kernel-size 4", "4"),
-        (MEASURED, "mask.png is 16 x 20, but the measurement is 16 x 16"),
-        (MEASURED + "--images y.png", "give one"),
-        (MEASURED + "--kernel black.png", "--kernel does not belong"),
         (MEASURED + "--box 4", "--box does not belong"),
-        (BOX + "--measured y.png", "also needs --mask"),
-        (BOX + "--measured nan.npy --mask mask.png", "nan.npy holds NaN"),
-        (BOX + "--measured grey.npy --mask mask.png", "(16, 16, 1)"),
-        (BOX + "--measured bytes.npy --mask mask.png", "scale it to [-1, 1]"),
-        (BOX + "--measured names.npy --mask mask.png", "names.npy"),
-        (BOX + "--measured bad.npy --mask mask.png", "bad.npy"),
         (BOX + "--measured y.png --mask absent.png", "absent.png"),
-        ("--task all --measured y.png", "one task"),
-        ("--task motion_deblur --measured y.png --kernel black.png", "black.png sums to 0"),
         ("--task motion_deblur --measured y.png --kernel even.png", "(4, 4)"),
-        ("--task phase_retrieval --measured y.png", ".npy"),
-        ("--task phase_retrieval --measured bytes.npy", "(24, 24, 3)"),
         ("--task super_resolution --measured tiny.png --factor 0", "factor 0"),
     ],
 )
-def test_one_clear_line(folder, capsys, given, named):
+def test_one_clear_line(folder, capsys, words, named):
+    """Of those that `test_errors` does not provoke; nothing is written."""
     before = sorted(folder.rglob("*"))
-    out = [] if "--out" in given else ["--out", "out"]
-    try:
-        code = main(["restore", *given.split(), *out])
-    except SystemExit as exit:
-        code = exit.code
+    code = main(["restore", *words.split(), "--out", "out"])
     printed = capsys.readouterr()
     assert code == 2 and named in printed.err and not printed.out
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
-
-
-def test_the_log_of_another_program_is_refused(folder, capsys):
-    Path("out").mkdir()
-    Path("out/metrics.jsonl").write_text('{"loss": 1.0}\n')
-    assert main(["restore", *BOX.split(), "--out", "out"]) == 2
-    assert "metrics.jsonl is the log of another program" in capsys.readouterr().err
 
 
 def test_a_prior_that_does_not_exist(tmp_path, capsys):
@@ -135,11 +88,59 @@ def test_a_prior_that_does_not_exist(tmp_path, capsys):
     assert str(tmp_path / "none") in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
-def test_help_names_every_task_without_importing_jax():
-    assert TASK_NAMES == tuple(TASKS)
-    code = "import sys; from experiments.__main__ import parser; parser().format_help()"
-    code += "; assert not {'jax', 'PIL', 'numpy'} & set(sys.modules)"
+def test_help_knows_every_task_and_option_without_importing_jax():
+    code = """
+import contextlib, io, sys
+from experiments.__main__ import main
+shown = io.StringIO()
+for command in ("restore", "reproduce", "calibrate", "train-prior"):
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        main([command, "--help"])
+from dsg_jax.operators.tasks import TASKS
+from dsg_jax.solvers import SOLVERS
+entries = (*TASKS.values(), *SOLVERS.values())
+names = [option for entry in entries for option in entry.options]
+assert all(f"--{name.replace('_', '-')} " in shown.getvalue() for name in names)
+assert all(entry.name in shown.getvalue() for entry in entries)
+assert not {"jax", "PIL"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_settings_file_is_what_run_json_shows(folder, capsys):
+    """The command line wins over the file; what is unknown or of another type is one line."""
+    words = (
+        "--task super_resolution hdr --solver dps --steps 4 --tau 0.9 0.99 --factor 2 --sigma 0.1"
+    )
+    settings = settings_of("restore", *words.split())
+    Path("run.toml").write_text(toml(as_table(settings)))
+    assert settings_of("restore", "--settings", "run.toml") == settings
+    changed = settings_of("restore", "--settings", "run.toml", "--steps", "5", "--sigma", "0.2")
+    assert changed.solver_options == {"steps": 5} and changed.measurement.sigma == 0.2
+    assert changed.method == settings.method
+    for text, message in {
+        "[run]\nsede = [1]": "no 'sede' there; known: samples, seed",
+        "run = 1": "run is a table, write [run]",
+        "[run]\nsamples = 'many'": "run.toml: samples = 'many' is not of its type",
+        "[run]\nsamples = 0": "run.toml: --samples 0: give a whole number >= 1",
+        "[run": "run.toml cannot be read",
+    }.items():
+        Path("run.toml").write_text(text)
+        assert main(["restore", "--settings", "run.toml"]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1
+    assert main(["restore", "--settings"]) == 2
+    assert "--settings names no file" in capsys.readouterr().err
+
+
+def toml(table) -> str:
+    """Tables of JSON values as TOML."""
+    entries = {name: rows for name, rows in table.items()}
+    lines = [
+        f"[{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in rows.items())
+        for name, rows in entries.items()
+    ]
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -193,22 +194,10 @@ def test_crop_takes_the_centre():
     assert crop_and_resize(x, 5).shape == (5, 5, 3)
 
 
-def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
-    log = tmp_path / "log.jsonl"
-    append_records(log, [{"hash": 1}, {"hash": 2}])
-    with open(log, "ab") as stream:
-        stream.write(b'{"hash": 3')
-    assert read_records(log, {"hash"}) == ([{"hash": 1}, {"hash": 2}], [])
-    append_records(log, [{"hash": 4}])
-    assert [json.loads(line)["hash"] for line in log.read_text().splitlines()] == [1, 2, 4]
-    with pytest.raises(ValueError, match="of another program"):
-        read_records(log, {"png"})
-
-
 def test_grid_shows_measurements_of_any_shape():
     low, wide = np.zeros((4, 4, 3), np.uint8), np.full((24, 24, 3), (200, 100, 50), np.uint8)
     drawn = grid(
-        ["low", "wide", "last"], [[Cell(low), Cell(wide), Cell(low.repeat(4, 0).repeat(4, 1))]]
+        ["low", "wide", "last"], [[Panel(low), Panel(wide), Panel(low.repeat(4, 0).repeat(4, 1))]]
     )
     assert drawn.shape[0] > 192 and drawn.shape[1] > 3 * 192
     assert (drawn == (200, 100, 50)).all(axis=2).sum() == 192 * 192

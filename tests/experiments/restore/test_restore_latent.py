@@ -4,15 +4,16 @@ import json
 
 import pytest
 
-from dsg_jax.settings import DPS_SCALE
-from experiments.__main__ import main, parser
+from dsg_jax.solvers import SOLVERS, settings_for
+from dsg_jax.solvers.dps import DPS_SCALE
+from experiments.__main__ import main
 from experiments.restore import run as restore
-from experiments.restore.choices import chosen_projections
-from experiments.restore.methods import METHODS
+from experiments.restore.choices import chosen_methods
 from support.golden_case import tiny_latent_prior
+from support.words import settings_of
 
 CARD = {"name": "tiny", "samples": "emoji", "size": 32, "size_multiple": 4, "channels": 3}
-SOLVERS = {
+SHORT = {
     "psld": "--steps 4 --step-factor 2",
     "latent-dps": "--steps 4 --zeta 0.2",
     "latent-daps": "--levels 2 --inner-steps 2",
@@ -21,7 +22,7 @@ SOLVERS = {
 
 
 def arguments(out, text):
-    return parser().parse_args(["restore", *text.split(), "--out", str(out), "--count", "2"])
+    return settings_of("restore", *text.split(), "--out", out, "--count", 2)
 
 
 def quick_or_slow(solver: str):
@@ -29,9 +30,9 @@ def quick_or_slow(solver: str):
     return solver if solver == "psld" else pytest.param(solver, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("solver", [quick_or_slow(solver) for solver in SOLVERS])
+@pytest.mark.parametrize("solver", [quick_or_slow(solver) for solver in SHORT])
 def test_a_latent_solver_restores_and_resumes(solver, tmp_path):
-    text = f"--solver {solver} --task super_resolution {SOLVERS[solver]}"
+    text = f"--solver {solver} --task super_resolution {SHORT[solver]}"
     prior = tiny_latent_prior(), CARD
     records = restore.restore(arguments(tmp_path, text), prior)
     assert {r["method"] for r in records} == {solver, f"{solver}-dsg"}
@@ -46,12 +47,12 @@ def test_a_latent_solver_restores_and_resumes(solver, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("--solver psld --task hdr", "use resample or latent-daps"),
+        ("--solver psld --task hdr", "psld needs a linear task"),
         ("--solver psld --task box_inpainting --steps 333", "the schedule at 999: 250 would do"),
         ("--solver daps --task box_inpainting", "daps works on pixels"),
         ("--solver latent-dps --task box_inpainting --gamma 1", "--gamma is an option of psld"),
-        ("--solver psld --task box_inpainting --step-factor 0", "--step-factor 0.0: give"),
-        ("--solver psld --task box_inpainting --eta 2", "--eta 2.0: give"),
+        ("--solver psld --task box_inpainting --step-factor -1", "gamma=-0.1: give"),
+        ("--solver psld --task box_inpainting --eta 2", "eta=2.0: give"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_error(text, message, tmp_path):
@@ -68,16 +69,17 @@ def test_a_pixel_prior_is_refused(tmp_path, capsys):
 
 def test_presets_decide_rule_and_period(tmp_path):
     text = "--solver resample --task hdr --preset plorg"
-    _, (_, projection, _) = chosen_projections(arguments(tmp_path, text))
-    assert (projection.rule, projection.period) == ("per_channel", 5)
+    _, choice = chosen_methods(arguments(tmp_path, text))
+    assert (choice.projection.rule, choice.projection.period) == ("per_channel", 5)
     text += " --rank-rule mean --period 2"
-    _, (_, projection, _) = chosen_projections(arguments(tmp_path, text))
-    assert (projection.rule, projection.period) == ("mean", 2)
+    _, choice = chosen_methods(arguments(tmp_path, text))
+    assert (choice.projection.rule, choice.projection.period) == ("mean", 2)
 
 
 def test_the_factor_multiplies_the_step():
-    betas = tiny_latent_prior().betas
-    traced, _ = METHODS["dps"]("hdr", betas, steps=4, step_factor=8.0)
-    assert traced["scale"] == 8 * DPS_SCALE["hdr"]
-    traced, _ = METHODS["psld"]("super_resolution", betas, steps=4, step_factor=8.0)
-    assert (traced["gamma"], traced["omega"]) == (0.8, 7.2)
+    prior = tiny_latent_prior()
+    settings = settings_for("dps", "hdr", prior, steps=4, step_factor=8.0)
+    assert settings.scale == 8 * DPS_SCALE["default"]
+    settings = settings_for("psld", "super_resolution", prior, steps=4, step_factor=8.0)
+    assert (settings.gamma, settings.omega) == (0.8, 7.2)
+    assert SOLVERS["psld"].operator == "linear"

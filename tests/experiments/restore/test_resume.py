@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.__main__ import main, parser
-from experiments.restore import parts
-from experiments.restore import resume as saved_states
+from experiments.__main__ import main
+from experiments.cli import UsageError
+from experiments.files import check_writable
+from experiments.restore import compute as compute_module
+from experiments.restore import parts, resume
 from experiments.restore.compute import compute
 from experiments.restore.plan import plan
-from experiments.restore.resume import FOLDER, check_writable
+from experiments.restore.resume import FOLDER
+from experiments.restore.stacking import part_length
 from support.gaussian_prior import gaussian_prior
+from support.words import settings_of
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 STEPS = 40  # so that a part has two of them
@@ -27,28 +31,18 @@ class Killed(BaseException):
     """Ends a run as a kill would, without any clean-up of ours."""
 
 
-def given(out, *more):
-    task = [
-        "restore",
-        "--task",
-        "identity",
-        "--solver",
-        "dps",
-        "--steps",
-        str(STEPS),
-        "--size",
-        "16",
-    ]
-    few = ["--count", "2", "--samples", "2", "--projection", "none", "--out", str(out)]
-    return parser().parse_args([*task, *few, *more])
+def settings(out, *more):
+    words = ["--task", "identity", "--solver", "dps", "--steps", STEPS, "--size", 16, "--out", out]
+    words += ["--count", 2, "--samples", 2, "--projection", "none"]
+    return settings_of("restore", *words, *more)
 
 
 def restored(out, *more):
-    """Lines without seconds, and images, of a run."""
-    works, _ = compute([plan(given(out, *more), (gaussian_prior(), CARD))])
-    lines = works[0].found.lines.values()
-    timeless = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-    return timeless, [(out / line["png"]).read_bytes() for line in lines]
+    """Records without seconds, and images, of a run."""
+    works, _ = compute([plan(settings(out, *more), (gaussian_prior(), CARD))])
+    records = works[0].stored.records.values()
+    timeless = [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+    return timeless, [(out / record["png"]).read_bytes() for record in records]
 
 
 SAVING = "--save-every", "2"
@@ -66,16 +60,16 @@ def whole(tmp_path_factory):
 def killed_after(monkeypatch, part: int):
     """Let the program be killed before its part of this number, counted from 1."""
     counted = []
-    save = parts.save_if_due
+    save = parts.save_state
 
-    def counting(*args):
-        save(*args)
-        counted.append(args[1])
+    def counting(manager, step, *rest):
+        save(manager, step, *rest)
+        counted.append(step)
         if len(counted) == part:
-            saved_states.settle(args[0])
+            resume.settle(manager)
             raise Killed
 
-    monkeypatch.setattr(parts, "save_if_due", counting)
+    monkeypatch.setattr(parts, "save_state", counting)
     return counted
 
 
@@ -88,7 +82,7 @@ def kill(out, monkeypatch, part: int, *more):
 
 
 def steps_on_disk(out):
-    return sorted(int(path.name) for path in (out / FOLDER).glob("*/*/*") if path.name.isdigit())
+    return sorted(int(path.name) for path in (out / FOLDER).glob("*/*/*/*") if path.name.isdigit())
 
 
 def test_a_killed_run_goes_on_from_its_state(tmp_path, monkeypatch, whole):
@@ -124,7 +118,7 @@ SLOW = pytest.mark.slow
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, monkeypatch, whole, capsys, damage):
     kill(tmp_path, monkeypatch, 4)
     newest = max(steps_on_disk(tmp_path))
-    files = [p for p in (tmp_path / FOLDER).glob(f"*/*/{newest}/**/*") if p.is_file()]
+    files = [p for p in (tmp_path / FOLDER).glob(f"*/*/*/{newest}/**/*") if p.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)
     if damage == "removed":
         largest.unlink()
@@ -139,7 +133,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, monkeypatch, who
 def test_every_file_of_a_state_may_be_damaged(tmp_path, monkeypatch, whole):
     kill(tmp_path / "killed", monkeypatch, 4)
     newest = max(steps_on_disk(tmp_path / "killed"))
-    found = sorted((tmp_path / "killed" / FOLDER).glob(f"*/*/{newest}/**/*"))
+    found = sorted((tmp_path / "killed" / FOLDER).glob(f"*/*/*/{newest}/**/*"))
     for i, path in enumerate(path for path in found if path.is_file()):
         out = tmp_path / str(i)
         shutil.copytree(tmp_path / "killed", out)
@@ -149,19 +143,19 @@ def test_every_file_of_a_state_may_be_damaged(tmp_path, monkeypatch, whole):
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, whole, capsys):
-    save, limits = parts.save_if_due, resource.getrlimit(resource.RLIMIT_FSIZE)
+    save, limits = parts.save_state, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def with_little_room(kept, step, *rest):
+    def with_little_room(manager, step, *rest):
         room = 64 if step >= 6 else limits[0]
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         try:
-            save(kept, step, *rest)
-            saved_states.settle(kept)
+            save(manager, step, *rest)
+            resume.settle(manager)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert step < 4 or (kept.folder / "4").is_dir()
+        assert step < 4 or (Path(manager.directory) / "4").is_dir()
 
-    monkeypatch.setattr(parts, "save_if_due", with_little_room)
+    monkeypatch.setattr(parts, "save_state", with_little_room)
     assert restored(tmp_path, *SAVING) == whole
     said = capsys.readouterr().err
     assert said.count("could not be saved") >= 17 and "that of step 4 remains" in said
@@ -178,15 +172,24 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch, capsy
         check_writable(tmp_path / "out")
 
 
+def test_states_that_a_kill_left_of_a_finished_batch_go(tmp_path, monkeypatch, whole):
+    with monkeypatch.context() as patched:
+        patched.setattr(compute_module, "forget", lambda *_: None)
+        restored(tmp_path, *SAVING)
+    assert steps_on_disk(tmp_path)
+    assert restored(tmp_path, *SAVING) == whole
+    assert not (tmp_path / FOLDER).exists()
+
+
 @pytest.mark.parametrize("wrong", ["--save-every 0", "--save-minutes 0", "--save-minutes nan"])
 def test_intervals_are_checked(tmp_path, wrong):
-    with pytest.raises(ValueError, match=wrong.split()[0]):
-        plan(given(tmp_path, *wrong.split()), (gaussian_prior(), CARD))
+    with pytest.raises(UsageError, match=wrong.split()[0]):
+        settings(tmp_path, *wrong.split())
 
 
 def test_parts_are_no_longer_than_asked():
-    assert [parts.part_length(1000, n) for n in (None, 7, 50, 999)] == [50, 5, 50, 50]
-    assert [parts.part_length(997, n) for n in (None, 10)] == [997, 1]
+    assert [part_length(1000, n) for n in (None, 7, 50, 999)] == [50, 5, 50, 50]
+    assert [part_length(997, n) for n in (None, 10)] == [997, 1]
 
 
 @pytest.mark.slow

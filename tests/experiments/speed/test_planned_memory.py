@@ -1,37 +1,24 @@
 """The memory report: what is planned, without weights, and that recomputation lowers it."""
 
-from functools import partial
-
 import jax
 import pytest
 
 from dsg_jax.networks.autoencoder import VQ_F4
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors.first_stage import vq_first_stage
-from experiments.__main__ import main
-from experiments.speed.memory import (
-    MODELS,
-    REMAT,
-    Model,
-    planned_bytes,
-    planned_daps_bytes,
-    step_inputs,
-)
+from dsg_jax.solvers import SOLVERS
+from experiments.speed import memory
+from experiments.speed.memory import REMAT, cases, planned_bytes
+from experiments.speed.published import MODELS, latent_model, prior_forms
+from experiments.speed.settings import MemorySettings
+from support.gaussian_prior import gaussian_prior
 
-SMALL = Model(
+SMALL = latent_model(
     LDMConfig(16, (1,), 1, (), num_head_channels=16, norm_groups=8),
     VQ_F4._replace(channels=16, channel_mult=(1, 1), num_res_blocks=1, codes=64, norm_groups=8),
     vq_first_stage,
     64,
-    None,
 )
-
-
-def test_unknown_choices_are_refused(capsys):
-    assert main(["memory", "--model", "ldm"]) == 2
-    assert "choose from all, ldm-ffhq, sd-1.5" in capsys.readouterr().err
-    assert main(["memory", "--dtype", "float16"]) == 2
-    assert "choose from float32, bfloat16" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -39,16 +26,30 @@ def test_unknown_choices_are_refused(capsys):
     ("name", "parameters"), [("ldm-ffhq", 329_378_945), ("sd-1.5", 943_174_827)]
 )
 def test_the_published_models_are_planned(name, parameters):
-    key = jax.random.key(0)
-    prior, *_, z, _ = jax.eval_shape(partial(step_inputs, MODELS[name], "float32", (0, 0)), key)
-    assert z.shape[:2] == (64, 64)
+    prior = prior_forms(MODELS[name])
     parts = (prior.network.params, *(f.args[1] for f in prior.first_stage[:2]))
     assert sum(leaf.size for leaf in jax.tree.leaves(parts)) == parameters
 
 
+def test_models_are_restored_with_by_solvers_of_their_kind(monkeypatch):
+    monkeypatch.setattr(memory, "MODELS", {"small": SMALL})
+    monkeypatch.setattr(memory, "prior_forms", lambda model, **_: gaussian_prior())
+    named = lambda *solver: [
+        tuple(title.values())[1:] for title, *_ in cases(MemorySettings(solver=solver))
+    ]
+    assert named() == [("dps", "1 at once"), ("dps", "10 at once")]
+    assert named(*SOLVERS)[::2] == [("dps", "1 at once"), ("daps", "1 at once")]
+    assert named("psld") == []
+    monkeypatch.setattr(memory, "prior_forms", prior_forms)
+    assert named() == [("psld", words) for words in REMAT]
+
+
 @pytest.mark.slow
 def test_recomputation_lowers_the_plan():
-    nothing, both = (planned_bytes(SMALL, "float32", REMAT[label]) for label in ("nothing", "both"))
+    nothing, both = (
+        planned_bytes("psld", prior_forms(SMALL, remat=remat), SMALL.size)
+        for remat in ((False, False), (True, True))
+    )
     assert both["arguments"] == nothing["arguments"] > 4 * 50_000
     assert both["intermediate"] < 0.7 * nothing["intermediate"]
     assert nothing["total"] > nothing["arguments"] + nothing["intermediate"]
@@ -57,6 +58,6 @@ def test_recomputation_lowers_the_plan():
 @pytest.mark.slow
 def test_the_published_sizes_fit_what_is_promised():
     """PSLD on LDM-FFHQ in 12 GB, ten samples of DAPS on ADM-FFHQ in 8 GB."""
-    assert planned_bytes(MODELS["ldm-ffhq"], "float32", REMAT["nothing"])["total"] < 12e9
-    ten = planned_daps_bytes("float32", 10)
+    assert planned_bytes("psld", prior_forms(MODELS["ldm-ffhq"]), 256)["total"] < 12e9
+    ten = planned_bytes("daps", prior_forms(MODELS["adm-ffhq"]), 256, 10)
     assert ten["arguments"] > 4 * 93e6 and ten["total"] < 8e9

@@ -1,7 +1,6 @@
 """What the speed report times: the pieces of a step add up, and engines are compared fairly."""
 
 import json
-from argparse import Namespace
 from functools import partial
 
 import jax
@@ -9,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.projection import svd_engine
+from dsg_jax.operators.blur import blur
+from dsg_jax.operators.kernels import gaussian_kernel, motion_kernel
+from dsg_jax.operators.linear import gaussian_blur
+from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Projection
-from experiments.__main__ import main
 from experiments.speed import command as speed_module
-from experiments.speed import engines as speed_engines
-from experiments.speed import peer as speed_peer
-from experiments.speed.bench_latent import EXCERPTS, PIXEL_EXCERPTS
-from experiments.speed.engines import iterate, iterated_or_exact, projected, relative, states
-from experiments.speed.pieces import Measured, hollow, measured, split
-from experiments.speed.random_priors import PUBLISHED
+from experiments.speed import operators as speed_operators
+from experiments.speed.pieces import hollow, split
 from experiments.speed.report import tables
+from experiments.speed.settings import SpeedSettings
+from experiments.speed.timer import Measured, measured
 from support.golden_case import tiny_latent_prior, tiny_prior
 
 QUICK = ("daps", "psld")
-OTHERS = [name for name in (*PIXEL_EXCERPTS, *EXCERPTS) if name not in QUICK]
+OTHERS = [name for name in SOLVERS if name not in QUICK]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +30,7 @@ OTHERS = [name for name in (*PIXEL_EXCERPTS, *EXCERPTS) if name not in QUICK]
 )
 def test_pieces_of_a_step_add_up(solver):
     """Every piece is left out of a program of the same result; none is timed twice."""
-    prior = tiny_prior() if solver in PIXEL_EXCERPTS else tiny_latent_prior()
+    prior = tiny_prior() if SOLVERS[solver].prior == "pixel" else tiny_latent_prior()
     shapes = []
 
     def measure(calls):
@@ -39,12 +38,12 @@ def test_pieces_of_a_step_add_up(solver):
         times = iter((60.0, 24.0, 12.0, 6.0))
         return {name: Measured(next(times), 0.0, 0.0, 7.0) for name in calls}
 
-    found = split(solver, prior, 32, 2, Projection(), measure)
+    row = split(solver, prior, 32, 2, Projection(), measure)
     assert set(shapes) == {(2, 32, 32, 3)}
     pieces = ("network", "operator", "projection", "rest")
-    assert sum(found[piece] for piece in pieces) == pytest.approx(found["step"])
-    assert found["network"] == pytest.approx(0.6 * found["step"])
-    assert found["planned_bytes"] == 7.0
+    assert sum(row[piece] for piece in pieces) == pytest.approx(row["step"])
+    assert row["network"] == pytest.approx(0.6 * row["step"])
+    assert row["planned_bytes"] == 7.0
 
 
 def test_a_hollow_prior_has_the_shapes_and_no_network():
@@ -63,34 +62,10 @@ def test_a_hollow_prior_has_the_shapes_and_no_network():
 
 def test_a_call_is_measured():
     a = jnp.ones((64, 64))
-    found = measured({"product": (lambda a, b: a @ b, a, a)}, 2)["product"]
-    assert found.milliseconds > 0
-    assert found.flops == pytest.approx(2 * 64**3, rel=0.01)
-    assert found.planned_bytes >= 3 * a.nbytes and found.bytes_accessed >= 3 * a.nbytes
-
-
-def test_subspace_iteration_follows_a_state():
-    """Exact where nothing changed, near where the state took a step; it tells what it misses."""
-    before, after = (np.moveaxis(z[0], -1, 0) for z in states(1, 24))
-    g = np.random.default_rng(0).standard_normal(before.shape).astype(np.float32)
-
-    @jax.jit
-    def both(old, new):
-        (left, _, _), (u, s, v) = svd_engine(old), svd_engine(new)
-        found = iterate(new, left[..., :20])
-        exact = projected(u[..., :20], v[..., :20], g)
-        return projected(found.left, found.right, g), exact, found.missed, s**2
-
-    result, exact, _, _ = both(before, before)
-    assert relative(result[None], exact[None]) < 1e-3
-    result, exact, missed, energy = both(before, after)
-    assert 1e-3 < relative(result[None], exact[None]) < 0.5
-    least = np.sum(energy[:, 20:], 1) / np.sum(energy, 1)
-    assert np.all(missed >= least - 1e-6) and np.all(missed < least + 0.05)
-    old = svd_engine(before)[0][..., :20]
-    for tau, wanted in ((1 - 1.01 * missed.max(), result), (1 - 0.99 * missed.max(), exact)):
-        found = iterated_or_exact(after, g, old, tau)
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    product = measured({"product": (lambda a, b: a @ b, a, a)}, 2)["product"]
+    assert product.milliseconds > 0
+    assert product.flops == pytest.approx(2 * 64**3, rel=0.01)
+    assert product.planned_bytes >= 3 * a.nbytes and product.bytes_accessed >= 3 * a.nbytes
 
 
 def test_tables_show_every_row():
@@ -99,7 +74,7 @@ def test_tables_show_every_row():
     network |= {"flops_per_second": 5e9, "of_matrix_product": 0.5, "of_copy": 0.25}
     pieces = {"network": 6.0, "operator": 2.0, "projection": 1.0, "rest": 1.0, "step": 10.0}
     step = {"solver": "s", "prior": "p", "state": state, "batch": 4, "planned_bytes": 5e6} | pieces
-    engine = {"case": "1 x 3 x 64 x 64", "rule": "official", "rank": 50, "engine": "gram"}
+    ratio = {"what": "projection", "case": "gram", "milliseconds": 1.5, "times_faster": 2.0}
     text = tables(
         {
             "hardware": {"devices": ["cpu"], "cpu_cores": 2},
@@ -111,13 +86,11 @@ def test_tables_show_every_row():
             "networks": [network],
             "steps": [step],
             "scaling": [{"solver": "s", "prior": "p", "batch": 8, "per_sample": 3.0, "bytes": 1e6}],
-            "engines": [engine | {"milliseconds": 1.5, "error": 1e-6, "missed_energy": None}],
-            "progress": [{"how": "callback", "milliseconds_per_step": 4.0}],
-            "peers": [],
+            "ratios": [ratio],
             "stolen": 0.25,
         }
     )
-    for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "1.0e-06", "callback"):
+    for shown in ("100 GFLOP/s", "6.0 (60.0%)", "1.0 (10.0%)", "50%", "2.00x"):
         assert shown in text
     assert "25% of the processor time went to other virtual machines" in text
 
@@ -127,15 +100,6 @@ def test_the_time_that_others_took_is_a_share():
     after = before + [60, 0, 10, 100, 0, 0, 10, 20]
     assert speed_module.stolen(before, after) == pytest.approx(0.1)
     assert speed_module.stolen(None, None) is None
-
-
-def test_bad_arguments_are_one_line(capsys, tmp_path):
-    out = str(tmp_path / "x.json")
-    for given, named in (("--priors none", "'none'"), ("--batches 0 2", "--batches 0")):
-        assert main(["speed", *given.split(), "--out", out]) == 2
-        shown = capsys.readouterr().err
-        assert named in shown and shown.count("\n") == 1
-    assert "adm-ffhq" in PUBLISHED
 
 
 def traced_only(calls, repeat=3):
@@ -150,16 +114,26 @@ def test_a_whole_report(tmp_path, monkeypatch):
     """Every table has its rows, on tiny priors."""
     tiny = {"pixels": tiny_prior(), "latents": tiny_latent_prior()}
     monkeypatch.setattr(speed_module, "chosen_prior", lambda name: (tiny[name], 16))
-    monkeypatch.setattr(speed_module, "LARGE_LATENTS", ())
-    monkeypatch.setattr(speed_engines, "CASES", ((2, 16),))
-    for module in (speed_module, speed_engines, speed_peer):
-        monkeypatch.setattr(module, "measured", traced_only)
+    monkeypatch.setattr(speed_module, "LARGE", 1)
+    monkeypatch.setattr(speed_operators, "STATES", ((2, 16),))
+    monkeypatch.setattr(speed_module, "measured", traced_only)
+    for rows in ("operator_rows", "engine_rows"):
+        monkeypatch.setattr(speed_module, rows, partial(getattr(speed_module, rows), traced_only))
     monkeypatch.setattr(speed_module, "split", partial(split, measure=traced_only))
     out = tmp_path / "report" / "speed.json"
-    speed_module.speed(Namespace(priors=list(tiny), batch_size=2, batches=[1, 3], out=out))
-    found = json.loads(out.read_text())
-    rows = {"networks": 4, "steps": 6, "scaling": 4, "engines": 8, "progress": 2}
-    assert {name: len(found[name]) for name in rows} == rows
-    assert found["ceilings"]["copy_bytes_per_second"] > 1e6
-    assert all(r["error"] < 0.5 for r in found["engines"])
+    speed_module.speed(SpeedSettings(tuple(tiny), 2, (1, 3), out))
+    report = json.loads(out.read_text())
+    rows = {"networks": 4, "steps": 6, "scaling": 4, "ratios": 10}
+    assert {name: len(report[name]) for name in rows} == rows
+    assert report["ceilings"]["copy_bytes_per_second"] > 1e6
     assert out.with_suffix(".md").read_text().count("| psld") == 3
+
+
+MOTION = motion_kernel(np.random.RandomState(0), 61, 0.5)
+
+
+@pytest.mark.parametrize("kernel", [gaussian_kernel(61, 3.0), MOTION], ids=["gaussian", "motion"])
+def test_the_benchmark_times_equal_results(kernel):
+    x = jax.random.normal(jax.random.key(0), (64, 64, 3))
+    fast = blur(x.shape, kernel) if kernel is MOTION else gaussian_blur(x.shape, 61, 3.0)
+    np.testing.assert_allclose(fast.forward(x), speed_operators.depthwise(kernel, x), atol=1e-5)

@@ -1,7 +1,6 @@
 """The trainer of first stages: resumable, keeps codes in use, logs what the first stage does."""
 
 import json
-import re
 
 import chex
 import jax
@@ -13,8 +12,7 @@ import pytest
 from dsg_jax.metrics import psnr
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig
 from dsg_jax.priors.first_stage import CODES, vq_first_stage
-from experiments.__main__ import main
-from experiments.train import first_stage as train_first_stage
+from experiments.train import first_stage
 from experiments.train.first_stage import (
     REVIVE_AFTER,
     Perception,
@@ -22,6 +20,8 @@ from experiments.train.first_stage import (
     held_out_quality,
     revived,
 )
+from experiments.train.loop import make_optimizer
+from experiments.train.settings import TrainFirstStageSettings
 from support.lpips_cases import small_weights
 
 TINY = AutoencoderConfig(channels=4, channel_mult=(1, 1), num_res_blocks=0, codes=16, norm_groups=2)
@@ -29,8 +29,8 @@ TINY = AutoencoderConfig(channels=4, channel_mult=(1, 1), num_res_blocks=0, code
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(train_first_stage.CONFIGS, "emoji", TINY)
-    monkeypatch.setattr(train_first_stage, "lpips_weights", small_weights)
+    monkeypatch.setitem(first_stage.CONFIGS, "emoji", TINY)
+    monkeypatch.setattr(first_stage, "lpips_weights", small_weights)
 
 
 def last_state(run):
@@ -40,12 +40,12 @@ def last_state(run):
 
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch, constant_rate):
-    monkeypatch.setattr(train_first_stage, "REVIVE_AFTER", 2)
-    images = ["emoji", "--source", str(source), "--size", "16", "--batch-size", "4"]
+    monkeypatch.setattr(first_stage, "REVIVE_AFTER", 2)
+    sizes = {"size": 16, "batch_size": 4, "save_every": 2, "lpips_weight": 0}
     for run, steps in (("whole", 6), ("parts", 2), ("parts", 6)):
-        settings = ["--steps", str(steps), "--save-every", "2", "--lpips-weight", "0"]
-        out = ["--out", str(tmp_path / run)]
-        assert main(["train-first-stage", *images, *settings, *out]) == 0
+        folders = {"source": source, "out": tmp_path / run}
+        settings = TrainFirstStageSettings(name="emoji", **folders, **sizes, steps=steps)
+        first_stage.plan_train_first_stage(settings)()
     whole, parts = (last_state(tmp_path / run) for run in ("whole", "parts"))
     chex.assert_trees_all_equal(whole, parts)
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
@@ -60,9 +60,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch
 def test_held_out_quality_is_that_of_the_first_stage():
     network, perception = Autoencoder(TINY), Perception(small_weights("alex"), 0.5)
     images = np.random.default_rng(0).uniform(-1, 1, (16, 32, 32, 3)).astype(np.float32)
-    optimizer = train_first_stage.make_optimizer(1e-3, 6)
-    params = train_first_stage.initial_state(network, optimizer, 0).params
-    reported = held_out_quality(params, network, perception, images)
+    params = first_stage.initial_state(network, 0, make_optimizer(1e-3, 6)).params
+    reported = held_out_quality(params, network=network, perception=perception, images=images)
     stage = vq_first_stage(params, TINY, scale=reported["latent_scale"])
 
     @jax.jit
@@ -91,30 +90,11 @@ def test_idle_codes_move_to_latents_of_the_batch():
     idle = jnp.zeros(16, jnp.int32).at[jnp.array([2, 7, 9])].set(REVIVE_AFTER)
     z = rng.standard_normal((2, 4, 4, 3)).astype(np.float32)
     moved = revived(trees, idle, z, jax.random.key(0))
-    kept = np.asarray(idle) == 0
+    in_use = np.asarray(idle) == 0
     positions = {tuple(pixel) for pixel in z.reshape(-1, 3).tolist()}
     for before, after in zip(trees, moved):
         old, new = before[CODES]["kernel"], np.asarray(after[CODES]["kernel"])
-        np.testing.assert_array_equal(new[:, kept], old[:, kept])
-        assert {tuple(code) for code in new[:, ~kept].T.tolist()} <= positions
+        np.testing.assert_array_equal(new[:, in_use], old[:, in_use])
+        assert {tuple(code) for code in new[:, ~in_use].T.tolist()} <= positions
         assert after["x"] == before["x"]
-    np.testing.assert_array_equal(*(tree[CODES]["kernel"][:, ~kept] for tree in moved))
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["face"], "no first stage 'face'"),
-        (["emoji", "--size", "35"], "size 35: give a multiple of 2"),
-        (["emoji", "--size", "16"], "at least 31"),
-        (["emoji", "--source", "nowhere"], "no .*webp below nowhere"),
-    ],
-)
-def test_bad_arguments_end_in_one_line(arguments, message, source, tmp_path, capsys):
-    name, *rest = arguments
-    given = ["--source", str(source), "--out", str(tmp_path / "out"), *rest]
-    assert main(["train-first-stage", name, *given]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert re.search(message, error)
-    assert not (tmp_path / "out").exists()
+    np.testing.assert_array_equal(*(tree[CODES]["kernel"][:, ~in_use] for tree in moved))

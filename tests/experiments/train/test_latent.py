@@ -1,7 +1,6 @@
 """From images to a latent prior on disk: first stage, network on its latents, card."""
 
 import json
-import re
 
 import chex
 import jax
@@ -14,10 +13,12 @@ from dsg_jax.diffusion import table_alpha_bar
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import init_latent_params, load_prior, save_latent_prior
-from experiments.__main__ import main
-from experiments.train import finish_latent as export_latent_prior
-from experiments.train import first_stage as train_first_stage
-from experiments.train import latent as train_latent_prior
+from experiments.train import finish, first_stage, latent
+from experiments.train.settings import (
+    ExportLatentPriorSettings,
+    TrainFirstStageSettings,
+    TrainLatentPriorSettings,
+)
 from support.lpips_cases import small_weights
 
 STAGE = AutoencoderConfig(
@@ -35,9 +36,9 @@ UNET = LDMConfig(
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(train_first_stage.CONFIGS, "emoji", STAGE)
-    monkeypatch.setitem(train_latent_prior.CONFIGS, "emoji", UNET)
-    monkeypatch.setattr(export_latent_prior, "lpips_weights", small_weights)
+    monkeypatch.setitem(first_stage.CONFIGS, "emoji", STAGE)
+    monkeypatch.setitem(latent.CONFIGS, "emoji", UNET)
+    monkeypatch.setattr(finish, "lpips_weights", small_weights)
 
 
 def random_params(config) -> dict:
@@ -56,13 +57,13 @@ def test_a_latent_prior_survives_the_disk(codes, tmp_path):
     embeddings = np.arange(60, dtype=np.float32).reshape(2, 5, 6)
     params = random_params((unet, stage)) | {"conditions": embeddings}
     betas = {"start": 0.00085, "end": 0.012, "steps": 1000}
-    given = {"parametrisation": "v", "size": 16, "latent_scale": 0.5, "betas": betas}
-    given |= {"conditions": {"names": ["", "a face"], "default": 0}}
+    facts = {"parametrisation": "v", "size": 16, "latent_scale": 0.5, "betas": betas}
+    facts |= {"conditions": {"names": ["", "a face"], "default": 0}}
     with pytest.raises(ValueError, match="the card lacks latent_scale"):
         save_latent_prior(
-            tmp_path, params, unet, stage, {k: v for k, v in given.items() if k != "latent_scale"}
+            tmp_path, params, unet, stage, {k: v for k, v in facts.items() if k != "latent_scale"}
         )
-    save_latent_prior(tmp_path, params, unet, stage, given)
+    save_latent_prior(tmp_path, params, unet, stage, facts)
     plain, _ = load_prior(tmp_path)
     np.testing.assert_array_equal(plain.network.context, embeddings[0])
     prior, card = load_prior(tmp_path, condition="a face", guidance_scale=3.0)
@@ -78,28 +79,23 @@ def test_a_latent_prior_survives_the_disk(codes, tmp_path):
     assert scale == 0.5 and prior.first_stage.factor == 2
 
 
-def train(run, source, folder, steps):
-    given = ["--source", str(source), "--size", "32", "--batch-size", "4", "--save-every", "2"]
-    where = ["--first-stage", str(folder / "stage"), "--out", str(folder / run)]
-    return main(["train-latent-prior", "emoji", *given, *where, "--steps", str(steps)])
-
-
 @pytest.mark.slow
 def test_images_become_a_prior(source, tmp_path, constant_rate):
-    stage = ["--source", str(source), "--out", str(tmp_path / "stage"), "--lpips-weight", "0"]
-    small = ["--size", "32", "--batch-size", "4", "--steps", "2"]
-    assert main(["train-first-stage", "emoji", *stage, *small]) == 0
+    facts = {"name": "emoji", "source": source, "size": 32}
+    training = facts | {"batch_size": 4, "save_every": 2}
+    stage = TrainFirstStageSettings(**training, out=tmp_path / "stage", steps=2, lpips_weight=0)
+    first_stage.plan_train_first_stage(stage)()
     for run, steps in (("whole", 4), ("parts", 2), ("parts", 4)):
-        assert train(run, source, tmp_path, steps) == 0
+        unet = {"first_stage": stage.out, "out": tmp_path / run, "steps": steps}
+        latent.plan_train_latent_prior(TrainLatentPriorSettings(**training, **unet))()
     states = []
     for run in ("whole", "parts"):
         with ocp.CheckpointManager((tmp_path / run).absolute()) as manager:
             states.append(manager.restore(4, args=ocp.args.StandardRestore()))
     chex.assert_trees_all_equal(*states)
-    facts = ["--source", str(source), "--first-stage", str(tmp_path / "stage")]
     out = tmp_path / "tiny-ldm"
-    where = ["--run", str(tmp_path / "whole"), "--out", str(out)]
-    assert main(["export-latent-prior", "emoji", *facts, *where]) == 0
+    runs = {"first_stage": stage.out, "run": tmp_path / "whole"}
+    finish.plan_export_latent_prior(ExportLatentPriorSettings(**facts, **runs, out=out))()
     prior, card = load_prior(out)
     assert card["samples"] == "emoji" and card["training"]["unet"]["steps"] == 4
     assert card["held_out_reconstruction"]["lpips"] > 0
@@ -107,29 +103,3 @@ def test_images_become_a_prior(source, tmp_path, constant_rate):
     assert (out / "samples.png").is_file()
     z = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8, 3)), jnp.float32)
     assert prior.first_stage.decode(z + 0.1 * prior.network(z, 500.0)).shape == (16, 16, 3)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["face"], "no latent prior 'face'"),
-        (["emoji", "--size", "35"], "size 35: give a multiple of 2"),
-        (["emoji"], "is no folder; give what train-first-stage wrote"),
-        (["emoji", "--first-stage", "."], "holds no checkpoint of train-first-stage"),
-    ],
-)
-def test_bad_arguments_end_in_one_line(
-    arguments,
-    message,
-    source,
-    tmp_path,
-    capsys,
-    monkeypatch,
-):
-    monkeypatch.chdir(tmp_path)
-    name, *rest = arguments
-    given = ["--source", str(source), "--out", "out", "--first-stage", "nowhere", *rest]
-    assert main(["train-latent-prior", name, *given]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and re.search(message, error)
-    assert not (tmp_path / "out").exists()

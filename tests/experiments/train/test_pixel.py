@@ -1,16 +1,18 @@
 """The trainer: a killed run continues as if it had never stopped."""
 
 import json
+from functools import partial
 
-import numpy as np
+import chex
 import pytest
 
-from dsg_jax.networks.adm import ADMConfig
+from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import load_prior
-from experiments.train import images as training_images
-from experiments.train import pixel as train_prior
-from experiments.train.finish import export_prior, restored_ema
+from experiments.train import images, pixel
+from experiments.train.finish import plan_export_prior, restored_ema
 from experiments.train.images import emoji_split, held_out
+from experiments.train.loop import make_optimizer
+from experiments.train.settings import ExportPriorSettings, TrainPriorSettings
 
 TINY = ADMConfig(
     model_channels=8,
@@ -26,12 +28,12 @@ TINY = ADMConfig(
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(train_prior.CONFIGS, "emoji", TINY)
+    monkeypatch.setitem(pixel.CONFIGS, "emoji", TINY)
 
 
 def train(source, out, steps):
-    settings = {"size": 16, "batch_size": 4, "save_every": 2, "learning_rate": 1e-3}
-    train_prior.train("emoji", source, out, steps=steps, **settings)
+    sizes = {"size": 16, "batch_size": 4, "save_every": 2, "steps": steps}
+    pixel.plan_train_prior(TrainPriorSettings(name="emoji", source=source, out=out, **sizes))()
 
 
 def test_families_stay_on_one_side_of_the_split(source):
@@ -57,19 +59,23 @@ def dying(batches, at):
     return build
 
 
+def ema_of(run):
+    return restored_ema(ADMUNet(TINY), run, "train-prior")
+
+
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch):
     train(source, tmp_path / "whole", 4)
-    split, batches = training_images.SOURCES["emoji"]
+    emoji = images.SOURCES["emoji"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setitem(training_images.SOURCES, "emoji", (split, dying(batches, 3)))
+        mortal = emoji._replace(batches=dying(emoji.batches, 3))
+        patch.setitem(images.SOURCES, "emoji", mortal)
         train(source, tmp_path / "parts", 4)
-    assert restored_ema(tmp_path / "parts", TINY)[0] == 2
+    assert ema_of(tmp_path / "parts")[0] == 2
     train(source, tmp_path / "parts", 4)
-    (step, whole), (_, parts) = (restored_ema(tmp_path / n, TINY) for n in ("whole", "parts"))
+    (step, whole), (_, parts) = (ema_of(tmp_path / n) for n in ("whole", "parts"))
     assert step == 4
-    for a, b in zip(flat(whole), flat(parts), strict=True):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(whole, parts)
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4]
 
@@ -77,25 +83,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_an_exported_prior_is_what_was_trained(source, tmp_path):
     train(source, tmp_path / "run", 2)
-    card = export_prior("emoji", tmp_path / "run", source, tmp_path / "prior", size=16)
+    folders = {"run": tmp_path / "run", "source": source, "out": tmp_path / "prior"}
+    card = plan_export_prior(ExportPriorSettings(name="emoji", **folders, size=16))()
     prior, read = load_prior(tmp_path / "prior")
     assert read["training"]["steps"] == 2 and read["parameters"] == card["parameters"]
     assert (tmp_path / "prior" / "samples.png").is_file()
-    fresh = train_prior.initial_state(train_prior.ADMUNet(TINY), *optimizer_and_size(), 5)
-    state = train_prior.with_weights_of(fresh, str(tmp_path / "prior"))
-    for a, b in zip(flat(state.ema["params"]), flat(prior.network.params), strict=True):
-        np.testing.assert_array_equal(a, b)
+    begin = partial(pixel.initial_state, ADMUNet(TINY), 16, 5, make_optimizer(1e-3, 4))
+    state = begin(start=str(tmp_path / "prior"))
+    chex.assert_trees_all_equal(state.params["params"], prior.network.params)
+    chex.assert_trees_all_equal(state.ema, state.params)
     with pytest.raises(ValueError, match="another architecture"):
-        train_prior.with_weights_of(fresh, "emoji")
-
-
-def optimizer_and_size():
-    return train_prior.make_optimizer(1e-3, 4), 16
-
-
-def flat(tree):
-    return (
-        [leaf for child in tree.values() for leaf in flat(child)]
-        if isinstance(tree, dict)
-        else [tree]
-    )
+        begin(start="emoji")

@@ -1,0 +1,250 @@
+"""What `restore` takes, as values: commands build on it by `dataclasses.replace`.
+
+Free of jax, so that ``--help`` is instant. Numbers are checked when a value is built.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+ProjectionChoice = Literal["both", "none", "state"]
+Source = Literal["state", "gradient", "random"]
+Metric = Literal["ssim_skimage7", "lpips_vgg_unscaled", "lpips_piq_avgpool"]
+EXTRA_METRICS = Metric.__args__  # type: ignore[attr-defined]
+"""Metrics of other codes, as further columns."""
+
+
+def flag(name: str) -> str:
+    """An option as the command line spells it: "batch_size" -> "--batch-size"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def check_whole(settings: object, least: int, *names: str) -> None:
+    """Raise ValueError where one of these whole numbers, or of their lists, is below the least."""
+    for name in names:
+        value = getattr(settings, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and number < least:
+                raise ValueError(f"{flag(name)} {number}: give a whole number >= {least}")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Raise ValueError where one of these numbers is not finite and above zero."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{flag(name)} {value}: give a finite number > 0")
+
+
+def check_once(name: str, values: Iterable) -> None:
+    """Raise ValueError where a list of an option has an entry twice, or none at all."""
+    entries = list(values)
+    twice = [entry for entry in entries if entries.count(entry) > 1]
+    if twice:
+        raise ValueError(f"{flag(name)} names {twice[0]} twice: drop one")
+    if not entries:
+        raise ValueError(f"{flag(name)} names nothing: give at least one")
+
+
+def check_folder(name: str, folder: Path | None) -> None:
+    """Raise ValueError where an output folder is a file."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"{flag(name)} {folder} is a file: name a folder")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images: the bundled samples, if none are named."""
+
+    images: tuple[Path, ...] = ()
+    """files or folders to degrade and restore"""
+    measured: tuple[Path, ...] = ()
+    """degraded images to restore: files, or .npy"""
+    mask: Path | None = None
+    """with --measured: inpainting mask, white is known; or .npy"""
+    kernel: Path | None = None
+    """with --measured: blur kernel, scaled to sum 1; or .npy"""
+    fit: Literal["crop", "none"] = "crop"
+    """crop: central square resized to --size; none: images as they are"""
+    size: int | None = None
+    """side of the images in pixels (default: the prior's)"""
+    count: int | None = None
+    """only the first N images"""
+
+    def __post_init__(self):
+        check_whole(self, 1, "size", "count")
+        if self.images and self.measured:
+            raise ValueError(
+                "--images are degraded and restored, --measured only restored: give one"
+            )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured, and how noisily."""
+
+    task: tuple[str, ...] = field(default=(), metadata={"choices": "task"})
+    """one, several or all"""
+    sigma: float = 0.05
+    """standard deviation of the noise in the units of the measurement, [-1, 1] for images"""
+
+    def __post_init__(self):
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise ValueError(f"--sigma {self.sigma}: give a noise level >= 0 in units of [-1, 1]")
+
+
+@dataclass(frozen=True)
+class Method:
+    """Prior, sampler and projection; of lists every entry is run."""
+
+    prior: str | None = None
+    """name of a bundled prior or a folder (default: one that fits the solver)"""
+    solver: tuple[str, ...] = field(default=("daps",), metadata={"choices": "solver"})
+    """the samplers"""
+    projection: ProjectionChoice = "both"
+    """none: the plain solver; state: DiffStateGrad; both"""
+    tau: tuple[float, ...] = (0.99,)
+    """share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value"""
+    rank_rule: tuple[str, ...] = ()
+    """how tau becomes a rank: official (default), per_channel, mean, rank or fraction"""
+    period: tuple[int, ...] = ()
+    """project every N-th (inner) step (default: 1; resample: its preset's)"""
+    sides: Literal["both", "left", "right"] = "both"
+    """both (U U' G V V'), left (U U' G) or right (G V V')"""
+    source: Source = "state"
+    """what the projection decomposes: state is DiffStateGrad, the others are for ablations"""
+
+    def __post_init__(self):
+        for name in ("solver", "tau"):
+            check_once(name, getattr(self, name))
+        for name in ("rank_rule", "period"):
+            check_once(name, getattr(self, name) or ("default",))
+
+
+@dataclass(frozen=True)
+class Run:
+    """How many, how, and where to."""
+
+    samples: int = 1
+    """posterior samples per image"""
+    seed: tuple[int, ...] = (0,)
+    """decides masks, kernels, noise and samples; several run one after the other"""
+    batch_size: int = 8
+    """samples that a device computes and that are written together: memory only"""
+    microbatch: int | None = None
+    """samples of a batch in memory together (default: as many as fit)"""
+    memory: float | None = None
+    """memory to stay below, GB (default: the device's, or what is free on a CPU)"""
+    remat: bool = False
+    """latent priors: recompute blocks in the backward pass, for less memory and more time"""
+    failure_psnr: float = 20.0
+    """a PSNR below this is called a failure, dB; our assumption"""
+    out: Path = Path("results/restore")
+    """output folder; the same command again finishes what is missing"""
+    shard: str | None = None
+    """I/N: compute every N-th batch only, from the I-th; copying the folders joins them"""
+    metrics: tuple[Metric, ...] = ()
+    """further columns, as other codes measure"""
+
+    def __post_init__(self):
+        check_whole(self, 1, "samples", "batch_size", "microbatch")
+        check_whole(self, 0, "seed")
+        check_once("seed", self.seed)
+        check_positive(self, "memory")
+        if max(self.seed) >= 2**32:
+            raise ValueError(f"--seed {max(self.seed)}: give a number below 2^32")
+        if not math.isfinite(self.failure_psnr):
+            raise ValueError(f"--failure-psnr {self.failure_psnr}: give a number of dB")
+        check_folder("out", self.out)
+        self.part_of_whole()
+
+    def part_of_whole(self) -> tuple[int, int] | None:
+        """``--shard 2/3`` as (2, 3)."""
+        if self.shard is None:
+            return None
+        first, _, last = self.shard.partition("/")
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+            raise ValueError(f"--shard {self.shard}: give I/N with I from 1 to N, such as 2/3")
+        return int(first), int(last)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where it is computed, and runs of hours."""
+
+    devices: int | None = None
+    """the first N of this process (default: all)"""
+    distributed: bool = False
+    """one of several processes that share --out: of a SLURM job or a TPU pod, found by jax"""
+    coordinator: str | None = None
+    """one of several processes elsewhere: where process 0 listens, HOST:PORT"""
+    processes: int | None = None
+    """how many there are"""
+    process: int | None = None
+    """which of them this is, from 0"""
+    heartbeat: int = 60
+    """seconds until a silent process counts as dead"""
+    save_every: int | None = None
+    """save unfinished batches every N steps, so that a killed run goes on from there"""
+    save_minutes: float | None = None
+    """the same every M minutes"""
+    parameters: Literal["replicated", "sharded"] = "replicated"
+    """replicated: a copy on every device; sharded: split over them, for large priors"""
+
+    def __post_init__(self):
+        check_whole(self, 1, "save_every", "heartbeat")
+        check_positive(self, "save_minutes")
+        named = self.coordinator, self.processes, self.process
+        if self.distributed or named == (None, None, None):
+            return
+        if self.coordinator is None or self.processes is None or self.process is None:
+            raise ValueError(
+                "give --coordinator, --processes and --process, or --distributed alone"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"--coordinator {self.coordinator}: give HOST:PORT of process 0")
+        if not 0 <= self.process < self.processes:
+            raise ValueError(
+                f"--process {self.process} --processes {self.processes}: count the processes from 0"
+            )
+
+
+@dataclass(frozen=True)
+class RestoreSettings:
+    """Everything that `restore` takes."""
+
+    images: Images = Images()
+    measurement: Measurement = Measurement()
+    task_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "task"})
+    """by name, see `dsg_jax.operators.tasks`; what is not named is the task's own default"""
+    method: Method = Method()
+    solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
+    """by name, see `dsg_jax.solvers`; what is not named is the published value for the task"""
+    run: Run = Run()
+    devices: Devices = Devices()
+
+
+def as_table(settings: Any) -> dict[str, Any]:
+    """Settings as tables of JSON values, as ``run.json`` has them and ``--settings`` reads them.
+
+    What is None has no entry, for TOML has no word for it.
+    """
+    table = {}
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            table[entry.name] = as_table(value)
+        elif isinstance(value, Mapping):
+            table[entry.name] = {name: _plain(v) for name, v in value.items() if v is not None}
+        elif value is not None:
+            table[entry.name] = _plain(value)
+    return table
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

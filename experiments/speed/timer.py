@@ -1,0 +1,65 @@
+"""The one timer, and what XLA counts and plans for a compiled program."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+ENOUGH = 15.0
+"""Seconds of a call after which it is not called again."""
+
+
+class Measured(NamedTuple):
+    """A compiled call."""
+
+    milliseconds: float
+    """The least of all turns: what else runs on a machine can only add to it."""
+    flops: float
+    """Of the program before the compiler's passes; bodies of loops count once."""
+    bytes_accessed: float
+    """Of the compiled program, as XLA counts them; bodies of loops count once."""
+    planned_bytes: float
+    """Arguments, results and intermediate values."""
+
+
+def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
+    """Time calls (function, *arguments), compiled, warmed up and taken in turns.
+
+    Each has ``repeat`` turns, or fewer once it has taken `ENOUGH` seconds.
+    """
+    facts, compiled = {}, {}
+    for name, (function, *arguments) in calls.items():
+        lowered = jax.jit(function).lower(*arguments)
+        compiled[name] = lowered.compile()
+        memory = memory_plan(compiled[name]).get("total", float("nan"))
+        facts[name] = cost(lowered, "flops"), cost(compiled[name], "bytes accessed"), memory
+        jax.block_until_ready(compiled[name](*arguments))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeat):
+        for name, (_, *arguments) in calls.items():
+            if sum(times[name]) < ENOUGH:
+                started = time.perf_counter()
+                jax.block_until_ready(compiled[name](*arguments))
+                times[name].append(time.perf_counter() - started)
+    return {name: Measured(1e3 * min(times[name]), *facts[name]) for name in calls}
+
+
+def cost(program: Any, name: str) -> float:
+    """An entry of XLA's cost analysis, nan where the backend has none."""
+    costs = program.cost_analysis()
+    costs = costs[0] if isinstance(costs, list) else costs
+    return float((costs or {}).get(name, np.nan))
+
+
+def memory_plan(program: jax.stages.Compiled) -> dict[str, float]:
+    """Bytes that a compiled program reserves, and their total; empty where XLA does not tell."""
+    plan = program.memory_analysis()
+    if plan is None:
+        return {}
+    parts: dict[str, float] = {
+        "arguments": plan.argument_size_in_bytes,
+        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
+        "intermediate": plan.temp_size_in_bytes,
+    }
+    return parts | {"total": sum(parts.values())}

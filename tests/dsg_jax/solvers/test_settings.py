@@ -1,0 +1,204 @@
+"""What solvers are told: options from the source, settings as pytrees, tables; a new solver."""
+
+import inspect
+import sys
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsg_jax.operators.linear import inpainting
+from dsg_jax.operators.tasks import TASKS
+from dsg_jax.sample import sample
+from dsg_jax.schedule import scaled_linear_betas
+from dsg_jax.solvers import SOLVERS, SolverEntry, settings_for
+from dsg_jax.solvers.daps import DAPS_HMC, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN
+from dsg_jax.solvers.dps import DPS_SCALE
+from dsg_jax.solvers.guidance import full_rank, misfit, published, step_info
+from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
+from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
+from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
+from dsg_jax.types import Problem, Projection, Solver
+from support.gaussian_prior import gaussian_prior
+from support.linear_stage import linear_prior
+
+BETAS = scaled_linear_betas()
+TABLES = [DPS_SCALE, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
+TABLES += [*PSLD_GROUPS.values(), *LATENT_DAPS_GROUPS.values()]
+
+
+@pytest.mark.parametrize("entry", [*SOLVERS.values(), *TASKS.values()], ids=lambda one: one.name)
+def test_options_are_the_keyword_arguments(entry):
+    function = entry.module.settings_for if isinstance(entry, SolverEntry) else entry.build
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+    assert list(entry.options) == list(keywords)
+    assert len(parameters) == 2 + len(keywords)
+    for name, default in keywords.items():
+        option = entry.options[name]
+        choices = get_args(option.type)
+        assert option.text and (choices or isinstance(option.type, type))
+        assert default is None or (default in choices if choices else type(default) is option.type)
+
+
+def published_settings():
+    cases = [pytest.param(e.settings_for("hdr", BETAS), id=e.name) for e in SOLVERS.values()]
+    return [*cases, pytest.param(Projection(), id="projection")]
+
+
+@pytest.mark.parametrize("settings", published_settings())
+def test_numbers_are_leaves_and_choices_are_static(settings):
+    leaves, structure = jax.tree.flatten(settings)
+    assert all(isinstance(leaf, np.ndarray | np.generic | float | int) for leaf in leaves)
+    again = jax.tree.unflatten(structure, leaves)
+    chex.assert_trees_all_equal(again, settings)
+    arrays = jax.tree.map(np.asarray, settings)  # tau 0.99 would be no rank
+    static = [field.name for field in fields(settings) if field.metadata.get("static")]
+    for name, hint in get_type_hints(type(settings)).items():
+        assert (name in static) == (get_origin(hint) is Literal or hint in (int, bool)), name
+        if name in static:
+            values = get_args(hint) or (True, 2)
+            others = [replace(arrays, **{name: value}) for value in values]
+            assert len({jax.tree.structure(other) for other in others}) == len(values)
+
+
+@pytest.mark.parametrize("settings", published_settings())
+def test_jax_may_put_anything_in_the_place_of_numbers(settings):
+    leaves, structure = jax.tree.flatten(settings)
+    for stand_in in (object(), None, "a leaf", jnp.float32(-1)):
+        assert type(jax.tree.map(lambda _, leaf=stand_in: leaf, settings)) is type(settings)
+    shapes = jax.eval_shape(lambda settings: settings, settings)
+    assert jax.tree.structure(shapes) == structure
+    assert [s.shape for s in jax.tree.leaves(shapes)] == [np.shape(leaf) for leaf in leaves]
+
+    def rebuilt(settings):
+        return jax.tree.leaves(jax.tree.map(lambda leaf: 3 * leaf, settings))[-1]
+
+    *others, last = map(jnp.asarray, leaves)
+    one = lambda leaf: rebuilt(jax.tree.unflatten(structure, [*others, leaf]))
+    whole = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), settings)
+    for batch in (jax.vmap(one)(jnp.stack([last, 2 * last])), jax.vmap(rebuilt)(whole)):
+        np.testing.assert_allclose(batch, [3 * last, 6 * last], rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_task_has_settings_and_an_unknown_one_the_default(solver):
+    entry = SOLVERS[solver]
+    of = {task: settings_for(solver, task, BETAS) for task in [*TASKS, "fog", "default"]}
+    assert {type(settings) for settings in of.values()} == {entry.settings_type}
+    chex.assert_trees_all_equal(of["fog"], of["default"])
+    prior = linear_prior()
+    by_betas = settings_for(solver, "hdr", np.asarray(prior.betas))
+    chex.assert_trees_all_equal(settings_for(solver, "hdr", prior), by_betas)
+
+
+def test_tables_state_their_default():
+    for table in TABLES:
+        assert table.keys() - TASKS.keys() == {"default"}
+        assert published(table, "fog") == table["default"]
+    for task in (name for name, task in TASKS.items() if task.linear):
+        assert published(LATENT_DPS_ZETA, task) == published(PSLD_LDM, task).omega
+
+
+@pytest.mark.parametrize(
+    "solver, task, options, expected",
+    [
+        ("dps", "phase_retrieval", {}, {"scale": 1.0}),
+        ("dps", "hdr", {"step_factor": 2.0}, {"scale": 0.6}),
+        ("daps", "nonlinear_deblur", {"variant": "main"}, {"inner_steps": 200, "tau_y": 0.01}),
+        ("daps", "hdr", {"inner": "hmc"}, {"inner_steps": 100, "momentum": 0.23}),
+        ("daps", "fog", {"inner_steps": 3, "tau_y": 0.2}, {"inner_steps": 3, "tau_y": 0.2}),
+        ("psld", "super_resolution", {}, {"gamma": 0.1, "omega": 0.9}),
+        ("psld", "box_inpainting", {"group": "sd"}, {"gamma": 0.01, "omega": 0.1}),
+        ("psld", "fog", {"gamma": 1.0, "step_factor": 8.0}, {"gamma": 8.0, "omega": 0.8}),
+        ("latent-dps", "phase_retrieval", {}, {"zeta": 0.3}),
+        ("latent-daps", "motion_deblur", {}, {"inner_steps": 49, "momentum": 0.45}),
+        ("latent-daps", "fog", {"group": "sd"}, {"inner_steps": 30, "momentum": 0.45}),
+    ],
+)
+def test_published_values_and_options(solver, task, options, expected):
+    settings = settings_for(solver, task, BETAS, **options)
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_schedules():
+    assert settings_for("psld", "hdr", BETAS).steps.time[[0, -1]].tolist() == [1000, 1]
+    assert len(settings_for("latent-dps", "hdr", BETAS, steps=50).steps.time) == 50
+    assert settings_for("dps", "hdr", BETAS, steps=4).steps.time.tolist() == [999, 666, 333, 0]
+    steps = settings_for("latent-daps", "hdr", BETAS).steps
+    assert steps.ode_sigma.shape == (50, 2) and steps.sigma[0] == 10
+    assert steps.lr[0] == np.float32(4.52e-6)
+    assert settings_for("daps", "hdr", BETAS).steps.ode_sigma.shape == (200, 5)
+
+
+def test_presets_of_resample():
+    entry = SOLVERS["resample"]
+    common = {"dps_step": "no_jacobian", "tweedie": "code", "index_fix": False}
+    common |= {"project_final": True, "project_update": False}
+    for preset, rule, period, project_pixel, state in (
+        ("official", "official", 1, True, "post_travel"),
+        ("paper", "official", 5, False, "post_travel"),
+        ("plorg", "per_channel", 5, False, "pre_travel"),
+    ):
+        defaults = entry.projection_defaults(preset=preset, steps=20)
+        assert defaults == {"rule": rule, "period": period}
+        settings = settings_for("resample", "hdr", BETAS, preset=preset)
+        expected = common | {"project_pixel": project_pixel, "state": state}
+        assert {name: getattr(settings, name) for name in expected} == expected
+    assert entry.projection_defaults() == entry.projection_defaults(preset="paper")
+    with pytest.raises(ValueError, match="preset='dsg': choose from official, paper, plorg"):
+        entry.projection_defaults(preset="dsg")
+
+
+def test_optimisations_of_resample():
+    options = {"latent_limit": 9, "step_factor": 2.0, "project": "update"}
+    settings = settings_for("resample", "hdr", BETAS, **options)
+    assert (settings.steps.stage > 0).sum() == 33 and settings.project_update
+    assert settings.pixel == (2e-2, 2000, False, 1e-3)
+    assert settings.latent == (1e-2, 9, True, 1e-3)
+    assert settings_for("resample", "hdr", BETAS).latent == (5e-3, 500, True, 1e-3)
+    for wrong, words in (
+        ({"project": "noise"}, "project='noise': choose from gradient, update"),
+        ({"steps": 12}, "12 steps"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            settings_for("resample", "hdr", BETAS, **wrong)
+
+
+def test_a_new_solver_is_a_module_and_an_entry(monkeypatch):
+    @jax.tree_util.register_dataclass
+    @dataclass(frozen=True, kw_only=True)
+    class LandweberSettings:
+        steps: np.ndarray
+        rate: float = 0.5
+
+    def landweber(prior, problem, projection, settings):
+        def step(draw, x, at):
+            residual = problem.y - problem.operator.forward(x)
+            x = x + settings.rate * problem.operator.adjoint(residual)
+            return x, step_info(misfit(problem, x), full_rank(x.shape), jnp.ones(()), x)
+
+        return Solver(init=jnp.zeros_like, step=step, steps=settings.steps, image=lambda x: x)
+
+    def settings_for(task, betas, *, steps: int = 30) -> LandweberSettings:
+        return LandweberSettings(steps=np.arange(steps))
+
+    module = ModuleType("dsg_jax.solvers.landweber")
+    module.landweber, module.settings_for = landweber, settings_for
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = SolverEntry("landweber", "Landweber", "pixel", operator="linear")
+
+    settings = entry.settings_for("inpainting", BETAS, steps=20)
+    assert entry.settings_type is LandweberSettings and type(settings) is LandweberSettings
+    assert entry.projection_defaults() == {"rule": "official", "period": 1}
+    mask = np.eye(8)
+    problem = Problem(inpainting(mask), jnp.asarray(mask[..., None], jnp.float32), 0.0)
+    solver = entry.solve(gaussian_prior(), problem, None, settings)
+    image, info = sample(jax.random.key(0), solver, (8, 8, 1))
+    np.testing.assert_allclose(image, problem.y, atol=1e-5)
+    assert info.finite.all() and info.misfit.shape == (20,)
