@@ -164,7 +164,8 @@ class Machine:
         if type(storage) is StorageRecord:
             known = self.storages.setdefault(storage.key, storage)
             if (known.dtype, known.total) != (storage.dtype, storage.total):
-                raise CheckpointError(f"storage {storage.key[:80]!a} has two types or sizes", HOSTILE)
+                name = storage.key[:80]
+                raise CheckpointError(f"storage {name!a} has two types or sizes", HOSTILE)
         self.push(storage)
 
     def build(self) -> None:

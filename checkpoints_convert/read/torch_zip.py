@@ -51,7 +51,8 @@ def open_torch_zip(path: str | Path) -> TorchFile:
         root = _find_root(members)
         order = members.get(f"{root}/byteorder")
         if order and (byte_order := read_bytes(file, order)) != b"little":
-            raise CheckpointError(f"byte order {byte_order[:20]!r}; only little-endian is read", RESAVE)
+            what = f"byte order {byte_order[:20]!r}; only little-endian is read"
+            raise CheckpointError(what, RESAVE)
         start, length, _ = pickled = members[f"{root}/data.pkl"]
         file.check(pickled)
         folder = f"{root}/data/"
