@@ -162,7 +162,7 @@ def run(settings: Any, plan: Callable[[Any], Work]) -> int:
     """Check and do what a command is asked for; returns the exit code."""
     try:
         if hasattr(settings, "devices"):
-            from experiments.restore.processes import join_processes
+            from experiments.restore.devices import join_processes
 
             join_processes(settings.devices)
         work = plan(settings)

@@ -5,9 +5,11 @@ Free of jax, so that ``--help`` is instant. Numbers are checked when a value is 
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from dsg_jax.solvers import DEFAULT_SOLVER
 
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
@@ -101,7 +103,7 @@ class Method:
 
     prior: str | None = None
     """name of a bundled prior or a folder (default: one that fits the solver)"""
-    solver: tuple[str, ...] = field(default=("daps",), metadata={"choices": "solver"})
+    solver: tuple[str, ...] = field(default=(DEFAULT_SOLVER,), metadata={"choices": "solver"})
     """the samplers"""
     projection: ProjectionChoice = "both"
     """none: the plain solver; state: DiffStateGrad; both"""
@@ -232,19 +234,12 @@ def as_table(settings: Any) -> dict[str, Any]:
 
     What is None has no entry, for TOML has no word for it.
     """
-    table = {}
-    for entry in fields(settings):
-        value = getattr(settings, entry.name)
-        if is_dataclass(value):
-            table[entry.name] = as_table(value)
-        elif isinstance(value, Mapping):
-            table[entry.name] = {name: _plain(v) for name, v in value.items() if v is not None}
-        elif value is not None:
-            table[entry.name] = _plain(value)
-    return table
+    return _plain(asdict(settings))
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items() if one is not None}
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value

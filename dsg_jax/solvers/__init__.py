@@ -94,6 +94,9 @@ SOLVERS: dict[str, SolverEntry] = {
     )
 }
 
+DEFAULT_SOLVER = "daps"
+"""What a command takes where no solver is named."""
+
 
 def settings_for(solver: str, task: str, prior: "Prior | np.ndarray", **options: Any) -> Any:
     """The published settings of a solver for a task and a prior.

@@ -1,5 +1,6 @@
 """What `reproduce --dry-run` prints: runs, programs, and time and memory from a short probe."""
 
+import math
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -45,8 +46,8 @@ class Cost(NamedTuple):
     """Seconds of a step of a batch."""
     compiling: float
     """Seconds."""
-    bytes: int | None
-    """That the program reserves; None where the backend does not say."""
+    bytes: float
+    """That the program reserves; nan where the backend does not say."""
 
 
 def load_of(work: Work) -> Load:
@@ -68,12 +69,12 @@ def probe(work: Work) -> Cost:
     """Compile and run a few steps of a job's first batch."""
     program = shortened(work.program)
     keys, problems = inputs_of(work, work.job.items[: work.width])
-    runner, compile_seconds = compile_batch(keys, problems, program)
     started = time.perf_counter()
+    runner = compile_batch(keys, problems, program)
+    compiled = time.perf_counter()
     run_batch(runner, keys, problems)
-    seconds = time.perf_counter() - started
-    size = planned_bytes(runner.compiled)
-    return Cost(seconds / program.steps, compile_seconds, size)
+    seconds = time.perf_counter() - compiled
+    return Cost(seconds / program.steps, compiled - started, planned_bytes(runner.compiled))
 
 
 def dry_run(planned: list[PlannedExperiment]) -> None:
@@ -106,7 +107,7 @@ def line_of(
     """An experiment's line of the table; ``compiled`` are the programs of those above it."""
     fresh = {load.program: load.kind for load in loads if load.program not in compiled}
     batches = [(len(load.work.todo), load.work.program.steps, costs[load.kind]) for load in loads]
-    sizes = [cost.bytes for _, _, cost in batches if cost.bytes is not None]
+    sizes = [cost.bytes for _, _, cost in batches if math.isfinite(cost.bytes)]
     return (
         one.experiment.name,
         str(len(one.plans)),

@@ -5,7 +5,6 @@ compile serves every batch of a task; the solver's name, its choices and the sha
 keeps what it has compiled: asked for the same program again, `compile_batch` takes milliseconds.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -166,8 +165,8 @@ def program_of(job: Job, prior: Prior, longest: int | None = None) -> Program:
 
 def compile_batch(
     keys: Array, problems: Problem, program: Program, at_once: int | None = None
-) -> tuple[Runner, float]:
-    """Compile for batches like this one: what runs them, and the seconds that it took.
+) -> Runner:
+    """Compile for batches like this one.
 
     The devices are those that the prior lies on; chunks are filled up until they divide them.
 
@@ -177,7 +176,6 @@ def compile_batch(
       program: everything else.
       at_once: how many samples are in memory together; a larger batch runs in even chunks.
     """
-    started = time.perf_counter()
     mesh, parameters = placement_of(program.arrays)
     chunk = chunk_width(len(keys), at_once or len(keys))
     chunk = chunk if mesh is None else full_width(mesh, chunk)
@@ -185,9 +183,8 @@ def compile_batch(
     forms = state_forms(program, first[1], chunk, mesh)
     start = jax.ShapeDtypeStruct((), jnp.int32)
     traced = restore_part.trace(*first, program, forms, start, mesh=mesh, parameters=parameters)
-    compiled = traced.lower().compile()
     _programs.add(signature(*first, program))
-    return Runner(program, compiled, forms, chunk, mesh), time.perf_counter() - started
+    return Runner(program, traced.lower().compile(), forms, chunk, mesh)
 
 
 def program_count() -> int:

@@ -36,7 +36,8 @@ class MethodChoice(NamedTuple):
 def chosen_tasks(settings: RestoreSettings) -> list[str]:
     """The tasks named, in their order; "all" stands for every one that needs no checkpoint."""
     named = settings.measurement.task
-    left_out = [] if settings.task_options.get("blur_network") else checkpoint_tasks()
+    has_network = settings.task_options.get("blur_network")
+    left_out = [] if has_network else [name for name, task in TASKS.items() if task.checkpoint]
     every = [name for name in TASKS if name not in left_out]
     names = list(dict.fromkeys(itertools.chain(*(every if n == "all" else [n] for n in named))))
     if not names:
@@ -48,11 +49,6 @@ def chosen_tasks(settings: RestoreSettings) -> list[str]:
             raise ValueError(MISSING)
     check_options(settings.task_options, {name: TASKS[name] for name in names}, TASKS, "--task")
     return names
-
-
-def checkpoint_tasks() -> list[str]:
-    """Tasks whose operator is a network that is not bundled."""
-    return [name for name, task in TASKS.items() if task.checkpoint]
 
 
 def check_options(

@@ -21,7 +21,6 @@ from experiments.restore.batch import (
     Runner,
     batch_inputs,
     batches,
-    compile_batch,
     program_of,
 )
 from experiments.restore.devices import device_count, on_devices
@@ -51,14 +50,6 @@ class Work(NamedTuple):
         """Everything but keys and problems, as if there were memory enough."""
         longest = self.planned.settings.devices.save_every
         return program_of(self.job, self.planned.prior, longest)
-
-
-class Ready(NamedTuple):
-    """A job whose program is compiled."""
-
-    runner: Runner
-    at_once: int | None
-    """Samples in memory together, None for a whole batch."""
 
 
 def inputs_of(work: Work, items: Sequence[Item], axes: Axes | None = None) -> tuple[Array, Problem]:
@@ -176,7 +167,7 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
       the batches that other processes are at (none with ``wait``), and compile seconds.
     """
     out, stored = work.planned.out, work.stored
-    ready, compile_seconds, elsewhere = None, 0.0, []
+    runner, compile_seconds, elsewhere = None, 0.0, []
     for batch in work.todo:
         with claimed(out, batch, wait) as claim:
             if not claim:
@@ -188,33 +179,27 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
             if complete(batch, stored):
                 bar.total -= steps_of(work)
                 continue
-            if ready is None:  # only now: a process that finds all batches taken never compiles
-                ready, compile_seconds = compiled_job(work)
-            store(stored, compute_batch(work, ready, batch, bar))
+            if runner is None:  # only now: a process that finds all batches taken never compiles
+                started = time.perf_counter()
+                runner = fit(work.planned, work.job, work.width)
+                compile_seconds = time.perf_counter() - started
+            store(stored, compute_batch(work, runner, batch, bar))
             # Last: a run that is killed before its results are stored goes on from its states.
             forget(out, batch)
     return elsewhere, round(compile_seconds, 2)
 
 
-def compiled_job(work: Work) -> tuple[Ready, float]:
-    """Compile a job's program, for as many samples at once as fit into memory; seconds."""
-    started = time.perf_counter()
-    program, at_once = fit(work.planned, work.job, work.width)
-    runner, _ = compile_batch(*inputs_of(work, work.job.items, program.axes), program, at_once)
-    return Ready(runner, at_once), time.perf_counter() - started
-
-
 def compute_batch(
-    work: Work, ready: Ready, batch: Sequence[Item], bar: tqdm
+    work: Work, runner: Runner, batch: Sequence[Item], bar: tqdm
 ) -> list[tuple[Item, dict, bytes]]:
     """The samples of a batch that were missing, with their records and the files of their images.
 
     All of the batch is computed: a sample's last bits may depend on its company.
     """
     devices, metrics = work.planned.settings.devices, work.planned.settings.run.metrics
-    saving = saving_of(work.planned.out, devices, batch, ready.at_once)
-    inputs = inputs_of(work, batch, ready.runner.program.axes)
-    images, info, seconds = run_batch(ready.runner, *inputs, saving, bar.update)
+    saving = saving_of(work.planned.out, devices, batch, runner.chunk)
+    inputs = inputs_of(work, batch, runner.program.axes)
+    images, info, seconds = run_batch(runner, *inputs, saving, bar.update)
     results = []
     for i, item in enumerate(batch):
         if item.identity not in work.stored.records:

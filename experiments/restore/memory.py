@@ -8,7 +8,7 @@ the one that runs where it fits.
 
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,21 +18,13 @@ from tqdm import tqdm
 
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.types import Prior
-from experiments.restore.batch import Program, batch_inputs, compile_batch, program_of
+from experiments.restore.batch import Runner, batch_inputs, compile_batch, program_of
 from experiments.restore.jobs import Job, Plan
 
 GB = 1e9
 _MEMINFO, _LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 _USED = _LIMIT.with_name("memory.current")
 _said: set[tuple] = set()
-
-
-class Fit(NamedTuple):
-    """How a job is computed within the memory that there is."""
-
-    program: Program
-    at_once: int | None
-    """Samples of a batch in memory together, None for all."""
 
 
 class Budget(NamedTuple):
@@ -42,30 +34,32 @@ class Budget(NamedTuple):
     origin: str
 
 
-def fit(planned: Plan, job: Job, width: int) -> Fit:
-    """Choose how a job is computed, in batches of ``width`` samples; prints one line.
+def fit(planned: Plan, job: Job, width: int) -> Runner:
+    """Compile a job's program for batches of ``width`` samples within the memory that there is.
 
-    Blocks are recomputed only where otherwise not even one sample fits.
+    Prints one line. Blocks are recomputed only where otherwise not even one sample fits.
 
     Raises:
       MemoryError: one sample does not fit; the message has the numbers.
     """
     run, longest = planned.settings.run, planned.settings.devices.save_every
-    if run.microbatch is not None:
-        return Fit(program_of(job, planned.prior, longest), run.microbatch)
     budget = chosen_budget(run.memory)
     for prior in policies(planned.prior):
         program = program_of(job, prior, longest)
-        need = cache(lambda count, program=program: needed_bytes(program, job, width, count))
+        first = batch_inputs(job.seed, job.items, program.axes, width)
+        runner = cache(partial(compile_batch, *first, program))
+        if run.microbatch is not None:
+            return runner(run.microbatch)
+        need = lambda count, runner=runner: planned_bytes(runner(count).compiled)
         if math.isnan(need(width)):
             announce(job, width, "which this backend's compiler does not plan")
-            return Fit(program, None)
+            return runner(width)
         at_once = widest(need, width, budget.size)
         if at_once:
             how = "planned" if prior is planned.prior else "planned, blocks recomputed"
             of = f"of {budget.size / GB:.3g} GB ({budget.origin})"
             announce(job, at_once, f"{need(at_once) / GB:.2g} GB {how} {of}")
-            return Fit(program, None if at_once == width else at_once)
+            return runner(at_once)
     raise MemoryError(refusal(job, planned.prior, need(1), budget, prior is not planned.prior))
 
 
@@ -93,21 +87,14 @@ def policies(prior: Prior) -> Iterator[Prior]:
         yield with_remat(prior)
 
 
-def needed_bytes(program: Program, job: Job, width: int, at_once: int) -> float:
-    """Compile a program for ``at_once`` samples of a batch; `planned_bytes`, or nan for None."""
-    first = batch_inputs(job.seed, job.items, program.axes, width)
-    told = planned_bytes(compile_batch(*first, program, at_once)[0].compiled)
-    return math.nan if told is None else told
-
-
-def planned_bytes(compiled: jax.stages.Compiled) -> int | None:
+def planned_bytes(compiled: jax.stages.Compiled) -> float:
     """Bytes that a program reserves for arguments, results and temporaries.
 
-    None where the backend does not say.
+    nan where the backend does not say.
     """
     plan = compiled.memory_analysis()
     if plan is None:
-        return None
+        return math.nan
     sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
     return sum(sizes) - plan.alias_size_in_bytes
 

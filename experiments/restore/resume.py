@@ -37,17 +37,15 @@ class Saving(NamedTuple):
     minutes: float | None
 
 
-def saving_of(
-    out: Path, devices: Devices, items: Sequence[Item], at_once: int | None
-) -> Saving | None:
+def saving_of(out: Path, devices: Devices, items: Sequence[Item], chunk: int) -> Saving | None:
     """How the states of a batch are saved, as the settings have it; None if they are not.
 
-    A state is of use only to a run that cuts the batch into the same chunks and parts: both are in
-    the folder's name.
+    A state is of use only to a run that cuts the batch into the same chunks (of so many samples)
+    and parts: both are in the folder's name.
     """
     if devices.save_every is None and devices.save_minutes is None:
         return None
-    variant = f"{at_once or 'all'}-at-once-{devices.save_every or 'usual'}-steps"
+    variant = f"{chunk}-at-once-{devices.save_every or 'usual'}-steps"
     return Saving(batch_folder(out, items) / variant, devices.save_every, devices.save_minutes)
 
 

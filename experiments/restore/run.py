@@ -9,12 +9,13 @@ image is the one that the file describes.
 import json
 from collections.abc import Callable
 
+import jax
+
 from dsg_jax.types import Prior
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.restore.compute import about_shard, compute, records_of
 from experiments.restore.gallery import write_gallery
 from experiments.restore.plan import Plan, plan
-from experiments.restore.processes import is_first
 from experiments.restore.report import summary
 from experiments.settings import RestoreSettings, as_table
 
@@ -42,7 +43,7 @@ def run(planned: Plan) -> list[dict]:
         print(about_shard(shard, planned.out, works))
         return list(works[0].stored.records.values())
     records = records_of(works)
-    if is_first():
+    if jax.process_index() == 0:
         write_results(planned, records, compile_seconds)
     return records
 

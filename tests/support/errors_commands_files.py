@@ -48,7 +48,7 @@ def a_disk_without_locks(folder: Path) -> None:
 
 def saving(folder: Path) -> Saving:
     """How a batch of one sample saves its states."""
-    how = saving_of(folder, Devices(save_every=2), [ITEM], None)
+    how = saving_of(folder, Devices(save_every=2), [ITEM], 1)
     assert how is not None
     return how
 

@@ -72,7 +72,7 @@ def a_folder_of_somebody_else(folder: Path) -> int:
 
 def a_device_with_little_memory(folder: Path) -> int:
     with MonkeyPatch.context() as world:
-        world.setattr(budget, "needed_bytes", lambda *_: 8e9)
+        world.setattr(budget, "planned_bytes", lambda compiled: 8e9)
         return restore(f"{RUN.removeprefix('restore')} --count 1 --memory 1")(folder)
 
 

@@ -142,7 +142,7 @@ def planned() -> None:
     for how in ("replicated", "sharded"):
         placed = place_parameters(prior, data_mesh(8), how)
         program = Program("dps", settings, None, placed, axes, shape)
-        runner, _ = compile_batch(keys, problems, program)
+        runner = compile_batch(keys, problems, program)
         need = planned_bytes(runner.compiled)
         whole = sum(layer.nbytes for layer in layers)
         print(json.dumps({"parameters": how, "bytes": need, "whole": whole}), flush=True)

@@ -8,7 +8,7 @@ import pytest
 from experiments.restore import batch
 from experiments.restore import memory as budget
 from experiments.restore.compute import compute
-from experiments.restore.memory import fit, needed_bytes, widest
+from experiments.restore.memory import fit, planned_bytes, widest
 from experiments.restore.plan import plan
 from support.gaussian_prior import gaussian_prior
 from support.golden_case import tiny_latent_prior
@@ -54,14 +54,14 @@ def test_a_run_that_fits_is_compiled_once_and_whole(tmp_path, capsys, monkeypatc
     assert batch.program_count() - before == 1 and len(works[0].stored.records) == 4
     assert "dps, 4 samples at once" in capsys.readouterr().out
     limited = planned_run(tmp_path, "--microbatch", "3", "--memory", "1e-9")
-    assert fit(limited, limited.jobs[0], 4).at_once == 3
+    assert fit(limited, limited.jobs[0], 4).chunk == 2  # even ones
 
 
 def test_a_backend_that_does_not_tell_runs_whole_batches(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(budget, "_said", set())
-    monkeypatch.setattr(budget, "planned_bytes", lambda compiled: None)
+    monkeypatch.setattr(budget, "planned_bytes", lambda compiled: np.nan)
     planned = planned_run(tmp_path)
-    assert fit(planned, planned.jobs[0], 4).at_once is None
+    assert fit(planned, planned.jobs[0], 4).chunk == 4
     assert "4 samples at once, which this backend's" in capsys.readouterr().out
 
 
@@ -70,10 +70,11 @@ def test_a_run_that_does_not_fit_is_cut_or_refused(tmp_path, capsys, monkeypatch
     planned = planned_run(tmp_path)
     job = planned.jobs[0]
     program = batch.program_of(job, planned.prior)
-    one, two = (needed_bytes(program, job, 2, b) for b in (1, 2))
+    first = batch.batch_inputs(job.seed, job.items, program.axes, 2)
+    one, two = (planned_bytes(batch.compile_batch(*first, program, b).compiled) for b in (1, 2))
     assert one < two < 3 * one
-    fitted = fit(with_memory(planned, (one + 100) / budget.GB), job, 2)
-    assert fitted.at_once == 1 and fitted.program.prior is planned.prior
+    runner = fit(with_memory(planned, (one + 100) / budget.GB), job, 2)
+    assert runner.chunk == 1 and runner.program.prior is planned.prior
     assert "dps, 1 sample at once" in capsys.readouterr().out
     with pytest.raises(MemoryError, match=r"one sample of dps needs .* GB.* --memory is 1e-06 GB"):
         fit(with_memory(planned, 1e-6), job, 2)
@@ -84,11 +85,13 @@ def test_blocks_are_recomputed_where_one_sample_does_not_fit(tmp_path, monkeypat
     recomputing = planned.prior._replace(betas=planned.prior.betas + 0)
     needs = {id(planned.prior): 8e9, id(recomputing): 3e9}
     monkeypatch.setattr(budget, "policies", lambda prior: iter([planned.prior, recomputing]))
-    monkeypatch.setattr(
-        budget, "needed_bytes", lambda program, job, width, b: b * needs[id(program.prior)]
+    runner = lambda keys, problems, program, b: batch.Runner(
+        program, b * needs[id(program.prior)], None, b, None
     )
-    fitted = fit(with_memory(planned, 7.0), planned.jobs[0], 4)
-    assert fitted.program.prior is recomputing and fitted.at_once == 2
+    monkeypatch.setattr(budget, "compile_batch", runner)
+    monkeypatch.setattr(budget, "planned_bytes", lambda size: size)
+    runner = fit(with_memory(planned, 7.0), planned.jobs[0], 4)
+    assert runner.program.prior is recomputing and runner.chunk == 2
     with pytest.raises(MemoryError, match="needs 3 GB, even with its blocks recomputed"):
         fit(with_memory(planned, 2.0), planned.jobs[0], 4)
 
