@@ -8,6 +8,7 @@ without jax, and become options too. ``--settings FILE`` is TOML with the tables
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 import tomllib
@@ -47,7 +48,7 @@ def parse(settings_type: type[Settings], argv: list[str], prog: str, words: str)
       UsageError: a word, a value or the file is wrong.
       SystemExit: after ``--help``.
     """
-    argv, file = _without_file(argv)
+    argv, file, table = _split_off_file(argv)
     flags = _flags_type(settings_type)
     with _errors_in_one_line(argv, prog):
         values = tyro.cli(
@@ -55,7 +56,7 @@ def parse(settings_type: type[Settings], argv: list[str], prog: str, words: str)
             prog=prog,
             description=f"{words}. --settings FILE takes TOML with what run.json shows.",
             args=argv,
-            default=_from_table(flags, _read_toml(file), file) if file else None,
+            default=_from_table(flags, table, file) if file else None,
             config=_MARKERS,
         )
     return _settings_of(settings_type, values)
@@ -104,15 +105,15 @@ def _options_type(name: str, entries: Mapping[str, Any]) -> Any:
         for option in entry.options.values():
             owners.setdefault(option.name, []).append(entry.name)
             options.setdefault(option.name, option)
-    fields = []
+    fields: list[tuple[str, Any, Any]] = []
     for key, option in options.items():
         text = f"{', '.join(owners[key])}: {option.text}"
         option_type: Any = option.type
         kind = Annotated[option_type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
         fields.append((key, kind, None))
-    title = name.replace("_", " ")
-    about = f"{title} (what is not named is as published, or as the task has it)"
-    return make_dataclass(name, fields, frozen=True, namespace={"__doc__": about})
+    about = "(what is not named is as published, or as the task has it)"
+    documented = {"__doc__": f"{name.replace('_', ' ')} {about}"}
+    return make_dataclass(name, fields, frozen=True, namespace=documented)
 
 
 def _settings_of(settings_type: Any, flags: Any) -> Any:
@@ -122,27 +123,23 @@ def _settings_of(settings_type: Any, flags: Any) -> Any:
     for one in dataclasses.fields(settings_type):
         value = getattr(flags, one.name)
         if "options" in one.metadata:
-            named = dataclasses.asdict(value)
-            value = {name: v for name, v in named.items() if v is not None}
+            value = {n: v for n, v in dataclasses.asdict(value).items() if v is not None}
         elif is_dataclass(hints[one.name]):
             value = _settings_of(hints[one.name], value)
         values[one.name] = value
     return settings_type(**values)
 
 
-def _without_file(argv: list[str]) -> tuple[list[str], Path | None]:
-    """The words without ``--settings FILE``, and the file."""
+def _split_off_file(argv: list[str]) -> tuple[list[str], Path | None, dict[str, Any]]:
+    """The words without ``--settings FILE``, the file, and what it holds."""
     if "--settings" not in argv:
-        return argv, None
+        return argv, None, {}
     at = argv.index("--settings")
     if at + 1 == len(argv):
         raise UsageError("--settings names no file")
-    return argv[:at] + argv[at + 2 :], Path(argv[at + 1])
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
+    path = Path(argv[at + 1])
     try:
-        return tomllib.loads(path.read_text())
+        return argv[:at] + argv[at + 2 :], path, tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"--settings {path} cannot be read: {error}") from error
 
@@ -210,10 +207,6 @@ def _errors_in_one_line(argv: list[str], prog: str) -> Iterator[None]:
 
 def _first_paragraph(framed: str) -> str:
     """The message in a frame of tyro's, without the frame and without what it adds below."""
-    lines = [line.strip("│ ") for line in framed.splitlines()[1:]]
-    body = " ".join(line for line in lines[: _index_of_rule(lines)] if line)
+    lines = (line.strip("│ ") for line in framed.splitlines()[1:])
+    body = " ".join(itertools.takewhile(lambda line: not set(line) <= set("─╰╯"), lines))
     return re.sub(r"^Error parsing [\w.]+: (?=--)", "", body)
-
-
-def _index_of_rule(lines: list[str]) -> int:
-    return next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -51,15 +51,13 @@ def sweep_partial_files(folder: Path) -> None:
         writer = _PARTIAL.fullmatch(path.name)
         if writer is None:
             continue
-        try:
+        with suppress(FileNotFoundError):  # another process sweeps too
             if writer["host"] == _HOST:
                 left_over = not is_alive(int(writer["process"]))
             else:
                 left_over = time.time() - path.stat().st_mtime > _LONGEST_WRITE
             if left_over:
                 path.unlink()
-        except FileNotFoundError:  # another process sweeps too
-            pass
 
 
 def is_alive(process: int) -> bool:
@@ -71,19 +69,6 @@ def is_alive(process: int) -> bool:
     except PermissionError:  # it is another user's
         pass
     return True
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, before work is put into it.
-
-    Raises:
-      ValueError: the folder, or the first one above it that exists, is a file or write-protected.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--out {folder}: {existing} is a file, give another folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {folder}: {existing} cannot be written, give another folder")
 
 
 _faults: list[str] = []

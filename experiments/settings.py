@@ -4,6 +4,7 @@ Free of jax, so that ``--help`` is instant. Numbers are checked when a value is 
 """
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,9 +52,12 @@ def check_once(name: str, values: Iterable) -> None:
 
 
 def check_folder(name: str, folder: Path | None) -> None:
-    """Raise ValueError where an output folder is a file."""
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ValueError(f"{flag(name)} {folder} is a file: name a folder")
+    """Raise ValueError where an output folder, or one above it, is a file or write-protected."""
+    if folder is not None:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+            fault = "cannot be written" if existing.is_dir() else "is a file"
+            raise ValueError(f"{flag(name)} {folder}: {existing} {fault}, give another folder")
 
 
 @dataclass(frozen=True)

@@ -64,16 +64,10 @@ def mean_or_none(values: np.ndarray, reduce: Callable = np.mean) -> float | None
     return float(reduce(values)) if values.size else None
 
 
-def decibels(record: dict) -> float:
-    """PSNR for comparisons: that of a restoration that is not finite is below all others."""
-    if not record["finite"]:
-        return -math.inf
-    return math.inf if record["psnr"] is None else record["psnr"]
-
-
 def worst_tenth(records: list[dict]) -> float | None:
     """Mean PSNR of the worst tenth of the images, rounded up; None if one of them is not finite."""
-    values = sorted(map(decibels, records))
+    known = lambda r: math.inf if r["psnr"] is None else r["psnr"]
+    values = sorted(known(r) if r["finite"] else -math.inf for r in records)
     mean = float(np.mean(values[: -(-len(values) // 10)]))
     return mean if math.isfinite(mean) else None
 

@@ -24,11 +24,7 @@ from experiments.restore.jobs import Item, Job
 _NET = "vgg"
 _psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
 _distance = jax.jit(lpips)
-_ssim_skimage7 = jax.jit(ssim_skimage7)
-_LPIPS_LIKE = {
-    "lpips_vgg_unscaled": jax.jit(lpips_vgg_unscaled),
-    "lpips_piq_avgpool": jax.jit(lpips_piq_avgpool),
-}
+_EXTRA = {f.__name__: jax.jit(f) for f in (ssim_skimage7, lpips_vgg_unscaled, lpips_piq_avgpool)}
 
 
 @cache
@@ -55,12 +51,12 @@ def lpips_or_none(
 
 def extra_metrics(names: Iterable[str], x: np.ndarray, truth: np.ndarray | None) -> dict:
     """Metrics of `dsg_jax.metrics.compat` by name; None where one cannot be computed."""
-    values: dict[str, float | None] = {}
+    values = {}
     for name in names:
-        if name in _LPIPS_LIKE:
-            values[name] = lpips_or_none(x, truth, _LPIPS_LIKE[name])
+        if name.startswith("lpips"):
+            values[name] = lpips_or_none(x, truth, _EXTRA[name])
         else:
-            values[name] = None if truth is None else float(_ssim_skimage7(x, truth))
+            values[name] = None if truth is None else float(_EXTRA[name](x, truth))
     return values
 
 

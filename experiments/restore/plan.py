@@ -14,7 +14,7 @@ from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior, Problem
-from experiments.files import array_hash, check_writable, content_hash, installed
+from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
 from experiments.restore.batch import item_key
 from experiments.restore.choices import MethodChoice, chosen_methods, chosen_tasks, task_options
@@ -52,7 +52,6 @@ def plan(
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
-    check_writable(settings.run.out)
     tasks = chosen_tasks(settings)
     check_camera(settings, tasks)
     methods = chosen_methods(settings)

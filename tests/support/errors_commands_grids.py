@@ -57,7 +57,7 @@ REPRODUCE = {
     "--dry-run is about the whole run: drop --shard": command(
         "reproduce table1 --dry-run --shard 1/2"
     ),
-    "report.md is a file: name a folder": a_report_that_is_a_file,
+    "report.md is a file, give another folder": a_report_that_is_a_file,
     "--prior photo: there is another pixel prior": two_priors_of_a_kind,
 }
 CALIBRATE = {

@@ -99,7 +99,7 @@ NUMBERS = {
     "--shard 0/3: give I/N with I from 1 to N": restore(BOX + "--shard 0/3"),
 }
 CHOICES = {
-    "--out y.png is a file: name a folder": restore(BOX + "--out y.png"),
+    "--out y.png: y.png is a file, give another folder": restore(BOX + "--out y.png"),
     "y.png is a file, give another folder": restore(BOX + "--out y.png/out"),
     "cannot be written, give another folder": a_folder_of_somebody_else,
     "no command 'restor': choose from demo, restore": lambda folder: main(["restor"]),

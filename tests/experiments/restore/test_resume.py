@@ -13,13 +13,13 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.cli import UsageError
-from experiments.files import check_writable
 from experiments.restore import compute as compute_module
 from experiments.restore import parts, resume
 from experiments.restore.compute import compute
 from experiments.restore.plan import plan
 from experiments.restore.resume import FOLDER
 from experiments.restore.stacking import part_length
+from experiments.settings import check_folder
 from support.gaussian_prior import gaussian_prior
 from support.words import settings_of
 
@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch, capsy
     assert "is a file, give another folder" in capsys.readouterr().err
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"out: .* cannot be written, give another folder"):
-        check_writable(tmp_path / "out")
+        check_folder("out", tmp_path / "out")
 
 
 def test_states_that_a_kill_left_of_a_finished_batch_go(tmp_path, monkeypatch, whole):
