@@ -1,4 +1,15 @@
-"""Run a solver: one `lax.scan` over its steps, unbatched. Batch it with `jax.vmap` outside."""
+"""Run a solver: one `lax.scan` over its steps, unbatched. Batch it with `jax.vmap` outside.
+
+    key -> key_init, key_steps          draw(k, shape): the k-th normal array of key_steps
+    state = init(normal(key_init))      an image or a latent, and what else a solver carries
+    scan over at = steps[i]:            the times and constants of outer step i
+        x0_hat = E[x0 | state]          the prior's network; on latents the first stage decodes it
+        g = grad |y - A(x0_hat)|        guidance: towards the measurement
+        g = U_r U_r' g V_r V_r'         `projection`: DiffStateGrad, if there is one
+        state = next(state, g, at)      the solver's update, with draws of its own
+        info = misfit, rank, kept, finite
+    image(state) -> (h, w, c)           what is returned, beside the info of all steps
+"""
 
 from collections.abc import Callable
 from typing import Any
