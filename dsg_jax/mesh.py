@@ -32,12 +32,12 @@ def data_mesh(count: int | None = None) -> Mesh:
     Raises:
       ValueError: there are not so many.
     """
-    found = jax.local_devices()
-    count = len(found) if count is None else count
-    if not 1 <= count <= len(found):
-        kind = found[0].platform
-        raise ValueError(f"{count} devices: give 1 to {len(found)}, the {kind} devices here")
-    return jax.make_mesh((count,), (PAIRS,), axis_types=(AxisType.Auto,), devices=found[:count])
+    devices = jax.local_devices()
+    count = len(devices) if count is None else count
+    if not 1 <= count <= len(devices):
+        kind = devices[0].platform
+        raise ValueError(f"{count} devices: give 1 to {len(devices)}, the {kind} devices here")
+    return jax.make_mesh((count,), (PAIRS,), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 
 def replicated(mesh: Mesh, leaf: Any) -> NamedSharding:
@@ -148,7 +148,7 @@ def split_pairs(batched: Callable, mesh: Mesh, specs: tuple, parameters: str) ->
     if parameters == "replicated":
         return jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
     split = NamedSharding(mesh, out)
-    return lambda *given: jax.lax.with_sharding_constraint(batched(*given), split)
+    return lambda *args: jax.lax.with_sharding_constraint(batched(*args), split)
 
 
 def gathered_late(prior: Prior) -> Prior:

@@ -1,4 +1,4 @@
-"""Run a solver: one `lax.scan` over its steps, unbatched. Batch it with `jax.vmap` outside.
+"""Run a solver: one `lax.scan` over its steps, unbatched.
 
     key -> key_init, key_steps          draw(k, shape): the k-th normal array of key_steps
     state = init(normal(key_init))      an image or a latent, and what else a solver carries
@@ -7,8 +7,10 @@
         g = grad |y - A(x0_hat)|        guidance: towards the measurement
         g = U_r U_r' g V_r V_r'         `projection`: DiffStateGrad, if there is one
         state = next(state, g, at)      the solver's update, with draws of its own
-        info = misfit, rank, kept, finite
+        info = misfit, rank, share, finite
     image(state) -> (h, w, c)           what is returned, beside the info of all steps
+
+Batch it with `jax.vmap` outside.
 """
 
 from collections.abc import Callable

@@ -117,7 +117,7 @@ class Info(NamedTuple):
     """() norm of y - A(x0_hat)."""
     rank: Array
     """(c,) singular vectors kept per channel; the full rank without a projection."""
-    kept: Array
+    share: Array
     """() norm of the projected gradient over that of the gradient; 1 without a projection."""
     finite: Array
     """() whether the new state is finite."""

@@ -29,13 +29,13 @@ def set_cpu_flags() -> None:
     wait for each other's parameters hold all threads, and a batch of SVDs waits for one forever.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    given = os.environ.get("XLA_FLAGS", "")
-    forced = _FORCED.search(given)
+    flags = os.environ.get("XLA_FLAGS", "")
+    forced = _FORCED.search(flags)
     if forced:
         os.environ.setdefault("PJRT_NPROC", str(2 * int(forced[1])))
     if version("jaxlib").startswith(_KNOWN_JAXLIB):
-        missing = [flag for flag in _XLA_FLAGS if flag.split("=")[0] not in given]
-        os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
+        missing = [flag for flag in _XLA_FLAGS if flag.split("=")[0] not in flags]
+        os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()
 
 
 def set_compile_cache() -> None:

@@ -76,20 +76,20 @@ def crop_and_resize(x: np.ndarray, size: int) -> np.ndarray:
 def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
     """The files named, and for every folder its image files (or suffixes ``also``) by name."""
     known = {*Image.registered_extensions(), *also}
-    found = []
+    files = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: give an image file or a folder")
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        images = [file for file in files if file == path or file.suffix.lower() in known]
+        entries = sorted(path.iterdir()) if path.is_dir() else [path]
+        images = [file for file in entries if file == path or file.suffix.lower() in known]
         if not images:
             raise FileNotFoundError(f"the folder {path} holds no image: name another")
-        found += images
-    stems = [file.stem for file in found]
-    twice = next((file for file in found if stems.count(file.stem) > 1), None)
+        files += images
+    stems = [file.stem for file in files]
+    twice = next((file for file in files if stems.count(file.stem) > 1), None)
     if twice is not None:
         raise ValueError(f"two images are called {twice.stem!r}: rename one of them")
-    return found
+    return files
 
 
 def readable(
@@ -100,18 +100,18 @@ def readable(
     Raises:
       Unreadable: all files are damaged.
     """
-    found: list[tuple[Path, np.ndarray]] = []
+    contents: list[tuple[Path, np.ndarray]] = []
     damaged: list[Unreadable] = []
     for file in files:
         try:
-            found.append((file, read(file)))
+            contents.append((file, read(file)))
         except Unreadable as error:
             damaged.append(error)
-    if damaged and not found:
+    if damaged and not contents:
         raise damaged[0]
     for reason in damaged:
         fault(f"{reason}; it is left out")
-    return found
+    return contents
 
 
 def name_index(name: str) -> int:

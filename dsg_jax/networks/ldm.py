@@ -123,9 +123,9 @@ class LDMUNet(nn.Module):
     def _check_context(self, context: Array | None) -> None:
         dim = self.config.context_dim
         if (context is None) != (dim is None) or (context is not None and context.shape[-1] != dim):
-            given = "no context" if context is None else f"a context of shape {context.shape}"
-            wanted = "takes none" if dim is None else f"needs (batch, tokens, {dim})"
-            raise ValueError(f"{given} was given to a network that {wanted}")
+            offered = "no context" if context is None else f"a context of shape {context.shape}"
+            takes = "takes none" if dim is None else f"needs (batch, tokens, {dim})"
+            raise ValueError(f"{offered} was given to a network that {takes}")
 
     def _blocks(self, emb: Array, context: Array | None) -> Blocks:
         config, dtype = self.config, self.dtype

@@ -176,5 +176,5 @@ def nonlinear_deblur(
 
 def _kernel_size(shape: Shape) -> int:
     """The odd number nearest to 61 side / 256 (the smaller of two), at least 15."""
-    wanted = 61 * min(shape[:2]) / _PAPER_SIDE
-    return max(_SMALLEST_KERNEL, 2 * math.ceil(wanted / 2 - 1) + 1)
+    scaled = 61 * min(shape[:2]) / _PAPER_SIDE
+    return max(_SMALLEST_KERNEL, 2 * math.ceil(scaled / 2 - 1) + 1)

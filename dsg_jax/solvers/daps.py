@@ -129,10 +129,10 @@ def daps(
     def step(draw: Draw, x: Array, at: DAPSSteps) -> tuple[Array, Info]:
         level = Level(x, ode(prior, x, at), at.sigma, at.lr, at.level * draws)
         if inner == "mh":
-            x_y, rank, kept = metropolis(problem, level, draw, inner_steps, tau_y)
+            x_y, rank, share = metropolis(problem, level, draw, inner_steps, tau_y)
         else:
             pull = prior_pull(prior, settings.prior_score, level)
-            x_y, rank, kept = guided_chain(
+            x_y, rank, share = guided_chain(
                 lambda x: jax.grad(likelihood)(x) - pull(x),
                 projection,
                 level,
@@ -141,7 +141,7 @@ def daps(
                 settings.momentum if inner == "hmc" else None,
             )
         x = x_y + at.sigma_next * draw(level.first_draw + draws - 1, x.shape)
-        return x, step_info(misfit(problem, x_y), rank, kept, x)
+        return x, step_info(misfit(problem, x_y), rank, share, x)
 
     init = lambda noise: settings.steps.sigma[0] * noise
     return Solver(init=init, step=step, steps=settings.steps, image=lambda x: x)

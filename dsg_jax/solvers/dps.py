@@ -105,9 +105,9 @@ def dps(
         noise = draw(_DRAWS * at.step, x.shape)
         std = jnp.exp(0.5 * log_variance(v, at.log_beta, at.log_beta_tilde))
         ancestral = at.mean_x0 * x0 + at.mean_x * x + jnp.where(at.time > 0, std, 0.0) * noise
-        gradient, rank, kept = project_step(projection, draw, at.step, x, gradient)
+        gradient, rank, share = project_step(projection, draw, at.step, x, gradient)
         x = ancestral - settings.scale * gradient
-        return x, step_info(norm, rank, kept, x)
+        return x, step_info(norm, rank, share, x)
 
     return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=lambda x: x)
 

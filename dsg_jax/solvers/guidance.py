@@ -29,7 +29,7 @@ def full_rank(shape: tuple[int, ...]) -> Array:
     return jnp.full(shape[-1], min(shape[:2]))
 
 
-def kept_share(projected: Array, gradient: Array) -> Array:
+def gradient_share(projected: Array, gradient: Array) -> Array:
     """||P(G)|| / ||G||, 1 where the gradient vanishes."""
     whole = safe_norm(gradient)
     return jnp.where(whole > 0, safe_norm(projected) / jnp.where(whole > 0, whole, 1.0), 1.0)
@@ -53,14 +53,14 @@ def project_step(
 
     due = index % projection.period == 0
     result, rank = jax.lax.cond(due, projected, lambda: (gradient, full))
-    return result, rank, kept_share(result, gradient)
+    return result, rank, gradient_share(result, gradient)
 
 
 def step_info(
-    misfit: Array, rank: Array, kept: Array, state: Array, inner_steps: Array | int = 0
+    misfit: Array, rank: Array, share: Array, state: Array, inner_steps: Array | int = 0
 ) -> Info:
     """Collect what one step did."""
-    return Info(misfit, rank, kept, jnp.all(jnp.isfinite(state)), jnp.asarray(inner_steps))
+    return Info(misfit, rank, share, jnp.all(jnp.isfinite(state)), jnp.asarray(inner_steps))
 
 
 def first_stage_of(prior: Prior, solver: str) -> FirstStage:

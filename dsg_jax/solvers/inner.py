@@ -13,7 +13,7 @@ from jax.scipy.stats import norm as standard_normal
 
 from dsg_jax.diffusion import score
 from dsg_jax.projection import Subspace, decomposed, project, subspace
-from dsg_jax.solvers.guidance import full_rank, kept_share, misfit, safe_norm
+from dsg_jax.solvers.guidance import full_rank, gradient_share, misfit, safe_norm
 from dsg_jax.types import Draw, Prior, Problem, Projection
 
 _SCORE_MIN_SIGMA = 0.01
@@ -75,11 +75,11 @@ def guided_chain(
         v = draw(level.first_draw, shape)
 
     def body(carry, i):
-        g, rank, kept = guide(projection, space, i, gradient(carry[0]))
-        return move(*carry, g, draw(first + i, shape)), (rank, kept)
+        g, rank, share = guide(projection, space, i, gradient(carry[0]))
+        return move(*carry, g, draw(first + i, shape)), (rank, share)
 
-    (x, _), (ranks, kept) = jax.lax.scan(body, (level.x0_hat, v), jnp.arange(count))
-    return x, ranks[-1], jnp.mean(kept)
+    (x, _), (ranks, share) = jax.lax.scan(body, (level.x0_hat, v), jnp.arange(count))
+    return x, ranks[-1], jnp.mean(share)
 
 
 def shared_subspace(
@@ -102,7 +102,7 @@ def guide(
         return g, full_rank(g.shape), jnp.ones(())
     space = subspace(projection, g) if space is None else space
     projected = jnp.where(i % projection.period == 0, project(space, g), g)
-    return projected, space.rank.astype(jnp.int32), kept_share(projected, g)
+    return projected, space.rank.astype(jnp.int32), gradient_share(projected, g)
 
 
 def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):

@@ -114,7 +114,7 @@ def latent_daps(
 
     def step(draw: Draw, z: Array, at: DAPSSteps) -> tuple[Array, Info]:
         level = Level(z, ode(prior, z, at, time), at.sigma, at.lr, at.level * draws)
-        z_y, rank, kept = guided_chain(
+        z_y, rank, share = guided_chain(
             lambda z: latent_gradient(stage, problem, level, settings.tau_y, z),
             projection,
             level,
@@ -123,7 +123,7 @@ def latent_daps(
             settings.momentum if inner == "hmc" else None,
         )
         z = z_y + at.sigma_next * draw(level.first_draw + draws - 1, z.shape)
-        return z, step_info(misfit(problem, stage.decode(z_y)), rank, kept, z)
+        return z, step_info(misfit(problem, stage.decode(z_y)), rank, share, z)
 
     init = lambda noise: settings.steps.sigma[0] * noise
     return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)

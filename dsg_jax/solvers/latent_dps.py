@@ -64,9 +64,9 @@ def latent_dps(
         number = settings.steps.index[0] - at.index
         noise = draw(number, z.shape)
         (norm, z_next), gradient = jax.value_and_grad(guided, has_aux=True)(z, noise, at)
-        gradient, rank, kept = project_step(projection, draw, number, z, gradient)
+        gradient, rank, share = project_step(projection, draw, number, z, gradient)
         z = z_next - settings.zeta * gradient
-        return z, step_info(norm, rank, kept, z)
+        return z, step_info(norm, rank, share, z)
 
     init = lambda noise: noise
     return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)

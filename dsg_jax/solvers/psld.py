@@ -106,9 +106,9 @@ def psld(
             draw(first + 1 + renoise, z.shape) if sample_encoding else None,
         )
         gradient, (z_next, misfit) = jax.grad(guided, has_aux=True)(z, noise, at)
-        gradient, rank, kept = project_step(projection, draw, number, z, gradient)
+        gradient, rank, share = project_step(projection, draw, number, z, gradient)
         z = z_next - gradient
-        return z, step_info(misfit, rank, kept, z)
+        return z, step_info(misfit, rank, share, z)
 
     init = lambda noise: noise
     return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)

@@ -88,7 +88,7 @@ def record_of(
         "misfit": number(info.misfit[-1]),
         "rank_mean": number(np.mean(info.rank)),
         "rank_last": number(np.mean(info.rank[-1])),
-        "kept_mean": number(np.mean(info.kept)),
+        "kept_mean": number(np.mean(info.share)),
         "seconds": round(seconds, 4),
         "finite": finite,
         "png": item.png,

@@ -22,13 +22,13 @@ ADAM = 2e-4
 TESTS = Path(__file__).parents[1]
 
 
-def on_eight_devices(script: str, *given: str) -> list[dict]:
+def on_eight_devices(script: str, *arguments: str) -> list[dict]:
     """The JSON lines that a script of this folder prints, run with eight CPU devices."""
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path, "PJRT_NPROC": "16"}
     done = subprocess.run(
-        [sys.executable, TESTS / "support" / script, *given],
+        [sys.executable, TESTS / "support" / script, *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -83,10 +83,10 @@ def test_split_parameters_are_never_whole_on_a_device():
 def test_devices_made_of_one_cpu_have_two_threads_each(monkeypatch):
     """With one each, devices that gather and a batch of SVDs wait for each other forever."""
     forced = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    for given, wanted in ((forced, "16"), (forced | {"PJRT_NPROC": "40"}, "40"), ({}, None)):
-        monkeypatch.setattr(os, "environ", dict(given))
+    for variables, expected in ((forced, "16"), (forced | {"PJRT_NPROC": "40"}, "40"), ({}, None)):
+        monkeypatch.setattr(os, "environ", dict(variables))
         set_cpu_flags()
-        assert os.environ.get("PJRT_NPROC") == wanted
+        assert os.environ.get("PJRT_NPROC") == expected
 
 
 def test_any_number_of_pairs_on_one_device():
@@ -98,7 +98,7 @@ def test_any_number_of_pairs_on_one_device():
 
 
 @pytest.mark.parametrize(
-    ("shape", "wanted"),
+    ("shape", "expected"),
     [
         ((3, 3, 8, 16), (None, None, None, "pairs")),
         ((3, 3, 16, 6), (None, None, "pairs", None)),
@@ -107,10 +107,10 @@ def test_any_number_of_pairs_on_one_device():
         ((), ()),
     ],
 )
-def test_parameters_are_split_along_the_longest_axis_that_divides(shape, wanted):
+def test_parameters_are_split_along_the_longest_axis_that_divides(shape, expected):
     mesh = jax.sharding.AbstractMesh((8,), ("pairs",))
     leaf = jax.ShapeDtypeStruct(shape, jnp.float32)
-    assert tuple(fully_sharded(mesh, leaf, least=1).spec) == wanted
+    assert tuple(fully_sharded(mesh, leaf, least=1).spec) == expected
     assert tuple(fully_sharded(mesh, leaf).spec) == ()
 
 
@@ -123,7 +123,7 @@ def test_what_is_asked_wrongly(capsys, tmp_path):
         data_mesh(3)
     with pytest.raises(ValueError, match="choose from replicated, sharded"):
         parameter_placement(data_mesh(), "cut")
-    given = ["restore", "--task", "identity", "--devices", "3", "--out", str(tmp_path / "out")]
-    assert main(given) == 2
+    words = ["restore", "--task", "identity", "--devices", "3", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
     assert "--devices 3: 3 devices: give 1 to 1" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -88,11 +88,11 @@ def test_is_an_orthogonal_projection(shape, sides, engine):
 def test_ignores_the_signs_of_the_state_and_follows_its_flips(shape):
     state, g = randn(1, shape), randn(2, shape)
     space = Projection(6, rule="rank")
-    there = project(subspace(space, state), g)
-    assert relative(project(subspace(space, -state), g), there) < 1e-5
+    expected = project(subspace(space, state), g)
+    assert relative(project(subspace(space, -state), g), expected) < 1e-5
     signs = np.sign(randn(3, (shape[0], 1, 1)))
     flipped = project(subspace(space, signs * state), signs * g)
-    assert relative(flipped, signs * there) < 1e-5
+    assert relative(flipped, signs * expected) < 1e-5
 
 
 def test_full_rank_is_the_identity_for_square_states():

@@ -35,11 +35,11 @@ def test_the_default_folder(environment):
     assert float(os.environ[VARIABLES[1]]) < 1
 
 
-@pytest.mark.parametrize("given", ["/somewhere/else", ""])
-def test_the_users_folder_stays(environment, monkeypatch, given):
-    monkeypatch.setenv(VARIABLES[0], given)
+@pytest.mark.parametrize("value", ["/somewhere/else", ""])
+def test_the_users_folder_stays(environment, monkeypatch, value):
+    monkeypatch.setenv(VARIABLES[0], value)
     set_compile_cache()
-    assert os.environ[VARIABLES[0]] == given and not list(environment.iterdir())
+    assert os.environ[VARIABLES[0]] == value and not list(environment.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_said(environment, capsys):

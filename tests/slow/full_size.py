@@ -70,7 +70,7 @@ def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain
 
 def published_entries(kind: str) -> list[Entry]:
     """The kind's whole file, made tensor by tensor."""
-    found, counts = [], {}
+    entries, counts = [], {}
     for name, tensor in published_file(FILES[kind][0]).items():
         seed, gain = None, 0.9
         for start, case in GOLDEN_PARTS.get(kind, []):
@@ -79,9 +79,9 @@ def published_entries(kind: str) -> list[Entry]:
                 manifest = json.loads((GOLDEN / "networks" / f"{case}.json").read_text())
                 j = counts[start] = counts.get(start, -1) + 1
                 seed, gain = manifest["seed"] + j, manifest["gain"]
-        given = name, tensor.shape, str(tensor.dtype), seed, gain
-        found.append(Entry(name, tensor.shape, lambda given=given: values(*given), given[2]))
-    return found
+        draws = name, tensor.shape, str(tensor.dtype), seed, gain
+        entries.append(Entry(name, tensor.shape, lambda draws=draws: values(*draws), draws[2]))
+    return entries
 
 
 # The kernel's own peak of this process; `getrusage` would count what its parent had when it forked.
@@ -118,9 +118,9 @@ def written(kind: str, folder: Path) -> list[Path]:
 
 def restored(prior: str, options: str, folder: Path) -> dict:
     """Seconds of an outer step (without compiling) and peak bytes of one short restoration."""
-    given = f"restore --task super_resolution --projection state --count 1 --prior {prior}"
+    words = f"restore --task super_resolution --projection state --count 1 --prior {prior}"
     shutil.rmtree(folder, ignore_errors=True)
-    command = [*given.split(), *options.split(), "--out", str(folder)]
+    command = [*words.split(), *options.split(), "--out", str(folder)]
     seconds, peak, _ = measured(*command, package="experiments")
     line = json.loads((folder / "metrics.jsonl").read_text())
     steps = int(re.findall(r"--(?:steps|levels) (\d+)", options)[0])
@@ -149,12 +149,12 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     started, idle, _ = measured("list")
     seconds, peak, _ = measured(*map(str, files), "--out", out, *options)
     card = json.loads((folder / "out" / "card.json").read_text())
-    kept = sum(f.stat().st_size for f in (folder / "out").rglob("*") if f.is_file())
+    stored = sum(f.stat().st_size for f in (folder / "out").rglob("*") if f.is_file())
     line = {
         "kind": kind,
         "dtype": dtype,
         "file_bytes": sum(path.stat().st_size for path in files),
-        "kept_bytes": kept,
+        "kept_bytes": stored,
         "tensors": card["tensors"],
         "parameters": card["parameters"],
         "dropped": sum(entry["tensors"] for entry in card["dropped"]),
@@ -162,7 +162,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
         "of_which_imports": round(started, 1),
         "convert_peak_bytes": peak,
         "of_which_imports_bytes": idle,
-        "peak_over_kept": round(peak / kept, 2),
+        "peak_over_kept": round(peak / stored, 2),
     }
     for path in files:
         path.unlink()
@@ -170,9 +170,9 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     for case in cases or [None]:
         against = ["--against", str(GOLDEN / "networks" / f"{case}.npz")] if case else []
         seconds, peak, output = measured("verify", out, *against)
-        found = re.findall(r"(\S+): relative error (\S+),", output)
+        errors = re.findall(r"(\S+): relative error (\S+),", output)
         line |= {"verify_seconds": round(seconds, 1), "verify_peak_bytes": peak}
-        line.setdefault("errors", {}).update({f"{case}/{name}": float(e) for name, e in found})
+        line.setdefault("errors", {}).update({f"{case}/{name}": float(e) for name, e in errors})
     if restore:
         runs = RESTORES.get(kind, [])
         line["restore"] = [restored(out, options, folder / "restored") for options in runs]

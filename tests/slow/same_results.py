@@ -129,10 +129,10 @@ def main() -> int:
     parser.add_argument("before", type=Path, help="checkout of the commit to compare with")
     parser.add_argument("after", type=Path, help="checkout that must compute the same")
     parser.add_argument("--scratch", type=Path, required=True, help="folder for the results")
-    given = parser.parse_args()
-    scratch = given.scratch.resolve()
-    run_all(given.before, scratch / "before")
-    run_all(given.after, scratch / "after")
+    arguments = parser.parse_args()
+    scratch = arguments.scratch.resolve()
+    run_all(arguments.before, scratch / "before")
+    run_all(arguments.after, scratch / "after")
     return int(compared(scratch / "before", scratch / "after") > 0)
 
 

@@ -50,11 +50,11 @@ COLD = 8
 def start(command: str, folder: Path) -> subprocess.Popen:
     """`python -m experiments`, in ``folder``, with compiled programs kept beside it."""
     words = [sys.executable, "-m", "experiments", *command.split()]
-    there = {"XDG_CACHE_HOME": str(folder.parent / "cache")}
+    variables = {"XDG_CACHE_HOME": str(folder.parent / "cache")}
     here = str(Path(__file__).parents[2])
-    there["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
+    variables["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, cwd=folder, env=os.environ | there, text=True, **pipes)
+    return subprocess.Popen(words, cwd=folder, env=os.environ | variables, text=True, **pipes)
 
 
 def kill(processes: list[subprocess.Popen], moments: list[float]) -> tuple[int, float]:
@@ -95,7 +95,7 @@ def one_run(case: str, folder: Path, longest: list[float], rng: random.Random) -
     """
     counts = dict.fromkeys(("starts", "kills", "resumed", "lost", "failed"), 0)
     folder.mkdir(parents=True)
-    kept: dict[str, dict] = {}
+    before: dict[str, dict] = {}
     complaints, begun = [], time.monotonic()
     for number, stage in enumerate(CASES[case]):
         for _ in range(rng.randint(1, ROUNDS) if longest[number:] else 0):
@@ -104,7 +104,7 @@ def one_run(case: str, folder: Path, longest: list[float], rng: random.Random) -
             moments = [rng.uniform(0, longest[number]) for _ in stage]
             killed, seconds = kill([start(command, folder) for command in stage], moments)
             counts["kills"] += killed
-            kept |= results(folder)
+            before |= results(folder)
             longest[number] = 1.1 * longest[number] if killed else min(longest[number], seconds)
             if not killed:
                 break
@@ -117,12 +117,12 @@ def one_run(case: str, folder: Path, longest: list[float], rng: random.Random) -
         if not longest[number:]:
             longest.append(time.monotonic() - started)
     counts["failed"] = len(complaints)
-    found = results(folder / "OUT")
-    counts["lost"] = sum(found.get(sample) != line for sample, line in kept.items())
+    records = results(folder / "OUT")
+    counts["lost"] = sum(records.get(sample) != line for sample, line in before.items())
     left = [str(path) for path in folder.rglob("*") if path.suffix == ".partial"]
     seconds = time.monotonic() - begun
-    more = {"case": case, "results": len(found), "seconds": seconds, "left_over": len(left)}
-    return more | counts | {"complaints": complaints, "found": found}
+    more = {"case": case, "results": len(records), "seconds": seconds, "left_over": len(left)}
+    return more | counts | {"complaints": complaints, "records": records}
 
 
 def table(runs: list[dict]) -> str:
@@ -130,9 +130,9 @@ def table(runs: list[dict]) -> str:
     names = ("starts", "kills", "resumed", "failed", "results", "lost", "differing")
     rows = ["| case | runs | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     for case in (*CASES, "all"):
-        own = [run for run in runs if case in (run["case"], "all")]
-        sums = [str(sum(run[name] for run in own)) for name in names]
-        rows.append(" | ".join([f"| {case}", str(len(own)), *sums]) + " |")
+        members = [run for run in runs if case in (run["case"], "all")]
+        sums = [str(sum(run[name] for run in members)) for name in names]
+        rows.append(" | ".join([f"| {case}", str(len(members)), *sums]) + " |")
     return "\n".join(rows)
 
 
@@ -148,16 +148,16 @@ def soak(minutes: float, out: Path, seed: int) -> None:
             longest[case] = []
             run = one_run(case, root / "whole" / case, longest[case], rng)
             print(f"{case}: {run['seconds']:.0f} s without kills", flush=True)
-            if run["failed"] or not run["found"]:
+            if run["failed"] or not run["records"]:
                 sys.exit("\n".join(run["complaints"]) or "no results")
-            whole[case] = run["found"]
+            whole[case] = run["records"]
         while sum(run["seconds"] for run in runs) < 60 * minutes:
             case = list(CASES)[len(runs) % len(CASES)]
             if len(runs) % COLD == 0:
                 shutil.rmtree(root / "cache", ignore_errors=True)
             run = one_run(case, root / "runs" / case, longest[case], rng)
-            found = run.pop("found")
-            run["differing"] = sum(found.get(key) != line for key, line in whole[case].items())
+            records = run.pop("records")
+            run["differing"] = sum(records.get(key) != line for key, line in whole[case].items())
             runs.append(run)
             shutil.rmtree(root / "runs")
             report = {"minutes": sum(run["seconds"] for run in runs) / 60, "table": table(runs)}
@@ -171,5 +171,5 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=120, help="of runs with kills, in all")
     parser.add_argument("--out", type=Path, default=Path("results/soak.json"))
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    soak(given.minutes, given.out, given.seed)
+    arguments = parser.parse_args()
+    soak(arguments.minutes, arguments.out, arguments.seed)

@@ -72,14 +72,14 @@ def resample(
         travelled = jax.lax.cond(at.stage == NONE, stay, travel)
 
         def consistent(in_pixels: bool):
-            z_next, found = hard_consistency(inputs, draw, z, travelled, at, in_pixels=in_pixels)
-            rank = jnp.resize(found.rank, z.shape[-1:])
-            return z_next, found.iterations, rank, found.kept
+            z_next, result = hard_consistency(inputs, draw, z, travelled, at, in_pixels=in_pixels)
+            rank = jnp.resize(result.rank, z.shape[-1:])
+            return z_next, result.iterations, rank, result.share
 
         leave = lambda: (z, jnp.int32(0), full_rank(z.shape), jnp.float32(1))
         stages = (leave, lambda: consistent(True), lambda: consistent(False))
-        z, updates, rank, kept = jax.lax.switch(at.stage, stages)
-        return z, step_info(norm, rank, kept, z, updates)
+        z, updates, rank, share = jax.lax.switch(at.stage, stages)
+        return z, step_info(norm, rank, share, z, updates)
 
     image = lambda z: first_stage.decode(final_fit(inputs, z).w)
     return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=image)

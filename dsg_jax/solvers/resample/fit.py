@@ -56,8 +56,8 @@ class Fit(NamedTuple):
     losses: Array
     """(`WINDOW`,) the last losses, that of iteration i at i mod `WINDOW`; NaN where none was."""
     rank: Array
-    """(c,) singular vectors kept per channel of w; the full rank without a projection."""
-    kept: Array
+    """(c,) singular vectors share per channel of w; the full rank without a projection."""
+    share: Array
     """() mean of ||P(G)|| / ||G|| over the updates."""
 
 
@@ -121,14 +121,14 @@ def fit(
         value, g = jax.value_and_grad(loss)(so_far.w)
         if project_update:
             update, moments = optimiser.update(g, at.moments, so_far.w)
-            update, rank, kept = guide(projection, space, i, update)
+            update, rank, share = guide(projection, space, i, update)
         else:
-            g, rank, kept = guide(projection, space, i, g)
+            g, rank, share = guide(projection, space, i, g)
             update, moments = optimiser.update(g, at.moments, so_far.w)
         stopped = at.stopped
         if frozen is None:
             stopped = should_stop(descent, value, so_far.losses[i % WINDOW])
-        return _Loop(_updated(so_far, update, value, rank, kept), moments, stopped)
+        return _Loop(_updated(so_far, update, value, rank, share), moments, stopped)
 
     nothing = _no_updates(start, space)
     first = _Loop(nothing, optimiser.init(start), jnp.bool_(False))
@@ -143,7 +143,7 @@ def _no_updates(start: Array, space: Subspace | None) -> Fit:
     return Fit(start, jnp.int32(0), nan, nan, losses, rank.astype(jnp.int32), jnp.float32(1))
 
 
-def _updated(so_far: Fit, update: Array, loss: Array, rank: Array, kept: Array) -> Fit:
+def _updated(so_far: Fit, update: Array, loss: Array, rank: Array, share: Array) -> Fit:
     i = so_far.iterations
     return Fit(
         w=so_far.w + update,
@@ -152,5 +152,5 @@ def _updated(so_far: Fit, update: Array, loss: Array, rank: Array, kept: Array) 
         last_loss=loss,
         losses=so_far.losses.at[i % WINDOW].set(loss),
         rank=rank,
-        kept=so_far.kept + (kept - so_far.kept) / (i + 1),
+        share=so_far.share + (share - so_far.share) / (i + 1),
     )

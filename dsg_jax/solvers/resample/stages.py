@@ -89,10 +89,10 @@ def time_travel(inputs: Inputs, draw: Draw, z: Array, at: ReSampleSteps) -> tupl
         z_hat = estimate(settings, z, eps, constants.a)
         return ddim_step(z, eps, draw(k, z.shape), constants)[0], z_hat
 
-    own, lagging = slice(1, TRAVEL + 1), slice(0, TRAVEL)
-    constants = jax.tree.map(lambda a: a[own if settings.index_fix else lagging], at.travel)
+    aligned, lagging = slice(1, TRAVEL + 1), slice(0, TRAVEL)
+    constants = jax.tree.map(lambda a: a[aligned if settings.index_fix else lagging], at.travel)
     numbers = at.first_draw + 1 + jnp.arange(TRAVEL)
-    z, z_hats = jax.lax.scan(body, z, (numbers, at.travel.time[own], constants))
+    z, z_hats = jax.lax.scan(body, z, (numbers, at.travel.time[aligned], constants))
     return z, z_hats[-1]
 
 
@@ -115,7 +115,7 @@ def hard_consistency(
         projection = projection if settings.project_pixel else None
         start, state = stage.decode(start), stage.decode(state)
         descent, render = settings.pixel, lambda x: x
-    found = fit(
+    result = fit(
         problem,
         render,
         start,
@@ -125,9 +125,9 @@ def hard_consistency(
         frozen=frozen_count(settings, at.number),
         project_update=settings.project_update,
     )
-    z_y = stage.encode(found.w, None) if in_pixels else found.w
+    z_y = stage.encode(result.w, None) if in_pixels else result.w
     noise = draw(at.first_draw + 1 + TRAVEL, x_t.shape)
-    return stochastic_resampling(z_y, x_t, noise, at), found
+    return stochastic_resampling(z_y, x_t, noise, at), result
 
 
 def stochastic_resampling(z_y: Array, x_t: Array, noise: Array, at: ReSampleSteps) -> Array:

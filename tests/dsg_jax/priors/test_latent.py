@@ -56,7 +56,7 @@ def test_guidance_is_its_formula(passes):
 
 
 @pytest.mark.parametrize(
-    ("given", "used"),
+    ("pair", "used"),
     [
         ((CONTEXT,), CONTEXT),
         ((CONTEXT, FREE, 1.0), CONTEXT),
@@ -65,8 +65,10 @@ def test_guidance_is_its_formula(passes):
     ],
     ids=["no unconditional", "scale 1", "scale 0", "equal"],
 )
-def test_guidance_without_effect_is_one_pass(passes, given, used):
-    chex.assert_trees_all_close(with_guidance(TOY, *given)(Z, T), toy(used), rtol=1e-5, atol=1e-5)
+def test_guidance_without_effect_is_one_pass(passes, pair, used):
+    chex.assert_trees_all_close(
+        with_guidance(TOY, *pair)(Z, T), toy(used), rtol=1e-5, atol=1e-5
+    )
     assert passes == [1]
 
 

@@ -59,15 +59,15 @@ def test_stopping_rules_and_independence_under_vmap():
         descent = Descent(LR, LIMIT, window, EPS)
         return fit(problem, Partial(scripted, losses), jnp.zeros((1, 1, 1)), descent)
 
-    found = jax.jit(jax.vmap(run))(scripts, windows)
-    assert dict(zip(SCRIPTS, found.iterations.tolist())) == dict(zip(SCRIPTS, expected.tolist()))
+    result = jax.jit(jax.vmap(run))(scripts, windows)
+    assert dict(zip(SCRIPTS, result.iterations.tolist())) == dict(zip(SCRIPTS, expected.tolist()))
     for losses, count, fit_losses, last in zip(
-        scripts, expected, found.losses, found.last_loss, strict=True
+        scripts, expected, result.losses, result.last_loss, strict=True
     ):
         i = np.arange(max(0, count - WINDOW), count)
         np.testing.assert_allclose(np.asarray(fit_losses)[i % WINDOW], losses[i], rtol=1e-6)
         np.testing.assert_allclose(last, losses[count - 1], rtol=1e-6)
-    np.testing.assert_allclose(found.first_loss, scripts[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(result.first_loss, scripts[:, 0], rtol=1e-6)
 
 
 def reference_adamw(w, y, count, lr, direction):
@@ -112,17 +112,17 @@ def batched(tree):
 
 def test_first_updates_are_those_of_adamw_with_decoupled_decay(case):
     problem, start, _ = case
-    found = descend(jnp.array(COUNTS), *batched((problem, start)), None, None)
-    assert found.iterations.tolist() == list(COUNTS)
-    assert np.array_equal(found.w[0], start)
+    result = descend(jnp.array(COUNTS), *batched((problem, start)), None, None)
+    assert result.iterations.tolist() == list(COUNTS)
+    assert np.array_equal(result.w[0], start)
     sign = np.sign(np.asarray(start - problem.y))
-    np.testing.assert_allclose(found.w[1], 0.995 * start - 0.5 * sign, atol=3e-5)
+    np.testing.assert_allclose(result.w[1], 0.995 * start - 0.5 * sign, atol=3e-5)
     start, y = np.float64(start), np.float64(problem.y)
-    for w, count in zip(found.w, COUNTS, strict=True):
+    for w, count in zip(result.w, COUNTS, strict=True):
         expected = reference_adamw(start, y, count, 0.5, lambda i, g: g)
         np.testing.assert_allclose(w, expected, atol=2e-5)
-    assert (found.rank == 4).all() and (found.kept == 1).all()
-    assert np.isnan(found.last_loss[0]) and np.isfinite(found.last_loss[1:]).all()
+    assert (result.rank == 4).all() and (result.share == 1).all()
+    assert np.isnan(result.last_loss[0]) and np.isfinite(result.last_loss[1:]).all()
 
 
 def test_gradients_are_projected_before_the_moments_every_period(case):
@@ -133,14 +133,14 @@ def test_gradients_are_projected_before_the_moments_every_period(case):
     def direction(i, g):
         return np.float64(project(space, jnp.float32(g))) if i % 3 == 0 else g
 
-    found = descend(jnp.array(COUNTS), *batched((problem, start, projection, space)))
-    for w, count in zip(found.w, COUNTS, strict=True):
+    result = descend(jnp.array(COUNTS), *batched((problem, start, projection, space)))
+    for w, count in zip(result.w, COUNTS, strict=True):
         expected = reference_adamw(np.float64(start), np.float64(problem.y), count, 0.5, direction)
         np.testing.assert_allclose(w, expected, atol=1e-4)
-    assert (found.rank == 1).all()
+    assert (result.rank == 1).all()
     g = 2 * (start - problem.y) / start.size
     share = jnp.linalg.norm(project(space, g)) / jnp.linalg.norm(g)
-    np.testing.assert_allclose(found.kept[:3], [1, share, (share + 1) / 2], rtol=1e-5)
+    np.testing.assert_allclose(result.share[:3], [1, share, (share + 1) / 2], rtol=1e-5)
 
 
 def test_projected_updates_stay_in_the_subspace(case):
@@ -149,7 +149,7 @@ def test_projected_updates_stay_in_the_subspace(case):
     space = shared_subspace(projection, None, jnp.int32(0), state)
     move = {}
     for project_update in (True, False):
-        found = fit(
+        result = fit(
             problem,
             lambda x: x,
             start,
@@ -158,7 +158,7 @@ def test_projected_updates_stay_in_the_subspace(case):
             space=space,
             project_update=project_update,
         )
-        delta = found.w - start
+        delta = result.w - start
         move[project_update] = jnp.linalg.norm(delta - project(space, delta))
     assert move[True] < 1e-5 < 0.1 < move[False]
 
@@ -167,8 +167,8 @@ def test_every_gradient_can_bring_its_own_subspace(case):
     problem, start, _ = case
     projection = Projection(1, rule="rank", source="gradient")
     assert shared_subspace(projection, None, 0, start) is None
-    found = fit(problem, lambda x: x, start, Descent(0.1, 1, False), projection=projection)
-    assert found.rank.tolist() == [1, 1] and 0 < found.kept < 1
+    result = fit(problem, lambda x: x, start, Descent(0.1, 1, False), projection=projection)
+    assert result.rank.tolist() == [1, 1] and 0 < result.share < 1
 
 
 def test_a_batch_gives_each_sample_the_result_of_its_own_run(case):
@@ -176,8 +176,8 @@ def test_a_batch_gives_each_sample_the_result_of_its_own_run(case):
     problem, start, _ = case
 
     def run(scale):
-        own = problem._replace(y=jnp.tanh(start))
-        return fit(own, jnp.tanh, start + scale * problem.y, Descent(0.02, 300, True, 0.05))
+        shifted = problem._replace(y=jnp.tanh(start))
+        return fit(shifted, jnp.tanh, start + scale * problem.y, Descent(0.02, 300, True, 0.05))
 
     scales = (0.0, 0.3, 1.0, 2.0)
     together = jax.jit(jax.vmap(run))(jnp.array(scales))

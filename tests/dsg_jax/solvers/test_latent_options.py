@@ -134,7 +134,7 @@ def test_samples_of_a_batch_are_those_of_single_runs(build):
         alone, info = single(start)
         np.testing.assert_allclose(last[i], alone, rtol=1e-4, atol=1e-4)
         assert np.array_equal(infos.rank[i], info.rank)
-    assert infos.finite.all() and infos.kept.min() < 1
+    assert infos.finite.all() and infos.share.min() < 1
 
 
 def test_refusals():

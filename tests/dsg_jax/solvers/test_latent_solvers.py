@@ -143,10 +143,10 @@ def check_image(prior, z, golden, manifest) -> None:
 def check_ranks(arrays, states, info) -> None:
     assert info.finite.all()
     if "ranks" not in arrays:
-        assert (info.kept == 1).all()
+        assert (info.share == 1).all()
         return
     assert np.array_equal(info.rank, np.minimum(arrays["ranks"], states.shape[1]))
-    assert ((info.kept > 0) & (info.kept <= 1 + 1e-5)).all()
+    assert ((info.share > 0) & (info.share <= 1 + 1e-5)).all()
 
 
 @pytest.mark.parametrize("case", cases("psld"))

@@ -87,10 +87,10 @@ def test_daps_samples_the_known_posterior(options):
 @pytest.mark.parametrize("prior_score", ["score-t", "score-min", "exact"])
 @pytest.mark.slow
 def test_daps_other_prior_scores_agree_with_the_gaussian_one(prior_score):
-    wanted = posterior_pixels(variant="main")
+    reference = posterior_pixels(variant="main")
     pixels = posterior_pixels(variant="main", prior_score=prior_score)
     assert np.isfinite(pixels).all()
-    assert abs(pixels.mean() - wanted.mean()) < 0.15 * STD
+    assert abs(pixels.mean() - reference.mean()) < 0.15 * STD
 
 
 def test_denoiser_and_score_are_exact_for_a_gaussian():
@@ -173,7 +173,7 @@ def test_period_skips_the_projection():
     solver = dps(gaussian_prior(), problem, Projection(2, period=2, rule="rank"), settings)
     _, info = sample(jax.random.key(0), solver, (8, 8, 3))
     assert np.asarray(info.rank)[:, 0].tolist() == [2, 8, 2, 8, 2]
-    assert np.allclose(info.kept[1::2], 1) and (info.kept[::2] < 1).all()
+    assert np.allclose(info.share[1::2], 1) and (info.share[::2] < 1).all()
 
 
 @pytest.mark.parametrize(

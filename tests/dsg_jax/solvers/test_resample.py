@@ -98,8 +98,8 @@ def test_trajectory(case):
     ranks = {s["index"]: s.get("rank", 32 if s["stage"] == "pixel" else 8) for s in stages}
     assert (info.rank == [[ranks.get(i, 8)] for i in index]).all()
     optimised = np.isin(index, list(ranks)) & (projection is not None)
-    assert (info.kept[~optimised] == 1).all() and (info.kept[optimised] < 1).all()
-    assert (info.kept > 0.5).all()
+    assert (info.share[~optimised] == 1).all() and (info.share[optimised] < 1).all()
+    assert (info.share > 0.5).all()
     assert steps.first_draw[-1] + 1 == manifest["draws_total"]
     assert np.array_equal(counts, even_counts(steps, *(d.limit for d in descents(config).values())))
 
@@ -123,7 +123,7 @@ def optimised(prior, problem, projection, plain, state, start, descent, *, in_pi
     space = shared_subspace(projection, DRAW, jnp.int32(0), state)
     full = space.left.shape[-1]
     whole = Subspace(jnp.eye(full), jnp.eye(full), full)
-    space = jax.tree.map(lambda own, all_of: jnp.where(plain, all_of, own), space, whole)
+    space = jax.tree.map(lambda each, all_of: jnp.where(plain, all_of, each), space, whole)
     render = (lambda x: x) if in_pixels else prior.first_stage.decode
     return fit(problem, render, start, descent, projection=projection, space=space)
 
@@ -147,7 +147,7 @@ def test_every_inner_optimisation(case):
     for stage in manifest["stages"]:
         name, kind = stage["name"], stage["stage"]
         golden = golden_parts(name, arrays)
-        found = optimised(
+        result = optimised(
             prior(),
             problem_of(config, arrays),
             projection or Projection(0.99, 1),
@@ -157,14 +157,14 @@ def test_every_inner_optimisation(case):
             descents(config)[kind],
             in_pixels=kind == "pixel",
         )
-        assert_close(f"{name}__result", found.w, golden["result"], manifest)
-        assert found.iterations == stage["inner_iterations"] == len(golden["losses"])
-        losses = found.losses[: found.iterations]
+        assert_close(f"{name}__result", result.w, golden["result"], manifest)
+        assert result.iterations == stage["inner_iterations"] == len(golden["losses"])
+        losses = result.losses[: result.iterations]
         assert_close(f"{name}__losses", losses, golden["losses"], manifest)
-        np.testing.assert_allclose(found.first_loss, stage["loss_first"], rtol=1e-6)
-        np.testing.assert_allclose(found.last_loss, stage["loss_last"], rtol=2e-6)
-        assert (found.rank == stage.get("rank", found.w.shape[0])).all()
-    assert_close("final_latent", found.w, hwc(arrays["final_latent"]), manifest)
+        np.testing.assert_allclose(result.first_loss, stage["loss_first"], rtol=1e-6)
+        np.testing.assert_allclose(result.last_loss, stage["loss_last"], rtol=2e-6)
+        assert (result.rank == stage.get("rank", result.w.shape[0])).all()
+    assert_close("final_latent", result.w, hwc(arrays["final_latent"]), manifest)
 
 
 @pytest.mark.parametrize("case", CASES)

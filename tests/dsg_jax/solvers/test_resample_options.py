@@ -107,8 +107,8 @@ def test_early_stops_of_others_change_nothing():
     assert len(set(info.inner_steps[:, latent].ravel().tolist())) == 3
     assert (info.inner_steps[:, latent] < 150).all()
     assert (info.misfit[0] == 0).all() and info.finite.all()  # the norm's gradient at 0 is 0
-    assert (info.rank[:, pixel] == 16).all() and (info.kept[:, ~latent] == 1).all()
-    assert (info.rank[:, latent] < 8).all() and (info.kept[1:, latent] < 1).all()
+    assert (info.rank[:, pixel] == 16).all() and (info.share[:, ~latent] == 1).all()
+    assert (info.rank[:, latent] < 8).all() and (info.share[1:, latent] < 1).all()
 
 
 def test_a_batch_keeps_its_branches_and_even_counts_its_loops():
@@ -127,8 +127,8 @@ def test_frozen_counts():
     assert {int(i): int(counts[i]) for i in np.flatnonzero(counts)} == {9: 7, 14: 3, 20: 3}
     for index, in_pixels in ((10, True), (5, False)):
         this, z = inputs(frozen=counts, **EARLY), start()
-        _, found = hard_consistency(this, DRAW, z, (z, z), at(index), in_pixels=in_pixels)
-        assert found.iterations == counts[19 - index]
+        _, result = hard_consistency(this, DRAW, z, (z, z), at(index), in_pixels=in_pixels)
+        assert result.iterations == counts[19 - index]
 
 
 def test_gradient_of_the_norm():
@@ -175,13 +175,13 @@ def test_which_state_is_decomposed_and_where():
     common = {"projection": projection, "frozen": jnp.full(21, 4), **EARLY}
     moved = {}
     for state in ("post_travel", "pre_travel"):
-        _, found = hard_consistency(
+        _, result = hard_consistency(
             inputs(state=state, **common), DRAW, x_t, (z_travelled, z_hat), at(5), in_pixels=False
         )
-        moved[state] = found.w
+        moved[state] = result.w
     for state, matrix in (("post_travel", z_travelled), ("pre_travel", x_t)):
         space = shared_subspace(projection, DRAW, jnp.int32(0), matrix)
-        own = fit(
+        direct = fit(
             toy_problem(),
             decode,
             z_hat,
@@ -190,13 +190,13 @@ def test_which_state_is_decomposed_and_where():
             space=space,
             frozen=4,
         )
-        np.testing.assert_allclose(moved[state], own.w, atol=1e-6)
+        np.testing.assert_allclose(moved[state], direct.w, atol=1e-6)
     assert jnp.max(jnp.abs(moved["post_travel"] - moved["pre_travel"])) > 1e-3
     for project_pixel in (False, True):
         this = inputs(project_pixel=project_pixel, **common)
-        _, found = hard_consistency(this, DRAW, x_t, (z_travelled, z_hat), at(10), in_pixels=True)
-        assert found.rank.tolist() == [2 if project_pixel else 16] * 3
-        assert (found.kept < 1) == project_pixel
+        _, result = hard_consistency(this, DRAW, x_t, (z_travelled, z_hat), at(10), in_pixels=True)
+        assert result.rank.tolist() == [2 if project_pixel else 16] * 3
+        assert (result.share < 1) == project_pixel
 
 
 def test_final_projection():

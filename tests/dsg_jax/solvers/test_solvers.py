@@ -46,9 +46,9 @@ def check(case: str, manifest: dict, arrays: dict, last, states, info) -> None:
     if "ranks" in arrays:
         full = last.shape[0]
         assert np.array_equal(info.rank, np.minimum(arrays["ranks"], full)), case
-        assert ((info.kept > 0) & (info.kept <= 1 + 1e-5)).all()
+        assert ((info.share > 0) & (info.share <= 1 + 1e-5)).all()
     else:
-        assert (info.kept == 1).all()
+        assert (info.share == 1).all()
 
 
 def dps_of(prior, manifest: dict, arrays: dict):

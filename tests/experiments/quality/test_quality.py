@@ -21,10 +21,10 @@ def test_the_kernel_is_read_off_the_operator(size):
     kernel = np.zeros((9, 9))
     kernel[2, 1:7] = 1 / 6
     item = Item(Picture("x", 0, np.zeros(size)), 0, Problem(blur(size, kernel), 0, 0.05), "", "")
-    found = blur_kernel(item)
-    margin = (found.shape[0] - 9) // 2
-    np.testing.assert_allclose(found[margin:-margin, margin:-margin], kernel, atol=1e-6)
-    assert found.sum() == pytest.approx(1, abs=1e-5)
+    response = blur_kernel(item)
+    margin = (response.shape[0] - 9) // 2
+    np.testing.assert_allclose(response[margin:-margin, margin:-margin], kernel, atol=1e-6)
+    assert response.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_psnr_of_a_region():

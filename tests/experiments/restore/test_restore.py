@@ -186,8 +186,8 @@ def test_daps_on_the_bundled_samples(tmp_path):
 
 
 def test_all_tasks_are_planned(tmp_path):
-    given = arguments(tmp_path, "--count", 2, "--factor", 2, task=("--task", "all"))
-    planned = plan(given, PRIOR)
+    settings = arguments(tmp_path, "--count", 2, "--factor", 2, task=("--task", "all"))
+    planned = plan(settings, PRIOR)
     tasks = [job.task for job in planned.jobs]
     assert tasks == [t for t in TASKS for _ in "ab" if t != "nonlinear_deblur"]
     shapes = {job.task: job.items[0].problem.y.shape for job in planned.jobs}
@@ -226,8 +226,8 @@ def test_measured_arrays_fit_their_task(tmp_path, monkeypatch, task, shape, came
     monkeypatch.chdir(tmp_path)
     np.save("y.npy", np.random.default_rng(2).random(shape))
     np.save("kernel.npy", np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]))
-    given = arguments("out", "--measured", "y.npy", *camera, task=("--task", task))
-    job = plan(given, PRIOR).jobs[0]
+    settings = arguments("out", "--measured", "y.npy", *camera, task=("--task", task))
+    job = plan(settings, PRIOR).jobs[0]
     assert job.shape == restored
     flat = job.items[0].problem.operator.forward(np.ones(restored, np.float32))
     assert flat.shape == shape

@@ -76,7 +76,7 @@ def test_one_clear_line(folder, capsys, words, named):
 
 
 def test_a_prior_that_does_not_exist(tmp_path, capsys):
-    given = [
+    words = [
         "restore",
         *BOX.split(),
         "--prior",
@@ -84,7 +84,7 @@ def test_a_prior_that_does_not_exist(tmp_path, capsys):
         "--out",
         str(tmp_path / "o"),
     ]
-    assert main(given) == 2
+    assert main(words) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 

@@ -133,8 +133,8 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, monkeypatch, who
 def test_every_file_of_a_state_may_be_damaged(tmp_path, monkeypatch, whole):
     kill(tmp_path / "killed", monkeypatch, 4)
     newest = max(steps_on_disk(tmp_path / "killed"))
-    found = sorted((tmp_path / "killed" / FOLDER).glob(f"*/*/*/{newest}/**/*"))
-    for i, path in enumerate(path for path in found if path.is_file()):
+    entries = sorted((tmp_path / "killed" / FOLDER).glob(f"*/*/*/{newest}/**/*"))
+    for i, path in enumerate(path for path in entries if path.is_file()):
         out = tmp_path / str(i)
         shutil.copytree(tmp_path / "killed", out)
         copy = out / path.relative_to(tmp_path / "killed")
@@ -203,5 +203,5 @@ def test_kills_at_random_moments(tmp_path, kills=20):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["kills"] == kills and found["resumed"] > 0 and found["equal"]
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts["kills"] == kills and counts["resumed"] > 0 and counts["equal"]
