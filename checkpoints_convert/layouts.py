@@ -139,7 +139,7 @@ _ATTENTION = {
 
 
 def diffusers_unet(name: str) -> str:
-    """Of Stable Diffusion: "input_blocks.4.0.out_layers.3.bias" -> "down_blocks.1.resnets.0..."."""
+    """A U-Net entry of Stable Diffusion: "input_blocks.4..." -> "down_blocks.1.resnets.0..."."""
     module, leaf = name.rsplit(".", 1)
     if module in _ENDS:
         return f"{_ENDS[module]}.{leaf}"

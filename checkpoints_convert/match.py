@@ -85,7 +85,7 @@ def with_nearest(missing: list[str], left_over: Iterable[str]) -> list[str]:
 
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of one of our parameters, as PyTorch stores it: HWIO -> OIHW, (i, o) -> (o, i)."""
+    """The shape in which PyTorch stores one of our parameters: HWIO -> OIHW, (i, o) -> (o, i)."""
     if len(shape) == 4:
         return (shape[3], shape[2], shape[0], shape[1])
     if len(shape) == 3:  # a table of conditions (n, 1, dim)

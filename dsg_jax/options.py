@@ -19,9 +19,9 @@ class Option(NamedTuple):
 
     name: str
     type: Any
-    """Of int, float, str, bool, Path and `Literal`; None stands for the default and is left out."""
+    """A type or union of int, float, str, bool, Path and `Literal`, without None (the default)."""
     text: str
-    """Its words in the docstring."""
+    """What the docstring says of the argument."""
 
 
 @cache

@@ -21,21 +21,24 @@ set_compile_cache()
 from experiments.cli import UsageError, parse  # noqa: E402
 from experiments.files import collected_faults  # noqa: E402
 
+# Exit code after Ctrl-C.
 STOPPED = 130
-"""Exit code after Ctrl-C."""
+# What is left to do once the settings have been checked.
 Work = Callable[[], object]
-"""What is left to do once the settings have been checked."""
 
 
 class Command(NamedTuple):
-    """An entry of `COMMANDS`; its modules are imported when it is chosen."""
+    """An entry of `COMMANDS`; its modules are imported when it is chosen.
+
+    Attributes:
+      words: what it does.
+      settings: where its settings type is, as MODULE:NAME without ``experiments``; free of jax.
+      plan: where the function is that checks settings and returns the `Work`.
+    """
 
     words: str
-    """What it does."""
     settings: str
-    """Where its settings type is, as MODULE:NAME without ``experiments``; free of jax."""
     plan: str
-    """Where the function is that checks settings and returns the `Work`."""
 
 
 COMMANDS = {
@@ -121,8 +124,8 @@ def overview(prog: str) -> str:
     return "\n".join([f"usage: {prog} COMMAND [OPTIONS]", "", *lines, "", "COMMAND --help: more"])
 
 
+# The command of `checkpoints_convert`, which has a command line of its own.
 CONVERT = "convert"
-"""The command of `checkpoints_convert`, which has a command line of its own."""
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m experiments") -> int:

@@ -23,10 +23,10 @@ from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
 
 Settings = TypeVar("Settings")
+# What the metadata of a field may name: lists of entries with a ``name`` and ``options``.
 ENTRIES: dict[str, Mapping[str, Any]] = {"task": TASKS, "solver": SOLVERS}
-"""What the metadata of a field may name: lists of entries with a ``name`` and ``options``."""
+# Words that stand for several entries.
 EVERY = {"task": ("all",), "solver": ()}
-"""Words that stand for several entries."""
 _MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 _WIDE = "10000"  # columns, so that tyro breaks no line of an error
 

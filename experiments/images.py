@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from dsg_jax.priors.samples import sample_images
 from experiments.files import fault, write_atomically
 
+# Least side of an image whose SSIM can be computed.
 SSIM_WINDOW = 11
-"""Least side of an image whose SSIM can be computed."""
 
 _MODES = {1: "L", 3: "RGB"}
 
@@ -23,13 +23,17 @@ class Unreadable(ValueError):
 
 
 class Picture(NamedTuple):
-    """An image to degrade and restore, or only the name of a measured one."""
+    """An image to degrade and restore, or only the name of a measured one.
+
+    Attributes:
+      image_index: selects its random numbers: the place among the samples, or a hash of the file's
+        name.
+      pixels: (h, w, c) float32 in [-1, 1]; None where no truth exists.
+    """
 
     name: str
     image_index: int
-    """Selects its random numbers: the place among the samples, or a hash of the file's name."""
     pixels: np.ndarray | None
-    """(h, w, c) float32 in [-1, 1]; None where no truth exists."""
 
 
 def read_image(path: Path, channels: int = 3) -> np.ndarray:

@@ -8,18 +8,21 @@ from PIL import Image, ImageDraw, ImageFont
 from dsg_jax.operators.tasks import TASKS
 from experiments.images import to_bytes
 
+# Absolute error, in units of [-1, 1], that an error map shows as white.
 ERROR_WHITE = 0.5
-"""Absolute error, in units of [-1, 1], that an error map shows as white."""
 
 _CELL = 192  # least side of a cell, pixels
 _GAP, _LINE = 8, 20
 
 
 class Panel(NamedTuple):
-    """One picture of a grid with a short caption below it."""
+    """One picture of a grid with a short caption below it.
+
+    Attributes:
+      pixels: (h, w, 3) uint8.
+    """
 
     pixels: np.ndarray
-    """(h, w, 3) uint8."""
     caption: str = ""
 
 

@@ -15,8 +15,8 @@ from dsg_jax.solvers import DEFAULT_SOLVER
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
 Metric = Literal["ssim_skimage7", "lpips_vgg_unscaled", "lpips_piq_avgpool"]
+# Metrics of other codes, as further columns.
 EXTRA_METRICS = Metric.__args__  # type: ignore[attr-defined]
-"""Metrics of other codes, as further columns."""
 
 
 def flag(name: str) -> str:
@@ -62,22 +62,25 @@ def check_folder(name: str, folder: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Images:
-    """Images: the bundled samples, if none are named."""
+    """Images: the bundled samples, if none are named.
+
+    Attributes:
+      images: files or folders to degrade and restore
+      measured: degraded images to restore: files, or .npy
+      mask: with --measured: inpainting mask, white is known; or .npy
+      kernel: with --measured: blur kernel, scaled to sum 1; or .npy
+      fit: crop: central square resized to --size; none: images as they are
+      size: side of the images in pixels (default: the prior's)
+      count: only the first N images
+    """
 
     images: tuple[Path, ...] = ()
-    """files or folders to degrade and restore"""
     measured: tuple[Path, ...] = ()
-    """degraded images to restore: files, or .npy"""
     mask: Path | None = None
-    """with --measured: inpainting mask, white is known; or .npy"""
     kernel: Path | None = None
-    """with --measured: blur kernel, scaled to sum 1; or .npy"""
     fit: Literal["crop", "none"] = "crop"
-    """crop: central square resized to --size; none: images as they are"""
     size: int | None = None
-    """side of the images in pixels (default: the prior's)"""
     count: int | None = None
-    """only the first N images"""
 
     def __post_init__(self):
         check_whole(self, 1, "size", "count")
@@ -89,12 +92,15 @@ class Images:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured, and how noisily."""
+    """What is measured, and how noisily.
+
+    Attributes:
+      task: one, several or all
+      sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images
+    """
 
     task: tuple[str, ...] = field(default=(), metadata={"choices": "task"})
-    """one, several or all"""
     sigma: float = 0.05
-    """standard deviation of the noise in the units of the measurement, [-1, 1] for images"""
 
     def __post_init__(self):
         if not (math.isfinite(self.sigma) and self.sigma >= 0):
@@ -103,24 +109,27 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Method:
-    """Prior, sampler and projection; of lists every entry is run."""
+    """Prior, sampler and projection; of lists every entry is run.
+
+    Attributes:
+      prior: name of a bundled prior or a folder (default: one that fits the solver)
+      solver: the samplers
+      projection: none: the plain solver; state: DiffStateGrad; both
+      tau: share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value
+      rank_rule: how tau becomes a rank: official (default), per_channel, mean, rank or fraction
+      period: project every N-th (inner) step (default: 1; resample: its preset's)
+      sides: both (U U' G V V'), left (U U' G) or right (G V V')
+      source: what the projection decomposes: state is DiffStateGrad, the others are for ablations
+    """
 
     prior: str | None = None
-    """name of a bundled prior or a folder (default: one that fits the solver)"""
     solver: tuple[str, ...] = field(default=(DEFAULT_SOLVER,), metadata={"choices": "solver"})
-    """the samplers"""
     projection: ProjectionChoice = "both"
-    """none: the plain solver; state: DiffStateGrad; both"""
     tau: tuple[float, ...] = (0.99,)
-    """share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value"""
     rank_rule: tuple[str, ...] = ()
-    """how tau becomes a rank: official (default), per_channel, mean, rank or fraction"""
     period: tuple[int, ...] = ()
-    """project every N-th (inner) step (default: 1; resample: its preset's)"""
     sides: Literal["both", "left", "right"] = "both"
-    """both (U U' G V V'), left (U U' G) or right (G V V')"""
     source: Source = "state"
-    """what the projection decomposes: state is DiffStateGrad, the others are for ablations"""
 
     def __post_init__(self):
         for name in ("solver", "tau"):
@@ -131,28 +140,31 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """How many, how, and where to."""
+    """How many, how, and where to.
+
+    Attributes:
+      samples: posterior samples per image
+      seed: decides masks, kernels, noise and samples; several run one after the other
+      batch_size: samples that a device computes and that are written together: memory only
+      microbatch: samples of a batch in memory together (default: as many as fit)
+      memory: memory to stay below, GB (default: the device's, or what is free on a CPU)
+      remat: latent priors: recompute blocks in the backward pass, for less memory and more time
+      failure_psnr: a PSNR below this is called a failure, dB; our assumption
+      out: output folder; the same command again finishes what is missing
+      shard: I/N: compute every N-th batch only, from the I-th; copying the folders joins them
+      metrics: further columns, as other codes measure
+    """
 
     samples: int = 1
-    """posterior samples per image"""
     seed: tuple[int, ...] = (0,)
-    """decides masks, kernels, noise and samples; several run one after the other"""
     batch_size: int = 8
-    """samples that a device computes and that are written together: memory only"""
     microbatch: int | None = None
-    """samples of a batch in memory together (default: as many as fit)"""
     memory: float | None = None
-    """memory to stay below, GB (default: the device's, or what is free on a CPU)"""
     remat: bool = False
-    """latent priors: recompute blocks in the backward pass, for less memory and more time"""
     failure_psnr: float = 20.0
-    """a PSNR below this is called a failure, dB; our assumption"""
     out: Path = Path("results/restore")
-    """output folder; the same command again finishes what is missing"""
     shard: str | None = None
-    """I/N: compute every N-th batch only, from the I-th; copying the folders joins them"""
     metrics: tuple[Metric, ...] = ()
-    """further columns, as other codes measure"""
 
     def __post_init__(self):
         check_whole(self, 1, "samples", "batch_size", "microbatch")
@@ -178,26 +190,30 @@ class Run:
 
 @dataclass(frozen=True)
 class Devices:
-    """Where it is computed, and runs of hours."""
+    """Where it is computed, and runs of hours.
+
+    Attributes:
+      devices: the first N of this process (default: all)
+      distributed: one of several processes that share --out: of a SLURM job or a TPU pod, found by
+        jax
+      coordinator: one of several processes elsewhere: where process 0 listens, HOST:PORT
+      processes: how many there are
+      process: which of them this is, from 0
+      heartbeat: seconds until a silent process counts as dead
+      save_every: save unfinished batches every N steps, so that a killed run goes on from there
+      save_minutes: the same every M minutes
+      parameters: replicated: a copy on every device; sharded: split over them, for large priors
+    """
 
     devices: int | None = None
-    """the first N of this process (default: all)"""
     distributed: bool = False
-    """one of several processes that share --out: of a SLURM job or a TPU pod, found by jax"""
     coordinator: str | None = None
-    """one of several processes elsewhere: where process 0 listens, HOST:PORT"""
     processes: int | None = None
-    """how many there are"""
     process: int | None = None
-    """which of them this is, from 0"""
     heartbeat: int = 60
-    """seconds until a silent process counts as dead"""
     save_every: int | None = None
-    """save unfinished batches every N steps, so that a killed run goes on from there"""
     save_minutes: float | None = None
-    """the same every M minutes"""
     parameters: Literal["replicated", "sharded"] = "replicated"
-    """replicated: a copy on every device; sharded: split over them, for large priors"""
 
     def __post_init__(self):
         check_whole(self, 1, "save_every", "heartbeat")
@@ -220,15 +236,20 @@ class Devices:
 
 @dataclass(frozen=True)
 class RestoreSettings:
-    """Everything that `restore` takes."""
+    """Everything that `restore` takes.
+
+    Attributes:
+      task_options: by name, see `dsg_jax.operators.tasks`; what is not named is the task's own
+        default
+      solver_options: by name, see `dsg_jax.solvers`; what is not named is the published value for
+        the task
+    """
 
     images: Images = Images()
     measurement: Measurement = Measurement()
     task_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "task"})
-    """by name, see `dsg_jax.operators.tasks`; what is not named is the task's own default"""
     method: Method = Method()
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
-    """by name, see `dsg_jax.solvers`; what is not named is the published value for the task"""
     run: Run = Run()
     devices: Devices = Devices()
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from experiments.settings import EXTRA_METRICS
 
+# The rank rule that stands for no projection.
 PLAIN = "none"
-"""The rank rule that stands for no projection."""
+# How often the bootstrap draws.
 RESAMPLES = 10_000
-"""Of the bootstrap."""
 
 
 def grouped(records: Iterable[dict], *fields: str) -> dict[tuple, list[dict]]:

@@ -33,7 +33,7 @@ class Trunk(NamedTuple):
     smallest: int
     """Least side of an image in pixels; below, the last map would be empty."""
     channels: tuple[int, ...]
-    """That each convolution puts out."""
+    """Channels that each convolution puts out."""
     sizes: tuple[int, ...]
     """Side of each convolution's kernel."""
 

@@ -45,7 +45,7 @@ class Written(NamedTuple):
     shape: str
     """Axes joined by "x", "scalar" for none."""
     name: str
-    """Its path in the tree, joined by slashes."""
+    """Path of the array in the tree, joined by slashes."""
     source: str
 
 

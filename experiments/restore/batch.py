@@ -47,20 +47,23 @@ _programs: set[tuple] = set()  # signatures of all that this process has compile
 )
 @dataclass(frozen=True)
 class Program:
-    """Everything that a run depends on besides keys and problems."""
+    """Everything that a run depends on besides keys and problems.
+
+    Attributes:
+      solver: key of `SOLVERS`.
+      settings: the solver's registered settings.
+      axes: which leaves of the problems are stacked.
+      shape: of the solver's state.
+      longest: the most steps of a part, if there is a limit.
+    """
 
     solver: str
-    """Key of `SOLVERS`."""
     settings: Any
-    """The solver's registered settings."""
     projection: Projection | None
     prior: Prior
     axes: Axes
-    """Which leaves of the problems are stacked."""
     shape: tuple[int, int, int]
-    """Of the solver's state."""
     longest: int | None = None
-    """The most steps of a part, if there is a limit."""
 
     @property
     def arrays(self) -> tuple[Projection | None, Prior, Any]:
@@ -74,22 +77,25 @@ class Program:
 
     @property
     def count(self) -> int:
-        """Those of a part."""
+        """Outer steps of a part of a run."""
         return part_length(self.steps, self.longest)
 
 
 class Runner(NamedTuple):
-    """A compiled program, and what it takes to run a batch by it."""
+    """A compiled program, and what it takes to run a batch by it.
+
+    Attributes:
+      compiled: of `restore_part`.
+      forms: shapes, types and places of the solver's states.
+      chunk: samples in memory together.
+      mesh: their devices; None for a single one.
+    """
 
     program: Program
     compiled: jax.stages.Compiled
-    """Of `restore_part`."""
     forms: Any
-    """Shapes, types and places of the solver's states."""
     chunk: int
-    """Samples in memory together."""
     mesh: Mesh | None
-    """Their devices; None for a single one."""
 
 
 def solver_of(name: str, arrays: tuple[Projection | None, Prior, Any], problem: Problem) -> Solver:
@@ -200,7 +206,7 @@ def signature(keys: Array, problems: Problem, program: Program) -> tuple:
 
 
 def state_shape(prior: Prior, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Of the solver's state for an image (h, w, c): the image itself or its latent."""
+    """The shape of the solver's state for an image (h, w, c): of the image or of its latent."""
     if prior.first_stage is None:
         return shape
     image = jax.ShapeDtypeStruct(shape, np.float32)

@@ -19,18 +19,21 @@ _network = cache(load_blur_network)
 
 
 class MethodChoice(NamedTuple):
-    """A solver, plain or with one projection."""
+    """A solver, plain or with one projection.
+
+    Attributes:
+      options: of the solver, as the user gave them.
+      facts: the projection as JSON values.
+      label: folder and name: the solver, and of the projection what several methods differ in.
+      title: the same as a heading.
+    """
 
     entry: SolverEntry
     options: dict[str, Any]
-    """Of the solver, as the user gave them."""
     projection: Projection | None
     facts: dict | None
-    """The projection as JSON values."""
     label: str
-    """Folder and name: the solver, and of the projection what several methods differ in."""
     title: str
-    """The same as a heading."""
 
 
 def chosen_tasks(settings: RestoreSettings) -> list[str]:

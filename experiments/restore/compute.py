@@ -34,16 +34,19 @@ from experiments.restore.store import Stored, claimed, look, look_again, store, 
 
 
 class Work(NamedTuple):
-    """What is to do of a job, in batches; they are cut alike whatever is there already."""
+    """What is to do of a job, in batches; they are cut alike whatever is there already.
+
+    Attributes:
+      width: items of a full batch.
+      todo: batches of which samples are missing; of a shard only those that are its part.
+      stored: what the folder holds of the plan.
+    """
 
     planned: Plan
     job: Job
     width: int
-    """Items of a full batch."""
     todo: list[Sequence[Item]]
-    """Batches of which samples are missing; of a shard only those that are its part."""
     stored: Stored
-    """What the folder holds of the plan."""
 
     @property
     def program(self) -> Program:

@@ -9,35 +9,41 @@ from experiments.settings import RestoreSettings
 
 
 class Item(NamedTuple):
-    """One posterior sample of one image."""
+    """One posterior sample of one image.
+
+    Attributes:
+      identity: hash of everything that influences the result.
+      png: where the restored image goes, relative to the output folder.
+    """
 
     picture: Picture
     sample: int
     problem: Problem
     identity: str
-    """Hash of everything that influences the result."""
     png: str
-    """Where the restored image goes, relative to the output folder."""
 
 
 class Job(NamedTuple):
-    """The items that share one compiled program."""
+    """The items that share one compiled program.
+
+    Attributes:
+      label: folder of the images, and name of the method in every record and row.
+      title: the method as a heading.
+      shape: of the images.
+      solver: key of `SOLVERS`.
+      solver_settings: the solver's registered settings.
+      facts: what the method and its settings are, as JSON values.
+    """
 
     task: str
     label: str
-    """Folder of the images, and name of the method in every record and row."""
     title: str
-    """The method as a heading."""
     seed: int
     shape: tuple[int, int, int]
-    """Of the images."""
     solver: str
-    """Key of `SOLVERS`."""
     solver_settings: Any
-    """The solver's registered settings."""
     projection: Projection | None
     facts: dict
-    """What the method and its settings are, as JSON values."""
     items: list[Item]
 
 

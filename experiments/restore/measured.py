@@ -17,14 +17,17 @@ from experiments.settings import RestoreSettings, flag
 
 
 class PosedProblem(NamedTuple):
-    """A measurement to explain, whether simulated or the user's."""
+    """A measurement to explain, whether simulated or the user's.
+
+    Attributes:
+      shape: (h, w, c) of the image to restore.
+      inputs: JSON values that stand for everything the problem was made of.
+    """
 
     picture: Picture
     problem: Problem
     shape: tuple[int, int, int]
-    """(h, w, c) of the image to restore."""
     inputs: dict
-    """JSON values that stand for everything the problem was made of."""
 
 
 _LARGEST = 4.0  # |y| beyond this is no image in [-1, 1], however noisy

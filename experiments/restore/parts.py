@@ -17,8 +17,8 @@ from dsg_jax.types import Info, Problem
 from experiments.restore.batch import Runner, chunk_of
 from experiments.restore.resume import Saving, chunk_states, is_due, newest_state, save_state
 
+# Told how many steps of the batch have ended.
 Tick = Callable[[int], object]
-"""Told how many steps of the batch have ended."""
 
 
 def run_batch(

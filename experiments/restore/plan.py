@@ -29,11 +29,11 @@ from experiments.restore.measured import (
 from experiments.settings import Images, RestoreSettings
 
 _MEASUREMENT = 2**31 - 1  # sample number whose key draws the measurement noise
+# What a solver works on -> the bundled prior that it gets where none is named.
 DEFAULT_PRIORS = {"pixel": "emoji", "latent": "emoji-64-ldm"}
-"""What a solver works on -> the bundled prior that it gets where none is named."""
 
+# Problems by task and seed.
 Problems = dict[tuple[str, int], list[PosedProblem]]
-"""Problems by task and seed."""
 
 
 def plan(

@@ -22,24 +22,27 @@ from filelock import FileLock, Timeout
 from experiments.files import content_hash, fault, sweep_partial_files, write_atomically
 from experiments.restore.jobs import Item
 
+# Fields that every record of a sample has.
 FIELDS = {
     *("hash", "task", "method", "image", "image_index", "sample", "seed", "settings", "finite"),
     *("psnr", "ssim", "lpips", "misfit", "rank_mean", "rank_last", "kept_mean", "seconds"),
     *("png", "png_sha256"),
 }
-"""That every record of a sample has."""
 CLAIMS = ".claims"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Stored(NamedTuple):
-    """The samples of a plan that are there: it grows, also by what other processes add."""
+    """The samples of a plan that are there: it grows, also by what other processes add.
+
+    Attributes:
+      metrics: fields beyond `FIELDS` that a record must have to count.
+      records: by the identity of the sample.
+    """
 
     out: Path
     metrics: frozenset[str]
-    """Fields beyond `FIELDS` that a record must have to count."""
     records: dict[str, dict]
-    """By the identity of the sample."""
 
 
 def look(out: Path, items: Iterable[Item], metrics: Iterable[str] = ()) -> Stored:

@@ -66,9 +66,7 @@ def test_guidance_is_its_formula(passes):
     ids=["no unconditional", "scale 1", "scale 0", "equal"],
 )
 def test_guidance_without_effect_is_one_pass(passes, pair, used):
-    chex.assert_trees_all_close(
-        with_guidance(TOY, *pair)(Z, T), toy(used), rtol=1e-5, atol=1e-5
-    )
+    chex.assert_trees_all_close(with_guidance(TOY, *pair)(Z, T), toy(used), rtol=1e-5, atol=1e-5)
     assert passes == [1]
 
 
