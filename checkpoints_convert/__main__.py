@@ -74,12 +74,12 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 Plan = Callable[..., Callable[[], object]]
 
+# Name -> what it does, what adds its arguments, and what checks them and returns the work.
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Plan]] = {
     "list": ("the known kinds and where they come from", lambda parser: None, plan_list),
     "inspect": ("what is inside a checkpoint", add_inspect_arguments, plan_inspect),
     "verify": ("hashes, shapes, finiteness, a forward pass", add_verify_arguments, plan_verify),
 }
-"""Name -> what it does, what adds its arguments, and what checks them and returns the work."""
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:

@@ -33,16 +33,19 @@ DTYPES = {
 
 
 class Conversion(NamedTuple):
-    """What is to be written, all of it checked."""
+    """What is to be written, all of it checked.
+
+    Attributes:
+      fits: folder and what goes into it, one for each set of weights.
+      embedded: stored embeddings of prompts, for a kind that has them.
+    """
 
     sources: list[Stored]
     kind: Kind
     why: str
     fits: list[tuple[Path, Fit]]
-    """Folder and what goes into it, one for each set of weights."""
     dtype: str
     embedded: Embedded | None
-    """Stored embeddings of prompts, for a kind that has them."""
 
 
 def plan_convert(input: list[Path], **options) -> Callable[[], list[dict]]:

@@ -18,26 +18,29 @@ from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256
 from dsg_jax.priors.kinds import CARD_KINDS, Architecture
 
+# Our name of a tensor -> its shape in the file.
 Signature = dict[str, tuple[int, ...]]
-"""Our name of a tensor -> its shape in the file."""
 
 
 class Kind(NamedTuple):
-    """A published model: what its file holds and what its card says."""
+    """A published model: what its file holds and what its card says.
+
+    Attributes:
+      origin: names of the files, size, and who published them.
+      card_kind: key of `dsg_jax.priors.kinds.CARD_KINDS`: what the converted folder is.
+      architecture: the card kind's parts; "classes" is the number of rows of a class table.
+      signature: what tells this kind from the others at little cost.
+      card: entries of its card that the architecture does not say.
+      prompts: whether embeddings of prompts are to be stored, which the file does not hold.
+    """
 
     origin: str
-    """Names of the files, size, and who published them."""
     card_kind: str
-    """Key of `dsg_jax.priors.kinds.CARD_KINDS`: what the converted folder is."""
     architecture: Architecture
-    """The card kind's parts; "classes" is the number of rows of a class table."""
     layouts: tuple[Layout, ...]
     signature: Signature
-    """What tells this kind from the others at little cost."""
     card: dict = {}
-    """Entries of its card that the architecture does not say."""
     prompts: bool = False
-    """Whether embeddings of prompts are to be stored, which the file does not hold."""
 
     @property
     def stored_architecture(self) -> Architecture:
@@ -94,6 +97,7 @@ def _latent(unet: Signature, first_stage: Signature) -> Signature:
     return unet | {f"first_stage.{name}": shape for name, shape in first_stage.items()}
 
 
+# Name of a kind, for ``--kind``, and everything that is known of it.
 KINDS: dict[str, Kind] = {
     "adm-ffhq": Kind(
         "ffhq_10m.pt, 374 MB (Chung et al., diffusion-posterior-sampling); also InverseBench's "
@@ -176,4 +180,3 @@ KINDS: dict[str, Kind] = {
         {"convolutions.0.weight": (64, 3, 11, 11), "convolutions.4.weight": (256, 256, 3, 3)},
     ),
 }
-"""Name of a kind, for ``--kind``, and everything that is known of it."""

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+# Our name -> name in the file.
 Namer = Callable[[str], str]
-"""Our name -> name in the file."""
 
 _SCHEDULE = (
     r"(betas|alphas_cumprod.*|sqrt_.*|log_one_minus_.*|posterior_.*|lvlb_weights)$",
@@ -28,16 +28,20 @@ _RUN = r"(optimizer\w*|opt|scheduler|sched|lr_schedulers?|callbacks|loops)\.", "
 
 
 class Layout(NamedTuple):
-    """One way to name the tensors of a kind."""
+    """One way to name the tensors of a kind.
+
+    Attributes:
+      averaged: the same for averaged weights, where a file may hold both.
+      dropped: (pattern, reason): names that begin so and that are no weights of ours are left out.
+      outer: what may stand before all names; what stands elsewhere then belongs to the training
+        run.
+    """
 
     about: str
     name: Namer
     averaged: Namer | None = None
-    """The same for averaged weights, where a file may hold both."""
     dropped: tuple[tuple[str, str], ...] = ()
-    """(pattern, reason): names that begin so and that are no weights of ours are left out."""
     outer: tuple[str, ...] = ("state_dict.", "")
-    """What may stand before all names; what stands elsewhere then belongs to the training run."""
 
 
 _COMPVIS = {
@@ -98,8 +102,8 @@ KERNEL_WIZARD = Layout(
         ),
     ),
 )
+# Places of the convolutions in torchvision's ``features``; activations and pools lie between.
 _PLACES = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
-"""Places of the convolutions in torchvision's ``features``; activations and pools lie between."""
 
 
 def lpips_layout(net: str) -> Layout:

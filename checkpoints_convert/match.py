@@ -25,26 +25,29 @@ OTHER_SET = {
 ONLY_SET = "the file's only set"
 
 
+# Name in the file -> `stored.StoredTensor`, or anything with ``shape`` and ``dtype``.
 Tensors = Mapping[str, Any]
-"""Name in the file -> `stored.StoredTensor`, or anything with ``shape`` and ``dtype``."""
 
 
 class Fit(NamedTuple):
-    """A kind compared with a file."""
+    """A kind compared with a file.
+
+    Attributes:
+      weights: "ema", "raw" or `ONLY_SET`.
+      structs: the networks' parameters.
+      sources: names in the file of the leaves of ``structs``, in order.
+      dropped: reason -> names that are left out.
+    """
 
     kind: str
     layout: Layout
     weights: str
-    """"ema", "raw" or `ONLY_SET`."""
     structs: dict
-    """The networks' parameters."""
     sources: list[str] = []
-    """Names in the file of the leaves of ``structs``, in order."""
     missing: list[str] = []
     extra: list[str] = []
     misshapen: list[str] = []
     dropped: dict[str, list[str]] = {}
-    """Reason -> names that are left out."""
 
     @property
     def perfect(self) -> bool:

@@ -15,12 +15,15 @@ _ENCODER = "openai/clip-vit-large-patch14"
 
 
 class Embedded(NamedTuple):
-    """What is stored."""
+    """What is stored.
+
+    Attributes:
+      table: (prompts, 77, dim) float32.
+      facts: for the card: "names" of the prompts, the "default" one, and who made them.
+    """
 
     table: np.ndarray
-    """(prompts, 77, dim) float32."""
     facts: dict
-    """For the card: "names" of the prompts, the "default" one, and who made them."""
 
 
 def prompt_embeddings(context: Path | None, source: Path, dim: int = 768) -> Embedded:

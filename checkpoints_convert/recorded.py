@@ -21,13 +21,16 @@ INPUTS = "x", "z", "u"
 
 
 class Recorded(NamedTuple):
-    """What a network is compared with."""
+    """What a network is compared with.
+
+    Attributes:
+      tolerance: relative bounds, of those arrays that have one.
+      probes: rows and columns that large arrays were sampled at.
+    """
 
     arrays: dict[str, np.ndarray]
     tolerance: dict[str, float]
-    """Relative bounds, of those arrays that have one."""
     probes: dict[str, list[int]]
-    """Rows and columns that large arrays were sampled at."""
 
 
 def read_recorded(path: Path) -> Recorded:

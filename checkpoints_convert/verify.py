@@ -16,8 +16,8 @@ from dsg_jax.priors.folder import naming_lacks, read_card, read_weights
 from dsg_jax.priors.kinds import CARD_KINDS, architecture_of
 from dsg_jax.priors.streaming import Written, describe_array, tree_name
 
+# Bounds on relative errors against recorded outputs, by the type of the stored kernels.
 LIMITS = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
-"""Bounds on relative errors against recorded outputs, by the type of the stored kernels."""
 _SHOWN = 5
 
 
