@@ -22,8 +22,8 @@ from jax.tree_util import Partial
 
 from dsg_jax.types import Prior
 
+# The mesh's one axis.
 PAIRS = "pairs"
-"""The mesh's one axis."""
 
 
 def data_mesh(count: int | None = None) -> Mesh:
@@ -59,11 +59,11 @@ def fully_sharded(mesh: Mesh, leaf: Any, least: int = 2**14) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*names))
 
 
+# How parameters lie on a mesh -> the sharding of an array, or of its struct, on a mesh.
 PARAMETERS: dict[str, Callable[[Mesh, Any], NamedSharding]] = {
     "replicated": replicated,
     "sharded": fully_sharded,
 }
-"""How parameters lie on a mesh -> the sharding of an array, or of its struct, on a mesh."""
 
 
 def parameter_placement(mesh: Mesh, how: str) -> Callable[[Any], NamedSharding]:

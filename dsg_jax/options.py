@@ -15,13 +15,17 @@ PACKAGE = Path(__file__).parent
 
 
 class Option(NamedTuple):
-    """A keyword-only argument of a function."""
+    """A keyword-only argument of a function.
+
+    Attributes:
+      type: a type or union of int, float, str, bool, Path and `Literal`, without None (the
+        default).
+      text: what the docstring says of the argument.
+    """
 
     name: str
     type: Any
-    """A type or union of int, float, str, bool, Path and `Literal`, without None (the default)."""
     text: str
-    """What the docstring says of the argument."""
 
 
 @cache

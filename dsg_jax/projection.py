@@ -19,14 +19,17 @@ _RANDOM_SUBSPACE = 2**30  # first number of the draws behind the ablation's rand
 
 
 class Subspace(NamedTuple):
-    """The two projectors of every channel, formed once and reused by an inner loop."""
+    """The two projectors of every channel, formed once and reused by an inner loop.
+
+    Attributes:
+      left: (c, h, h) U_r U_r', or None.
+      right: (c, w, w) V_r V_r', or None.
+      rank: (c,) singular vectors kept.
+    """
 
     left: Array | None
-    """(c, h, h) U_r U_r', or None."""
     right: Array | None
-    """(c, w, w) V_r V_r', or None."""
     rank: Array
-    """(c,) singular vectors kept."""
 
 
 def per_channel_rank(energy: Array, tau: Array) -> Array:
@@ -62,6 +65,7 @@ def fraction_rank(energy: Array, fraction: Array) -> Array:
     return fixed_rank(energy, jnp.maximum(1, jnp.round(fraction * energy.shape[1])))
 
 
+# Rule -> function of the squared singular values (c, n), largest first, and tau; gives (c,).
 RANK_RULES = {
     "official": official_rank,
     "per_channel": per_channel_rank,
@@ -69,7 +73,6 @@ RANK_RULES = {
     "rank": fixed_rank,
     "fraction": fraction_rank,
 }
-"""Rule -> function of the squared singular values (c, n), largest first, and tau; gives (c,)."""
 
 
 def subspace(projection: Projection, state: Array) -> Subspace:

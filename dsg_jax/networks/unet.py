@@ -28,14 +28,16 @@ class Blocks(NamedTuple):
     """What a network puts at each place; the last argument is the place's name in the checkpoint.
 
     All of them map a (b, h, w, c) feature map to another.
+
+    Attributes:
+      residual: (map, number of output channels, name).
+      attention: (map, name).
+      resample: (map, "down" or "up", name); halves or doubles the size.
     """
 
     residual: Callable[[Array, int, str], Array]
-    """(map, number of output channels, name)."""
     attention: Callable[[Array, str], Array]
-    """(map, name)."""
     resample: Callable[[Array, str, str], Array]
-    """(map, "down" or "up", name); halves or doubles the size."""
 
 
 def embed_time(t: Array, width: int, dtype: jnp.dtype) -> Array:

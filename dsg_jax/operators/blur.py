@@ -15,11 +15,11 @@ from jax.tree_util import Partial
 
 from dsg_jax.types import Operator
 
+# Kernels up to this side are applied directly by ``method="auto"``. Measured at 64 and 256 pixels
+# on two x86 cores, with the gradient taken inside `lax.scan` as the samplers do: direct is 3-5x
+# faster for 3x3 and 5x5, the FFT 3-4x for 9x9 and more than 10x from 15x15 on. Outside a loop the
+# FFT wins at every size.
 _LARGEST_DIRECT = 5
-"""Kernels up to this side are applied directly by ``method="auto"``. Measured at 64 and 256 pixels
-on two x86 cores, with the gradient taken inside `lax.scan` as the samplers do: direct is 3-5x
-faster for 3x3 and 5x5, the FFT 3-4x for 9x9 and more than 10x from 15x15 on. Outside a loop the FFT
-wins at every size."""
 
 
 @functools.cache

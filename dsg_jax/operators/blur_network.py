@@ -12,16 +12,16 @@ from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurNetwork
 from dsg_jax.priors import load_folder
 from dsg_jax.types import Operator
 
+# Standard deviation of the references' random codes.
 CODE_SCALE = 1.2
-"""Standard deviation of the references' random codes."""
 
+# What to say where the task is asked for without its network.
 MISSING = (
     "nonlinear_deblur blurs with a network whose weights are not bundled: get GOPRO_wVAE.pth of "
     "Tran et al. 2021 (VinAIResearch, blur-kernel-space-exploring; 461 MB), convert it once by "
     "`python -m checkpoints_convert GOPRO_wVAE.pth --out DIR`, then give --blur-network DIR "
     "(blur_network=load_blur_network(DIR) in Python)"
 )
-"""What to say where the task is asked for without its network."""
 
 
 def nonlinear_blur(network: BlurNetwork, code: Array | np.ndarray) -> Operator:

@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 _RASTER_SIZE = 61
+# Below this the reference's line width, floor(diagonal / 150), is 0 and nothing may be drawn.
 _SMALLEST_RASTER = 54
-"""Below this the reference's line width, floor(diagonal / 150), is 0 and nothing may be drawn."""
 _EPSILON = 0.1
 
 

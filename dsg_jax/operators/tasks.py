@@ -15,30 +15,34 @@ if TYPE_CHECKING:
     from dsg_jax.types import Operator
 
 Shape = tuple[int, ...]
+# DiffStateGrad, DAPS and PSLD seed numpy with it, so all their images share one mask or kernel.
 REFERENCE_SEED = 42
-"""DiffStateGrad, DAPS and PSLD seed numpy with it, so all their images share one mask or kernel."""
+# The same for the code of the nonlinear blur.
 REFERENCE_CODE_SEED = 0
-"""The same for the code of the nonlinear blur."""
 
 
 class Task(NamedTuple):
-    """One kind of measurement; an entry of `TASKS`."""
+    """One kind of measurement; an entry of `TASKS`.
+
+    Attributes:
+      name: what people type, and the name of its function in `build`.
+      paper: the papers' settings at 256 x 256.
+      linear: whether A is linear, and so has an adjoint and a transpose; PSLD needs that.
+      needs: what must be known of the camera to restore a measurement that is not simulated.
+      output_domain: scale of A(x) for `noise.noise_level` at the default options: as [-1, 1] or as
+        [0, 1].
+      magnitude: whether y is a Fourier magnitude and no image.
+      checkpoint: whether the operator is a network that is not bundled.
+    """
 
     name: str
-    """What people type, and the name of its function in `build`."""
     title: str
     paper: str
-    """The papers' settings at 256 x 256."""
     linear: bool = True
-    """Whether A is linear, and so has an adjoint and a transpose; PSLD needs that."""
     needs: Literal["mask", "kernel", "factor", ""] = ""
-    """What must be known of the camera to restore a measurement that is not simulated."""
     output_domain: Literal["symmetric", "unit"] = "symmetric"
-    """Scale of A(x) for `noise.noise_level` at the default options: as [-1, 1] or as [0, 1]."""
     magnitude: bool = False
-    """Whether y is a Fourier magnitude and no image."""
     checkpoint: bool = False
-    """Whether the operator is a network that is not bundled."""
 
     @property
     def build(self) -> "Callable[..., Operator]":

@@ -40,8 +40,8 @@ __all__ = [
 BUNDLED = {
     path.name: path for path in (Path(__file__).parents[1] / "bundled" / "priors").glob("*/")
 }
+# Kinds of cards that `load_prior` takes.
 PRIOR_KINDS = "adm", "ldm"
-"""Kinds of cards that `load_prior` takes."""
 
 
 def load_prior(

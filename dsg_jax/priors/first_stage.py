@@ -8,11 +8,11 @@ from jax.tree_util import Partial
 from dsg_jax.networks.autoencoder import VQ_F4, Autoencoder, AutoencoderConfig
 from dsg_jax.types import FirstStage
 
+# Positions whose distances to all codes are in memory at once: 16 MB for 8192 codes.
 CHUNK = 512
-"""Positions whose distances to all codes are in memory at once: 16 MB for 8192 codes."""
 
+# Where an autoencoder's parameters hold the codes: ``params[CODES]["kernel"]``, one a column.
 CODES = "quantize.embedding"
-"""Where an autoencoder's parameters hold the codes: ``params[CODES]["kernel"]``, one a column."""
 
 jax.tree_util.register_static(Autoencoder)
 

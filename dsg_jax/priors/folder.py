@@ -24,8 +24,8 @@ from dsg_jax.priors.streaming import tree_name, write_tree
 
 CARD_VERSION = 1
 
+# Where arrays go: all to one sharding, each to that of its shape, or to the default device.
 Placement = Sharding | Callable[[jax.ShapeDtypeStruct], Sharding] | None
-"""Where arrays go: all to one sharding, each to that of its shape, or to the default device."""
 
 
 def read_card(folder: str | Path, *kinds: str) -> dict:

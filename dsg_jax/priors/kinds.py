@@ -24,30 +24,33 @@ from dsg_jax.priors.pixel import adm_prior, init_params
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage, Prior
 
+# Part of a kind -> its configuration. Where conditions are stored, "conditions" -> their shape, (n,
+# tokens, dim).
 Architecture = dict[str, Any]
-"""Part of a kind -> its configuration. Where conditions are stored, "conditions" -> their shape,
-(n, tokens, dim)."""
 Shapes = dict[str, tuple[int, ...]]
 
 
 class CardKind(NamedTuple):
-    """What follows from a card's "kind"."""
+    """What follows from a card's "kind".
+
+    Attributes:
+      parts: names and types of the configurations. A card has each under its name as
+        "architecture"; one that is alone has its fields there.
+      structs: -> the tree of parameters in the folder, as structs.
+      build: (card, architecture, parameters, compute type) -> what loading the folder gives.
+      facts: -> entries of the card that follow from the architecture.
+      inputs: -> shapes (NCHW) of small inputs of the passes, by name.
+      passes: (card, architecture) -> what the networks compute.
+      needed: entries that whoever writes the folder must add to the card.
+    """
 
     parts: dict[str, type]
-    """Names and types of the configurations. A card has each under its name as "architecture"; one
-    that is alone has its fields there."""
     structs: Callable[[Architecture], dict]
-    """-> the tree of parameters in the folder, as structs."""
     build: Callable[[dict, Architecture, dict, str], Any]
-    """(card, architecture, parameters, compute type) -> what loading the folder gives."""
     facts: Callable[[Architecture], dict]
-    """-> entries of the card that follow from the architecture."""
     inputs: Callable[[Architecture], Shapes]
-    """-> shapes (NCHW) of small inputs of the passes, by name."""
     passes: Callable[[dict, Architecture], tuple[Pass, ...]]
-    """(card, architecture) -> what the networks compute."""
     needed: tuple[str, ...] = ()
-    """Entries that whoever writes the folder must add to the card."""
 
 
 def architecture_of(card: dict) -> Architecture:
@@ -162,6 +165,7 @@ def _lpips(net: str) -> CardKind:
     )
 
 
+# The "kind" of a card -> what follows from it.
 CARD_KINDS: dict[str, CardKind] = {
     "adm": CardKind(
         parts={"unet": ADMConfig},
@@ -217,4 +221,3 @@ CARD_KINDS: dict[str, CardKind] = {
     ),
     **{f"lpips-{net}": _lpips(net) for net in TRUNKS},
 }
-"""The "kind" of a card -> what follows from it."""

@@ -24,25 +24,28 @@ class LDMNetwork:
 
     With ``unconditional`` the output is eps_u + scale (eps_c - eps_u), the classifier-free guidance
     of Ho & Salimans 2022, from one evaluation of a batch of two; without it there is one pass.
+
+    Attributes:
+      context: (tokens, context_dim); None for an unconditional network.
+      unconditional: the same for the guidance's second pass; None for a single pass.
+      scale: guidance scale: 1 is the conditional prediction, 0 the unconditional one.
+      betas: (T,) the prior's schedule; only the parametrisation "v" needs it.
+      parametrisation: "eps": the output is the noise. "v": it is c n - s z0 (Salimans & Ho 2022)
+        and the noise is c v + s z, where c^2 = alpha_bar and s^2 = 1 - alpha_bar of the table at
+        the time.
+      dtype: compute type of the network; norms, softmax, output and guidance are float32.
+      remat: recompute the blocks in the backward pass: see `LDMUNet`.
     """
 
     params: dict
     config: LDMConfig = field(metadata={"static": True})
     context: Array | None = None
-    """(tokens, context_dim); None for an unconditional network."""
     unconditional: Array | None = None
-    """The same for the guidance's second pass; None for a single pass."""
     scale: Array | float = 1.0
-    """Guidance scale: 1 is the conditional prediction, 0 the unconditional one."""
     betas: Array | None = None
-    """(T,) the prior's schedule; only the parametrisation "v" needs it."""
     parametrisation: str = field(default="eps", metadata={"static": True})
-    """"eps": the output is the noise. "v": it is c n - s z0 (Salimans & Ho 2022) and the noise is
-    c v + s z, where c^2 = alpha_bar and s^2 = 1 - alpha_bar of the table at the time."""
     dtype: str = field(default="float32", metadata={"static": True})
-    """Compute type of the network; norms, softmax, output and guidance are float32."""
     remat: bool = field(default=False, metadata={"static": True})
-    """Recompute the blocks in the backward pass: see `LDMUNet`."""
 
     def __call__(self, z: Array, t: Array) -> Array:
         """(h, w, c) latent and () time -> (h, w, c) noise.

@@ -21,18 +21,21 @@ BLOCK = "block:"
 
 
 class Pass(NamedTuple):
-    """One evaluation of a network or of a part of it."""
+    """One evaluation of a network or of a part of it.
+
+    Attributes:
+      inputs: names of the arrays that go in, the first of which has a gradient.
+      output: names that the result may be recorded under; the first where it is not recorded.
+      gradient: the same for the gradient of sum(output * pattern) in the first input.
+      call: (params, *inputs) -> the output, and by name what was computed on the way.
+      divisor: what the recorded first input is divided by before it goes in.
+    """
 
     inputs: tuple[str, ...]
-    """Names of the arrays that go in, the first of which has a gradient."""
     output: tuple[str, ...]
-    """Names that the result may be recorded under; the first where it is not recorded."""
     gradient: tuple[str, ...]
-    """The same for the gradient of sum(output * pattern) in the first input."""
     call: Callable[..., tuple[Array, dict[str, Array]]]
-    """(params, *inputs) -> the output, and by name what was computed on the way."""
     divisor: float = 1.0
-    """What the recorded first input is divided by before it goes in."""
 
 
 def unet_pass(network: nn.Module, conditional: bool, *part: str) -> Pass:

@@ -15,13 +15,17 @@ from dsg_jax.types import Prior
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ADMNetwork:
-    """An ADM U-Net as the noise predictor of a `Prior`: unbatched, whatever it was trained for."""
+    """An ADM U-Net as the noise predictor of a `Prior`: unbatched, whatever it was trained for.
+
+    Attributes:
+      parametrisation: "eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022)
+        and the noise is c v + s x, where c^2 = alpha_bar and s^2 = 1 - alpha_bar at the continuous
+        time.
+    """
 
     params: dict
     config: ADMConfig = field(metadata={"static": True})
     parametrisation: str = field(default="eps", metadata={"static": True})
-    """"eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022) and the noise is
-    c v + s x, where c^2 = alpha_bar and s^2 = 1 - alpha_bar at the continuous time."""
     dtype: str = field(default="float32", metadata={"static": True})
 
     def __call__(self, x: Array, t: Array) -> Array:

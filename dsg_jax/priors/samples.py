@@ -8,8 +8,8 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
+# Set of samples -> side of its square images in pixels.
 SAMPLES = {"emoji": 64, "photo": 256}
-"""Set of samples -> side of its square images in pixels."""
 
 
 def sample_images(name: str, count: int | None = None) -> tuple[list[str], np.ndarray]:

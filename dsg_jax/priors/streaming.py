@@ -17,14 +17,17 @@ _BATCH = 32 * 2**20
 
 @dataclass(frozen=True)
 class LazyArray:
-    """A leaf of a tree of parameters that is made when it is written, and let go after."""
+    """A leaf of a tree of parameters that is made when it is written, and let go after.
+
+    Attributes:
+      read: the values; called once.
+      source: name of what they come from.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
-    """The values; called once."""
     source: str = "-"
-    """Name of what they come from."""
 
     @property
     def size(self) -> int:
@@ -38,14 +41,17 @@ class LazyArray:
 
 
 class Written(NamedTuple):
-    """One line of ``tensors.txt``: an array as it was written."""
+    """One line of ``tensors.txt``: an array as it was written.
+
+    Attributes:
+      shape: axes joined by "x", "scalar" for none.
+      name: path of the array in the tree, joined by slashes.
+    """
 
     sha256: str
     dtype: str
     shape: str
-    """Axes joined by "x", "scalar" for none."""
     name: str
-    """Path of the array in the tree, joined by slashes."""
     source: str
 
 

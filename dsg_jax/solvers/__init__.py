@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 class SolverEntry(NamedTuple):
-    """What there is to know of a solver; the rest is in the module that is called as it is."""
+    """What there is to know of a solver; the rest is in the module that is called as it is.
+
+    Attributes:
+      name: what people type; module and function have underscores in place of the hyphens.
+      prior: what it restores with.
+      operator: what it can be measured by.
+    """
 
     name: str
-    """What people type; module and function have underscores in place of the hyphens."""
     title: str
     prior: Literal["pixel", "latent"]
-    """What it restores with."""
     operator: Literal["any", "linear"] = "any"
-    """What it can be measured by."""
 
     @property
     def function(self) -> str:
@@ -94,8 +97,8 @@ SOLVERS: dict[str, SolverEntry] = {
     )
 }
 
+# What a command takes where no solver is named.
 DEFAULT_SOLVER = "daps"
-"""What a command takes where no solver is named."""
 
 
 def settings_for(solver: str, task: str, prior: "Prior | np.ndarray", **options: Any) -> Any:

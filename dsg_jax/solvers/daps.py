@@ -30,15 +30,18 @@ VARIANTS = ("legacy", "main")
 
 
 class DAPSSteps(NamedTuple):
-    """Constants of the annealing levels, computed in float64; leading axis = level."""
+    """Constants of the annealing levels, computed in float64; leading axis = level.
+
+    Attributes:
+      ode_sigma: (levels, ode_steps) sigma at which each Euler step evaluates the denoiser.
+      ode_move: (levels, ode_steps) 1 - sigma_next / sigma of the Euler step.
+    """
 
     level: Constants
     sigma: Constants
     sigma_next: Constants
     ode_sigma: Constants
-    """(levels, ode_steps) sigma at which each Euler step evaluates the denoiser."""
     ode_move: Constants
-    """(levels, ode_steps) 1 - sigma_next / sigma of the Euler step."""
     lr: Constants
 
 
@@ -75,25 +78,29 @@ def daps_steps(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class DAPSSettings:
-    """What DAPS is told; `settings_for` has the published values."""
+    """What DAPS is told; `settings_for` has the published values.
+
+    Attributes:
+      steps: `daps_steps(...)` of the same variant.
+      tau_y: standard deviation of the likelihood, > 0: a constant of the method, whatever the
+        noise.
+      momentum: HMC's momentum m, in [0, 1]; the other inner samplers have none.
+      variant: "legacy" (August 2024, what the papers ran), or "main" (the 2025 rewrite), which
+        weights the likelihood's gradient twice as much.
+      inner: inner sampler; "mh", Metropolis-Hastings, has no gradient to project.
+      inner_steps: inner updates per level, >= 1.
+      prior_score: gradient of the log-prior: "gaussian" is the papers'.
+    """
 
     steps: DAPSSteps
-    """`daps_steps(...)` of the same variant."""
     tau_y: Array | float = 0.01
-    """Standard deviation of the likelihood, > 0: a constant of the method, whatever the noise."""
     momentum: Array | float = 0.9
-    """HMC's momentum m, in [0, 1]; the other inner samplers have none."""
     variant: Literal["legacy", "main"] = field(default="legacy", metadata={"static": True})
-    """"legacy" (August 2024, what the papers ran), or "main" (the 2025 rewrite), which weights the
-    likelihood's gradient twice as much."""
     inner: Literal["langevin", "hmc", "mh"] = field(default="langevin", metadata={"static": True})
-    """Inner sampler; "mh", Metropolis-Hastings, has no gradient to project."""
     inner_steps: int = field(default=100, metadata={"static": True})
-    """Inner updates per level, >= 1."""
     prior_score: Literal["gaussian", "score-t", "score-min", "exact"] = field(
         default="gaussian", metadata={"static": True}
     )
-    """Gradient of the log-prior: "gaussian" is the papers'."""
 
     def __post_init__(self) -> None:
         check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
@@ -162,6 +169,7 @@ def ode(
     return jax.lax.scan(euler, x, (at.ode_sigma, at.ode_move))[0]
 
 
+# Variant "legacy", which the papers ran: `config/task/*.yaml` of DAPS, as the other two.
 DAPS_LANGEVIN = {
     "default": Inner(100, 1e-4),  # ours: of what DAPS has no configuration for
     "super_resolution": Inner(100, 1e-4),
@@ -173,8 +181,8 @@ DAPS_LANGEVIN = {
     "nonlinear_deblur": Inner(100, 5e-5),
     "hdr": Inner(100, 2e-5),
 }
-"""Variant "legacy", which the papers ran: `config/task/*.yaml` of DAPS, as the other two."""
 DAPS_LANGEVIN_MAIN = DAPS_LANGEVIN | {"nonlinear_deblur": Inner(200, 1e-5)}
+# Variant "main", group pixel_hmc.
 DAPS_HMC = {
     "default": Inner(12, 1.04e-4, 0.012, 0.90),  # ours: that of super-resolution
     "super_resolution": Inner(12, 1.04e-4, 0.012, 0.90),
@@ -186,7 +194,6 @@ DAPS_HMC = {
     "nonlinear_deblur": Inner(85, 1.20e-5, 0.012, 0.46),
     "hdr": Inner(100, 2.18e-5, 0.013, 0.23),
 }
-"""Variant "main", group pixel_hmc."""
 
 
 def settings_for(

@@ -10,18 +10,22 @@ from dsg_jax.types import Constants
 
 
 class DDIMSteps(NamedTuple):
-    """Constants of the reverse steps, high noise first; float32 as in the reference."""
+    """Constants of the reverse steps, high noise first; float32 as in the reference.
+
+    Attributes:
+      index: N-1 .. 0.
+      time: network time tau_i.
+      a: alpha_bar at tau_i.
+      a_prev: alpha_bar at the next lower time; at index 0 alpha_bar[0], so no run ends at zero
+        noise.
+      sigma: standard deviation of the fresh noise, 0 for eta = 0.
+    """
 
     index: Constants
-    """N-1 .. 0."""
     time: Constants
-    """Network time tau_i."""
     a: Constants
-    """alpha_bar at tau_i."""
     a_prev: Constants
-    """alpha_bar at the next lower time; at index 0 alpha_bar[0], so no run ends at zero noise."""
     sigma: Constants
-    """Standard deviation of the fresh noise, 0 for eta = 0."""
 
 
 def ddim_steps(betas: np.ndarray, count: int, *, eta: float = 0.0) -> DDIMSteps:

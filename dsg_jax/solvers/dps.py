@@ -67,15 +67,18 @@ def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class DPSSettings:
-    """What DPS is told; `settings_for` has the published values."""
+    """What DPS is told; `settings_for` has the published values.
+
+    Attributes:
+      steps: `dps_steps(...)` of the prior's betas; the reference takes all 1000.
+      scale: size of a guidance step, > 0: s of the reference's configurations.
+      poisson: divide the residual norm by |y|, entry by entry, and average: the reference's term
+        for Poisson noise.
+    """
 
     steps: DPSSteps
-    """`dps_steps(...)` of the prior's betas; the reference takes all 1000."""
     scale: Array | float = 0.3
-    """Size of a guidance step, > 0: s of the reference's configurations."""
     poisson: bool = field(default=False, metadata={"static": True})
-    """Divide the residual norm by |y|, entry by entry, and average: the reference's term for
-    Poisson noise."""
 
     def __post_init__(self) -> None:
         check_fields(self, scale=NOT_NEGATIVE)
@@ -112,6 +115,7 @@ def dps(
     return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=lambda x: x)
 
 
+# Guidance step sizes: `configs/*_config.yaml` of the DPS repository.
 DPS_SCALE = {
     "default": 0.3,  # ours: of what DPS has no configuration for
     "box_inpainting": 0.5,  # ours: none was released; that of random inpainting
@@ -122,7 +126,6 @@ DPS_SCALE = {
     "phase_retrieval": 1.0,
     "nonlinear_deblur": 0.3,
 }
-"""Guidance step sizes: `configs/*_config.yaml` of the DPS repository."""
 
 
 def settings_for(

@@ -44,12 +44,12 @@ def scaled_linear_time(betas: Array, sigma: Array) -> Array:
     return total * rise / (root**2 + root * b + b**2) / (end - b)
 
 
+# Name -> function of the betas (T,) and sigma that gives the fractional network time.
 TIME_MAPS = {
     "table": table_time,
     "adm": lambda betas, sigma: time_of_sigma(sigma),
     "sd": scaled_linear_time,
 }
-"""Name -> function of the betas (T,) and sigma that gives the fractional network time."""
 
 
 def latent_daps_steps(
@@ -71,23 +71,27 @@ def latent_daps_steps(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class LatentDAPSSettings:
-    """What LatentDAPS is told; `settings_for` has the published values."""
+    """What LatentDAPS is told; `settings_for` has the published values.
+
+    Attributes:
+      steps: `latent_daps_steps(...)`.
+      tau_y: standard deviation of the likelihood, > 0: a constant of the method, whatever the
+        noise.
+      momentum: HMC's momentum m, in [0, 1]; Langevin has none.
+      inner: inner sampler; "hmc" is the reference's for latents.
+      inner_steps: inner updates per level, >= 1.
+      time_map: network time of a noise level. "table" looks it up in the prior's own schedule. For
+        parity: "adm" is ADM's closed form, which the reference also feeds to the FFHQ and ImageNet
+        latent models (sigma = 0.1 becomes 27 where their table says 6); "sd" its form for Stable
+        Diffusion, `scaled_linear_time`.
+    """
 
     steps: DAPSSteps
-    """`latent_daps_steps(...)`."""
     tau_y: Array | float = 0.01
-    """Standard deviation of the likelihood, > 0: a constant of the method, whatever the noise."""
     momentum: Array | float = 0.9
-    """HMC's momentum m, in [0, 1]; Langevin has none."""
     inner: Literal["hmc", "langevin"] = field(default="hmc", metadata={"static": True})
-    """Inner sampler; "hmc" is the reference's for latents."""
     inner_steps: int = field(default=40, metadata={"static": True})
-    """Inner updates per level, >= 1."""
     time_map: Literal["table", "adm", "sd"] = field(default="table", metadata={"static": True})
-    """Network time of a noise level. "table" looks it up in the prior's own schedule. For parity:
-    "adm" is ADM's closed form, which the reference also feeds to the FFHQ and ImageNet latent
-    models (sigma = 0.1 becomes 27 where their table says 6); "sd" its form for Stable Diffusion,
-    `scaled_linear_time`."""
 
     def __post_init__(self) -> None:
         check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
@@ -142,6 +146,7 @@ def latent_gradient(
     return clipped / tau_y**2 + (z - level.x0_hat) / level.sigma**2
 
 
+# Group ldm, HMC: the FFHQ and ImageNet latent models at 256 x 256 (`config/task/*.yaml`).
 LATENT_DAPS_LDM = {
     "default": Inner(24, 1.35e-4, 0.023, 0.86),  # ours: that of super-resolution
     "super_resolution": Inner(24, 1.35e-4, 0.023, 0.86),
@@ -153,8 +158,8 @@ LATENT_DAPS_LDM = {
     "nonlinear_deblur": Inner(80, 3.71e-6, 0.024, 0.91),
     "hdr": Inner(38, 4.52e-6, 0.015, 0.58),
 }
-"""Group ldm, HMC: the FFHQ and ImageNet latent models at 256 x 256 (`config/task/*.yaml`)."""
 
+# Group sd, HMC: Stable Diffusion v1.5.
 LATENT_DAPS_SD = {
     "default": Inner(30, 1e-4, 1.0, 0.45),  # ours: that of super-resolution
     "super_resolution": Inner(30, 1e-4, 1.0, 0.45),
@@ -166,7 +171,6 @@ LATENT_DAPS_SD = {
     "nonlinear_deblur": Inner(60, 1e-5, 1.0, 0.80),
     "hdr": Inner(45, 1e-5, 1.0, 0.7),
 }
-"""Group sd, HMC: Stable Diffusion v1.5."""
 LATENT_DAPS_GROUPS = {"ldm": LATENT_DAPS_LDM, "sd": LATENT_DAPS_SD}
 
 

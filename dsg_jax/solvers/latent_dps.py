@@ -28,12 +28,15 @@ from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class LatentDPSSettings:
-    """What Latent DPS is told; `settings_for` has our values."""
+    """What Latent DPS is told; `settings_for` has our values.
+
+    Attributes:
+      steps: `ddim_steps(...)` of the prior's betas; 1000 with eta = 0, as PSLD.
+      zeta: size of a guidance step, >= 0; nothing else scales the gradient of the un-squared norm.
+    """
 
     steps: DDIMSteps
-    """`ddim_steps(...)` of the prior's betas; 1000 with eta = 0, as PSLD."""
     zeta: Array | float = 0.1
-    """Size of a guidance step, >= 0; nothing else scales the gradient of the un-squared norm."""
 
     def __post_init__(self) -> None:
         check_fields(self, zeta=NOT_NEGATIVE)
@@ -72,10 +75,10 @@ def latent_dps(
     return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)
 
 
+# Ours throughout, for no code and no number of Latent-DPS was published. Linear tasks have PSLD's
+# omega, because the method is PSLD's loop without gluing; the others keep the ratios of
+# `DPS_SCALE`, which gives phase retrieval three times the blurs' step.
 LATENT_DPS_ZETA = {"default": 0.1, "super_resolution": 0.9, "phase_retrieval": 0.3}
-"""Ours throughout, for no code and no number of Latent-DPS was published. Linear tasks have PSLD's
-omega, because the method is PSLD's loop without gluing; the others keep the ratios of `DPS_SCALE`,
-which gives phase retrieval three times the blurs' step."""
 
 
 def settings_for(

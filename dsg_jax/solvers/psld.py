@@ -39,38 +39,44 @@ NORMS = {"plain": safe_norm, "squared": lambda residual: jnp.sum(residual * resi
 
 
 class PSLDNoise(NamedTuple):
-    """The draws of one step, numbered in this order."""
+    """The draws of one step, numbered in this order.
+
+    Attributes:
+      ddim: (h, w, c) latent; drawn for eta = 0 too.
+      measurement: as y, for the prediction; None leaves it as it is.
+      encoding: (h, w, c) latent, for the sample of a KL encoder; None takes its mean.
+    """
 
     ddim: Array
-    """(h, w, c) latent; drawn for eta = 0 too."""
     measurement: Array | None
-    """As y, for the prediction; None leaves it as it is."""
     encoding: Array | None
-    """(h, w, c) latent, for the sample of a KL encoder; None takes its mean."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class PSLDSettings:
-    """What PSLD is told; `settings_for` has the published values."""
+    """What PSLD is told; `settings_for` has the published values.
+
+    Attributes:
+      steps: `ddim_steps(...)` of the prior's betas; the reference takes 1000 with eta = 0.
+      gamma: weight of the gluing loss, >= 0; like omega it is a step size.
+      omega: weight of the measurement loss, >= 0.
+      renoise: add fresh noise of level ``problem.sigma`` to the prediction A(x0_hat) in L_m, as the
+        reference does; the loss then has a floor near sigma sqrt(2 y.size).
+      glue: T. "transpose" is the reference's: pixel repetition for super-resolution, else the
+        identity, so that inpainting lets the noise of the hole through. "adjoint" is the exact A',
+        "pseudo_inverse" A+, with which T A is the projection that the paper's theory wants.
+      sample_encoding: draw from a KL encoder instead of taking its mean (the reference does).
+      norm: "plain" is the code's, "squared" the paper's.
+    """
 
     steps: DDIMSteps
-    """`ddim_steps(...)` of the prior's betas; the reference takes 1000 with eta = 0."""
     gamma: Array | float = 0.1
-    """Weight of the gluing loss, >= 0; like omega it is a step size."""
     omega: Array | float = 0.1
-    """Weight of the measurement loss, >= 0."""
     renoise: bool = field(default=True, metadata={"static": True})
-    """Add fresh noise of level ``problem.sigma`` to the prediction A(x0_hat) in L_m, as the
-    reference does; the loss then has a floor near sigma sqrt(2 y.size)."""
     glue: Glue = field(default="transpose", metadata={"static": True})
-    """T. "transpose" is the reference's: pixel repetition for super-resolution, else the identity,
-    so that inpainting lets the noise of the hole through. "adjoint" is the exact A',
-    "pseudo_inverse" A+, with which T A is the projection that the paper's theory wants."""
     sample_encoding: bool = field(default=False, metadata={"static": True})
-    """Draw from a KL encoder instead of taking its mean (the reference does)."""
     norm: Literal["plain", "squared"] = field(default="plain", metadata={"static": True})
-    """"plain" is the code's, "squared" the paper's."""
 
     def __post_init__(self) -> None:
         check_fields(self, gamma=NOT_NEGATIVE, omega=NOT_NEGATIVE)
@@ -154,14 +160,18 @@ def glue_map(operator: Operator, glue: Glue) -> Callable[[Array], Array]:
 
 
 class PSLDWeights(NamedTuple):
-    """Weights of the two losses, which are also the step sizes."""
+    """Weights of the two losses, which are also the step sizes.
+
+    Attributes:
+      gamma: gluing.
+      omega: measurement.
+    """
 
     gamma: float
-    """Gluing."""
     omega: float
-    """Measurement."""
 
 
+# The FFHQ latent model at 256 x 256: `stable-diffusion/run/*.sh` of PSLD, as the other table.
 PSLD_LDM = {
     "default": PSLDWeights(0.1, 0.1),  # ours: of what PSLD has no script for
     "box_inpainting": PSLDWeights(0.1, 0.1),  # inverse_bip_ldm.sh
@@ -170,7 +180,7 @@ PSLD_LDM = {
     "motion_deblur": PSLDWeights(0.1, 0.1),  # inverse_mb_ldm.sh
     "super_resolution": PSLDWeights(0.1, 0.9),  # inverse_sr_ldm.sh
 }
-"""The FFHQ latent model at 256 x 256: `stable-diffusion/run/*.sh` of PSLD, as the other table."""
+# Stable Diffusion v1.5 at 512 x 512.
 PSLD_SD = {
     "default": PSLDWeights(0.1, 1.0),  # ours
     "box_inpainting": PSLDWeights(0.01, 0.1),  # inverse_bip.sh
@@ -179,7 +189,6 @@ PSLD_SD = {
     "motion_deblur": PSLDWeights(0.1, 1.0),  # inverse_mb.sh
     "super_resolution": PSLDWeights(0.1, 1.0),  # inverse.sh
 }
-"""Stable Diffusion v1.5 at 512 x 512."""
 PSLD_GROUPS = {"ldm": PSLD_LDM, "sd": PSLD_SD}
 
 

@@ -111,17 +111,15 @@ _RELEASED = {
     "tweedie": "code",
     "index_fix": False,
 }
+# Where the released code ("official") and the papers part; `ReSampleSettings` explains each.
+# "paper" is the code run as DiffStateGrad's appendices C.1 and C.4 say. "plorg" is the rank rule
+# and algorithm 5 of the workshop paper, which leaves its frequency F open: the other paper's 5.
 PRESETS: dict[str, dict[str, Any]] = {
     "official": _RELEASED,
     "paper": _RELEASED | {"period": 5, "project_pixel": False},
     "plorg": _RELEASED
     | {"rule": "per_channel", "period": 5, "project_pixel": False, "state": "pre_travel"},
 }
-"""Where the released code ("official") and the papers part; `ReSampleSettings` explains each.
-
-"paper" is the code run as DiffStateGrad's appendices C.1 and C.4 say. "plorg" is the rank rule and
-algorithm 5 of the workshop paper, which leaves its frequency F open: the other paper's 5.
-"""
 _OF_THE_PROJECTION = ("rule", "period")
 
 

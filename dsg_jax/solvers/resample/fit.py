@@ -25,40 +25,47 @@ from dsg_jax.solvers.guidance import full_rank
 from dsg_jax.solvers.inner import guide
 from dsg_jax.types import Problem, Projection
 
+# Iterations over which the loss has to fall.
 WINDOW = 200
-"""Iterations over which the loss has to fall."""
+# PyTorch's default for AdamW; optax's is 1e-4.
 WEIGHT_DECAY = 0.01
-"""PyTorch's default for AdamW; optax's is 1e-4."""
 
 
 class Descent(NamedTuple):
-    """Step size and stopping rules of one optimisation; each may be traced."""
+    """Step size and stopping rules of one optimisation; each may be traced.
+
+    Attributes:
+      limit: most updates.
+      window: whether to stop when the loss exceeds that of `WINDOW` iterations before.
+      eps_stop: stop when the loss is below eps_stop^2; 0 switches the rule off.
+    """
 
     lr: Array | float
     limit: Array | int
-    """Most updates."""
     window: Array | bool
-    """Whether to stop when the loss exceeds that of `WINDOW` iterations before."""
     eps_stop: Array | float = 1e-3
-    """Stop when the loss is below eps_stop^2; 0 switches the rule off."""
 
 
 class Fit(NamedTuple):
-    """A finished optimisation."""
+    """A finished optimisation.
+
+    Attributes:
+      iterations: () updates made.
+      first_loss: () loss at the start, NaN without updates.
+      last_loss: () loss before the last update.
+      losses: (`WINDOW`,) the last losses, that of iteration i at i mod `WINDOW`; NaN where none
+        was.
+      rank: (c,) singular vectors share per channel of w; the full rank without a projection.
+      share: () mean of ||P(G)|| / ||G|| over the updates.
+    """
 
     w: Array
     iterations: Array
-    """() updates made."""
     first_loss: Array
-    """() loss at the start, NaN without updates."""
     last_loss: Array
-    """() loss before the last update."""
     losses: Array
-    """(`WINDOW`,) the last losses, that of iteration i at i mod `WINDOW`; NaN where none was."""
     rank: Array
-    """(c,) singular vectors share per channel of w; the full rank without a projection."""
     share: Array
-    """() mean of ||P(G)|| / ||G|| over the updates."""
 
 
 class _Loop(NamedTuple):

@@ -17,44 +17,48 @@ from dsg_jax.solvers.resample.fit import Descent, Fit, fit
 from dsg_jax.solvers.resample.steps import TRAVEL, ReSampleSteps
 from dsg_jax.types import Draw, Prior, Problem, Projection
 
+# The reference's optimisation of an image, for every task.
 PIXEL = Descent(lr=1e-2, limit=2000, window=False)
-"""The reference's optimisation of an image, for every task."""
+# The reference's optimisation of a latent, for every task.
 LATENT = Descent(lr=5e-3, limit=500, window=True)
-"""The reference's optimisation of a latent, for every task."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class ReSampleSettings:
-    """What ReSample is told; `resample.settings_for` has the published values."""
+    """What ReSample is told; `resample.settings_for` has the published values.
+
+    Attributes:
+      steps: `resample_steps(...)` of the prior's betas.
+      pixel: step size and stopping rules of the pixel stage.
+      latent: the same of the latent stage and of the final optimisation.
+      frozen: (N + 1,) updates after each outer step and at the end, in place of limits and rules.
+      state: what is decomposed: "post_travel" is z_travelled (the released code), "pre_travel" the
+        z before the time travel (both papers). In the pixel stage, its decoded image.
+      dps_step: gradient of the norm: "full_jacobian" goes through the network, "none" leaves it
+        out.
+      tweedie: factor of eps in z_hat: "code" is 1 - a, "exact" its square root.
+      project_pixel: project in the pixel stage too (the released code does, the papers do not).
+      project_final: project in the final optimisation, by the SVD of its own start.
+      project_update: project AdamW's updates in place of gradients, see `fit.fit`.
+      index_fix: give the time travel the constants of its own times.
+    """
 
     steps: ReSampleSteps
-    """`resample_steps(...)` of the prior's betas."""
     pixel: Descent = PIXEL
-    """Step size and stopping rules of the pixel stage."""
     latent: Descent = LATENT
-    """The same of the latent stage and of the final optimisation."""
     frozen: Array | None = None
-    """(N + 1,) updates after each outer step and at the end, in place of limits and rules."""
     state: Literal["post_travel", "pre_travel"] = field(
         default="post_travel", metadata={"static": True}
     )
-    """What is decomposed: "post_travel" is z_travelled (the released code), "pre_travel" the z
-    before the time travel (both papers). In the pixel stage, its decoded image."""
     dps_step: Literal["no_jacobian", "full_jacobian", "none"] = field(
         default="no_jacobian", metadata={"static": True}
     )
-    """Gradient of the norm: "full_jacobian" goes through the network, "none" leaves it out."""
     tweedie: Literal["code", "exact"] = field(default="code", metadata={"static": True})
-    """Factor of eps in z_hat: "code" is 1 - a, "exact" its square root."""
     project_pixel: bool = field(default=False, metadata={"static": True})
-    """Project in the pixel stage too (the released code does, the papers do not)."""
     project_final: bool = field(default=True, metadata={"static": True})
-    """Project in the final optimisation, by the SVD of its own start."""
     project_update: bool = field(default=False, metadata={"static": True})
-    """Project AdamW's updates in place of gradients, see `fit.fit`."""
     index_fix: bool = field(default=False, metadata={"static": True})
-    """Give the time travel the constants of its own times."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -7,26 +7,29 @@ import numpy as np
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
 from dsg_jax.types import Constants
 
+# DDIM steps of one time travel.
 TRAVEL = 5
-"""DDIM steps of one time travel."""
 NONE, PIXEL_STAGE, LATENT_STAGE = 0, 1, 2
 _GAMMA = 40.0
 
 
 class ReSampleSteps(NamedTuple):
-    """Constants of the N outer steps, high noise first; leading axis = outer step."""
+    """Constants of the N outer steps, high noise first; leading axis = outer step.
+
+    Attributes:
+      number: 0 .. N-1.
+      travel: (N, TRAVEL + 1) the DDIM constants from the step's own index downwards.
+      stage: what is optimised after the step: `NONE`, `PIXEL_STAGE` or `LATENT_STAGE`.
+      s: variance of the stochastic resampling, gamma (1 - p) / (1 - a) (1 - a / p), gamma = 40.
+      first_draw: number of the step's first draw.
+    """
 
     number: Constants
-    """0 .. N-1."""
     ddim: DDIMSteps
     travel: DDIMSteps
-    """(N, TRAVEL + 1) the DDIM constants from the step's own index downwards."""
     stage: Constants
-    """What is optimised after the step: `NONE`, `PIXEL_STAGE` or `LATENT_STAGE`."""
     s: Constants
-    """Variance of the stochastic resampling, gamma (1 - p) / (1 - a) (1 - a / p), gamma = 40."""
     first_draw: Constants
-    """Number of the step's first draw."""
 
 
 def resample_steps(betas: np.ndarray, count: int = 500, *, every: int = 10) -> ReSampleSteps:
