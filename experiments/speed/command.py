@@ -39,8 +39,10 @@ def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
     for name in set(settings.priors) - set(MODELS):
         folder = BUNDLED.get(name, Path(name))
         if not (folder / "card.json").is_file():
-            known = ", ".join((*sorted(BUNDLED), *MODELS))
-            raise ValueError(f"no prior {name!r}: give a folder with card.json, or {known}")
+            raise ValueError(
+                f"no prior {name!r}: give a folder with card.json, or "
+                f"{', '.join((*sorted(BUNDLED), *MODELS))}"
+            )
         read_card(folder, *PRIOR_KINDS)
     return lambda: speed(settings)
 
@@ -170,8 +172,8 @@ def speed(settings: SpeedSettings) -> None:
         if name not in MODELS or jax.default_backend() != "cpu":
             rows["scaling"] += scaling_rows(name, prior, size, settings.batches)
     rows["ratios"] = engine_rows()
-    share = {"stolen": stolen(before, processor_time())}
-    report = {"ceilings": top} | versions_and_hardware() | rows | share
+    report = {"ceilings": top} | versions_and_hardware() | rows
+    report["stolen"] = stolen(before, processor_time())
     write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())
     text = tables(report)
     write_atomically(settings.out.with_suffix(".md"), (text + "\n").encode())

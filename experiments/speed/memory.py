@@ -99,8 +99,9 @@ def plan_memory(settings: MemorySettings) -> Callable[[], None]:
     """Check `memory`: whether a solver goes with a model."""
     table = list(cases(settings))
     if not table:
-        names = ", ".join(settings.solver)
-        raise ValueError(f"--solver {names}: none works with the prior {settings.model}")
+        raise ValueError(
+            f"--solver {', '.join(settings.solver)}: none works with the prior {settings.model}"
+        )
     return lambda: memory(settings, table)
 
 
@@ -116,6 +117,10 @@ def memory(settings: MemorySettings, table: list[tuple[dict[str, str], Prior, in
         sizes = (f"{plan[part] / GB:12.2f}" for part in ("arguments", "intermediate", "total"))
         print(names, *sizes, flush=True)
     if settings.out:
-        report = {"what": "one step with the projection", "dtype": settings.dtype, "rows": rows}
-        text = json.dumps(report | versions_and_hardware(), indent=1)
-        write_atomically(settings.out, (text + "\n").encode())
+        report = {
+            "what": "one step with the projection",
+            "dtype": settings.dtype,
+            "rows": rows,
+            **versions_and_hardware(),
+        }
+        write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())

@@ -31,8 +31,6 @@ SHORT = {"levels": 6, "steps": 40}
 """Options that shorten a run of solvers that have them."""
 LONGEST = 5
 """Outer steps that are timed at most, from two thirds of a run on: one of ReSample's optimises."""
-UPDATES = 5
-"""Of each of ReSample's optimisations; one more optimisation ends the run."""
 
 
 def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
@@ -41,8 +39,8 @@ def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
     ``shape`` is that of the network's states.
     """
     state = jax.ShapeDtypeStruct(shape, jnp.float32)
-    noise = jax.eval_shape(prior.network, state, jax.ShapeDtypeStruct((), jnp.float32))
-    empty = prior._replace(network=Partial(lambda x, t: jnp.zeros(noise.shape)))
+    predicted = jax.eval_shape(prior.network, state, jax.ShapeDtypeStruct((), jnp.float32))
+    empty = prior._replace(network=Partial(lambda x, t: jnp.zeros(predicted.shape)))
     if prior.first_stage is None:
         return empty
     h, w, c = shape
@@ -70,13 +68,13 @@ def excerpt(name: str, prior: Prior) -> tuple[Any, int]:
     entry = SOLVERS[name]
     options = {option: count for option, count in SHORT.items() if option in entry.options}
     settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **options)
-    total = len(jax.tree.leaves(settings.steps)[0])
-    first, count = 2 * total // 3, min(LONGEST, total - 2 * total // 3)
-    part = lambda leaf: jnp.asarray(leaf[first : first + count])
+    part = lambda leaf: jnp.asarray(leaf[2 * len(leaf) // 3 :][:LONGEST])
     changes = {"steps": jax.tree.map(part, settings.steps)}
-    if hasattr(settings, "frozen"):  # a number of updates that does not depend on the data
-        changes["frozen"] = even_counts(settings.steps, UPDATES, UPDATES)
-    return replace(settings, **changes), count
+    if hasattr(settings, "frozen"):
+        # ReSample: five updates in each optimisation, and in the one that ends the run, so that
+        # their number does not depend on the data
+        changes["frozen"] = even_counts(settings.steps, 5, 5)
+    return replace(settings, **changes), len(jax.tree.leaves(changes["steps"])[0])
 
 
 def step_calls(solver: str, prior: Prior, size: int, batch: int) -> tuple[dict[str, tuple], int]:
