@@ -13,7 +13,7 @@ ENOUGH = 15.0
 
 
 class Measured(NamedTuple):
-    """A compiled call."""
+    """What a compiled call takes."""
 
     milliseconds: float
     """The least of all turns: what else runs on a machine can only add to it."""

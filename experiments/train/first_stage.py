@@ -114,7 +114,7 @@ def train_step(state: FirstStageState, x, *, key, perception, network, optimizer
 
 @partial(jax.jit, static_argnames="network")
 def _reconstructed(params, x, perception, *, network):
-    """Of a batch: PSNR and LPIPS of each image, latents, and which codes they chose."""
+    """PSNR and LPIPS of each image of a batch, its latents, and the numbers of their codes."""
     image, z, _, chosen = reconstruct(params, network, x)
     distance = jax.vmap(lambda x, y: perception.distance(x[None], y[None]))(x, image)
     return jax.vmap(psnr)(image, x), distance, z, chosen

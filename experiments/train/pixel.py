@@ -59,7 +59,7 @@ ADM_LEVELS = Levels(Partial(time_of_sigma))
 
 
 def coefficients(sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of the noise levels of a batch: c = 1 / sqrt(1 + sigma^2) and s = sigma c, (b, 1, 1, 1)."""
+    """c = 1 / sqrt(1 + sigma^2) and s = sigma c, both (b, 1, 1, 1), of (b,) noise levels."""
     c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
     return c, sigma[:, None, None, None] * c
 
