@@ -9,35 +9,37 @@ at one time. Convolution and LAPACK kernels may take workspace beside that.
 
 import json
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from dsg_jax.priors.latent import with_remat
 from dsg_jax.sample import normal_draws
 from dsg_jax.solvers import SOLVERS
-from dsg_jax.types import Prior, Projection
+from dsg_jax.types import Prior, Problem, Projection
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.restore.batch import solver_of, state_shape
+from experiments.restore.memory import GB
 from experiments.speed.pieces import TASK, low_resolution, solvers_for
 from experiments.speed.published import MODELS, prior_forms
 from experiments.speed.settings import MemorySettings
-from experiments.speed.timer import memory_plan
 
-GB = 1e9
 REMAT = {
-    "nothing recomputed": (False, False),
-    "U-Net recomputed": (True, False),
-    "first stage recomputed": (False, True),
-    "both recomputed": (True, True),
+    "nothing recomputed": (),
+    "U-Net recomputed": ("network",),
+    "first stage recomputed": ("first_stage",),
+    "both recomputed": ("network", "first_stage"),
 }
-"""What latent models compute again in the backward pass -> (U-Net, first stage)."""
-BATCHES = (1, 10)
-"""Samples at once on models over pixels."""
+"""What latent models compute again in the backward pass -> these parts of a `Prior`."""
 
 
-def planned_bytes(solver: str, prior: Prior, size: int, batch: int = 1) -> dict[str, float]:
+def recomputing(prior: Prior, parts: tuple[str, ...]) -> Prior:
+    """A latent prior of which only these parts recompute their blocks: see `with_remat`."""
+    return prior._replace(**{part: getattr(with_remat(prior), part) for part in parts})
+
+
+def step_memory(solver: str, prior: Prior, size: int, batch: int = 1) -> dict[str, float]:
     """Bytes of an outer step of a solver with the projection, as the compiler plans it.
 
     Args:
@@ -49,53 +51,57 @@ def planned_bytes(solver: str, prior: Prior, size: int, batch: int = 1) -> dict[
     Raises:
       OSError: the compiler of this machine does not tell.
     """
-    shape, problem = state_shape(prior, (size, size, 3)), low_resolution((size, size, 3))
-    any_betas = np.full(prior.betas.shape, 0.01)  # of the settings only shapes matter
-    settings = SOLVERS[solver].settings_for(TASK, any_betas)
+    # of the schedule, as of all settings, only the shape matters
+    settings = SOLVERS[solver].settings_for(TASK, np.full(prior.betas.shape, 0.01))
     arrays = Projection(), prior, settings
 
-    def begin(arrays: tuple, keys: jax.Array):
-        built = solver_of(solver, arrays, problem)
-        return jax.vmap(lambda key: built.init(jax.random.normal(key, shape)))(keys)
+    def begin(arrays: tuple, problem: Problem, x: jax.Array):
+        return jax.vmap(solver_of(solver, arrays, problem).init)(x)
 
-    def step(arrays: tuple, problem, keys: jax.Array, states, at):
+    def step(arrays: tuple, problem: Problem, keys: jax.Array, states, at):
         built = solver_of(solver, arrays, problem)
         return jax.vmap(lambda key, x: built.step(normal_draws(key), x, at))(keys, states)
 
-    keys = jax.random.split(jax.random.key(0), batch)
-    states = jax.eval_shape(begin, arrays, keys)
+    problem, keys = low_resolution((size, size, 3)), jax.random.split(jax.random.key(0), batch)
+    x = jax.ShapeDtypeStruct((batch, *state_shape(prior, (size, size, 3))), np.float32)
+    states = jax.eval_shape(begin, arrays, problem, x)
     at = jax.tree.map(lambda leaf: leaf[0], settings.steps)
-    plan = memory_plan(jax.jit(step).lower(arrays, problem, keys, states, at).compile())
-    if not plan:
-        backend = jax.default_backend()
+    plan = jax.jit(step).lower(arrays, problem, keys, states, at).compile().memory_analysis()
+    if plan is None:
         raise OSError(
-            f"the compiler for {backend} plans no memory in advance: set JAX_PLATFORMS=cpu"
+            f"the compiler for {jax.default_backend()} plans no memory in advance: "
+            "set JAX_PLATFORMS=cpu"
         )
-    return plan
+    parts: dict[str, float] = {
+        "arguments": plan.argument_size_in_bytes,
+        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
+        "intermediate": plan.temp_size_in_bytes,
+    }
+    return parts | {"total": sum(parts.values())}
 
 
 def cases(settings: MemorySettings) -> Iterator[tuple[dict[str, str], Prior, int]]:
     """The rows of the table: their titles, the `prior_forms`, and samples at once."""
     for name in MODELS if settings.model == "all" else (settings.model,):
-        forms = partial(prior_forms, MODELS[name], dtype=settings.dtype)
-        plain = forms()
-        solvers = solvers_for(plain)
+        prior = prior_forms(MODELS[name], settings.dtype)
+        solvers = solvers_for(prior)
         chosen = [solver for solver in solvers if solver in settings.solver]
         for solver in chosen if settings.solver else solvers[:1]:
             title = {"model": name, "solver": solver}
-            if plain.first_stage is None:
-                yield from ((title | {"case": f"{n} at once"}, plain, n) for n in BATCHES)
+            if prior.first_stage is None:
+                yield from ((title | {"case": f"{n} at once"}, prior, n) for n in (1, 10))
             else:
-                for words, remat in REMAT.items():
-                    yield title | {"case": words}, forms(remat=remat), 1
+                for words, parts in REMAT.items():
+                    yield title | {"case": words}, recomputing(prior, parts), 1
 
 
 def plan_memory(settings: MemorySettings) -> Callable[[], None]:
     """Check `memory`: whether a solver goes with a model."""
     table = list(cases(settings))
     if not table:
-        names = ", ".join(settings.solver)
-        raise ValueError(f"--solver {names}: none works with the prior {settings.model}")
+        raise ValueError(
+            f"--solver {', '.join(settings.solver)}: none works with the prior {settings.model}"
+        )
     return lambda: memory(settings, table)
 
 
@@ -105,12 +111,16 @@ def memory(settings: MemorySettings, table: list[tuple[dict[str, str], Prior, in
     print(f"{'':46} {'weights etc.':>12} {'intermediate':>12} {'total':>12}")
     rows: list[dict[str, Any]] = []
     for title, prior, batch in table:
-        plan = planned_bytes(title["solver"], prior, MODELS[title["model"]].size, batch)
+        plan = step_memory(title["solver"], prior, MODELS[title["model"]].card["size"], batch)
         rows.append(title | {"bytes": plan})
         names = "{model:10} {solver:12} {case:22}".format(**title)
         sizes = (f"{plan[part] / GB:12.2f}" for part in ("arguments", "intermediate", "total"))
         print(names, *sizes, flush=True)
     if settings.out:
-        report = {"what": "one step with the projection", "dtype": settings.dtype, "rows": rows}
-        text = json.dumps(report | versions_and_hardware(), indent=1)
-        write_atomically(settings.out, (text + "\n").encode())
+        report = {
+            "what": "one step with the projection",
+            "dtype": settings.dtype,
+            "rows": rows,
+            **versions_and_hardware(),
+        }
+        write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())

@@ -18,11 +18,11 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from dsg_jax.operators.linear import super_resolution
+from dsg_jax.operators.linear import identity, super_resolution
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.solvers.resample.steps import even_counts
-from dsg_jax.types import FirstStage, Operator, Prior, Problem, Projection
+from dsg_jax.types import FirstStage, Prior, Problem, Projection
 from experiments.restore.batch import solver_of, state_shape
 from experiments.speed.timer import Measured, measured
 
@@ -31,8 +31,6 @@ SHORT = {"levels": 6, "steps": 40}
 """Options that shorten a run of solvers that have them."""
 LONGEST = 5
 """Outer steps that are timed at most, from two thirds of a run on: one of ReSample's optimises."""
-UPDATES = 5
-"""Of each of ReSample's optimisations; one more optimisation ends the run."""
 
 
 def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
@@ -41,33 +39,22 @@ def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:
     ``shape`` is that of the network's states.
     """
     state = jax.ShapeDtypeStruct(shape, jnp.float32)
-    forms = jax.eval_shape(prior.network, state, jax.ShapeDtypeStruct((), jnp.float32))
-    network = Partial(lambda x, t: jnp.zeros(forms.shape))
-    stage = prior.first_stage
-    if stage is None:
-        return prior._replace(network=network)
-    pixels = jax.eval_shape(stage.decode, state).shape
-    f = pixels[0] // shape[0]
-    channels = np.arange(pixels[2]) % shape[2], np.arange(shape[2]) % pixels[2]
-    enlarge = lambda z: jnp.repeat(jnp.repeat(z, f, 0), f, 1)[..., channels[0]]
-    average = lambda x, noise: x.reshape(shape[0], f, shape[1], f, -1).mean((1, 3))[
-        ..., channels[1]
-    ]
-    return prior._replace(
-        network=network, first_stage=FirstStage(Partial(enlarge), Partial(average), f)
-    )
+    predicted = jax.eval_shape(prior.network, state, jax.ShapeDtypeStruct((), jnp.float32))
+    empty = prior._replace(network=Partial(lambda x, t: jnp.zeros(predicted.shape)))
+    if prior.first_stage is None:
+        return empty
+    h, w, c = shape
+    height, _, colours = jax.eval_shape(prior.first_stage.decode, state).shape
+    f, up, down = height // h, np.arange(colours) % c, np.arange(c) % colours
+    decode = lambda z: jnp.repeat(jnp.repeat(z, f, 0), f, 1)[..., up]
+    encode = lambda x, noise: x.reshape(h, f, w, f, -1).mean((1, 3))[..., down]
+    return empty._replace(first_stage=FirstStage(Partial(decode), Partial(encode), f))
 
 
 def low_resolution(shape: tuple[int, int, int]) -> Problem:
     """A measurement of `TASK` by a factor of 4, of a grey image."""
     operator = super_resolution(shape, 4)
     return Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
-
-
-def no_camera(shape: tuple[int, int, int]) -> Problem:
-    """A measurement y = x, without a cost."""
-    same = Partial(lambda x: x)
-    return Problem(Operator(same, same, same, same), jnp.zeros(shape), 0.05)
 
 
 def solvers_for(prior: Prior) -> list[str]:
@@ -81,36 +68,32 @@ def excerpt(name: str, prior: Prior) -> tuple[Any, int]:
     entry = SOLVERS[name]
     options = {option: count for option, count in SHORT.items() if option in entry.options}
     settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **options)
-    total = len(jax.tree.leaves(settings.steps)[0])
-    first, count = 2 * total // 3, min(LONGEST, total - 2 * total // 3)
-    part = slice(first, first + count)
-    changes = {"steps": jax.tree.map(lambda leaf: jnp.asarray(leaf[part]), settings.steps)}
-    if hasattr(settings, "frozen"):  # a number of updates that does not depend on the data
-        changes["frozen"] = even_counts(settings.steps, UPDATES, UPDATES)
-    return replace(settings, **changes), count
+    part = lambda leaf: jnp.asarray(leaf[2 * len(leaf) // 3 :][:LONGEST])
+    changes = {"steps": jax.tree.map(part, settings.steps)}
+    if hasattr(settings, "frozen"):
+        # ReSample: five updates in each optimisation, and in the one that ends the run, so that
+        # their number does not depend on the data
+        changes["frozen"] = even_counts(settings.steps, 5, 5)
+    return replace(settings, **changes), len(jax.tree.leaves(changes["steps"])[0])
 
 
-def step_calls(
-    solver: str, prior: Prior, size: int, batch: int, projection: Projection
-) -> tuple[dict[str, tuple], int]:
+def step_calls(solver: str, prior: Prior, size: int, batch: int) -> tuple[dict[str, tuple], int]:
     """What to time, for ``batch`` samples of images of ``size`` pixels; and outer steps in each."""
     shape = (size, size, 3)
     state = state_shape(prior, shape)
     settings, count = excerpt(solver, prior)
-    problem = low_resolution(shape)
 
-    def whole(
-        keys: Array, prior: Prior, projection: Projection | None, problem: Problem, settings: Any
-    ) -> Array:
-        built = solver_of(solver, (projection, prior, settings), problem)
+    def whole(keys: Array, problem: Problem, arrays: tuple) -> Array:
+        built = solver_of(solver, arrays, problem)
         return jax.vmap(lambda key: sample(key, built, state)[0])(keys)
 
+    problem, no_camera = low_resolution(shape), Problem(identity(), jnp.zeros(shape), 0.05)
     keys, empty = jax.random.split(jax.random.key(0), batch), hollow(prior, state)
     calls = {
-        "whole": (whole, keys, prior, projection, problem, settings),
-        "no network": (whole, keys, empty, projection, problem, settings),
-        "no operator": (whole, keys, empty, projection, no_camera(shape), settings),
-        "no projection": (whole, keys, empty, None, no_camera(shape), settings),
+        "whole": (whole, keys, problem, (Projection(), prior, settings)),
+        "no network": (whole, keys, problem, (Projection(), empty, settings)),
+        "no operator": (whole, keys, no_camera, (Projection(), empty, settings)),
+        "no projection": (whole, keys, no_camera, (None, empty, settings)),
     }
     return calls, count
 
@@ -120,11 +103,10 @@ def split(
     prior: Prior,
     size: int,
     batch: int,
-    projection: Projection,
     measure: Callable[[dict[str, tuple]], dict[str, Measured]] = measured,
 ) -> dict[str, float]:
     """Milliseconds of an outer step of all samples together, by piece, and planned bytes."""
-    calls, count = step_calls(solver, prior, size, batch, projection)
+    calls, count = step_calls(solver, prior, size, batch)
     programs = measure(calls)
     ms = {name: each.milliseconds / count for name, each in programs.items()}
     return {

@@ -1,4 +1,4 @@
-"""The one timer, and what XLA counts and plans for a compiled program."""
+"""The one timer of calls, with what XLA counts and plans for their compiled programs."""
 
 import time
 from typing import Any, NamedTuple
@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from experiments.restore.memory import planned_bytes
+
 ENOUGH = 15.0
 """Seconds of a call after which it is not called again."""
 
 
 class Measured(NamedTuple):
-    """A compiled call."""
+    """What a compiled call takes."""
 
     milliseconds: float
     """The least of all turns: what else runs on a machine can only add to it."""
@@ -20,7 +22,7 @@ class Measured(NamedTuple):
     bytes_accessed: float
     """Of the compiled program, as XLA counts them; bodies of loops count once."""
     planned_bytes: float
-    """Arguments, results and intermediate values."""
+    """Arguments, results and intermediate values; nan where XLA does not tell."""
 
 
 def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
@@ -32,8 +34,11 @@ def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
     for name, (function, *arguments) in calls.items():
         lowered = jax.jit(function).lower(*arguments)
         compiled[name] = lowered.compile()
-        memory = memory_plan(compiled[name]).get("total", float("nan"))
-        facts[name] = cost(lowered, "flops"), cost(compiled[name], "bytes accessed"), memory
+        facts[name] = (
+            cost(lowered, "flops"),
+            cost(compiled[name], "bytes accessed"),
+            planned_bytes(compiled[name]) or np.nan,
+        )
         jax.block_until_ready(compiled[name](*arguments))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeat):
@@ -47,19 +52,4 @@ def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:
 
 def cost(program: Any, name: str) -> float:
     """An entry of XLA's cost analysis, nan where the backend has none."""
-    costs = program.cost_analysis()
-    costs = costs[0] if isinstance(costs, list) else costs
-    return float((costs or {}).get(name, np.nan))
-
-
-def memory_plan(program: jax.stages.Compiled) -> dict[str, float]:
-    """Bytes that a compiled program reserves, and their total; empty where XLA does not tell."""
-    plan = program.memory_analysis()
-    if plan is None:
-        return {}
-    parts: dict[str, float] = {
-        "arguments": plan.argument_size_in_bytes,
-        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
-        "intermediate": plan.temp_size_in_bytes,
-    }
-    return parts | {"total": sum(parts.values())}
+    return float((program.cost_analysis() or {}).get(name, np.nan))

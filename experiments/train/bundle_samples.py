@@ -13,13 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsg_jax.priors.samples import SAMPLES
-from experiments.train.images import (
-    emoji_family,
-    emoji_split,
-    load_emoji,
-    load_photo,
-    photo_split,
-)
+from experiments.train.images import SOURCES, emoji_family, load_emoji, load_photo, photo_family
 
 FOLDER = Path(__file__).parents[2] / "dsg_jax" / "bundled" / "samples"
 
@@ -59,23 +53,21 @@ def centre(image: np.ndarray, size: int) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
-def save(folder: Path, name: str, image: np.ndarray) -> None:
-    """Write one uint8 image as PNG without metadata."""
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(folder / f"{name}.png", optimize=True)
-
-
 def bundle(packages: Path, skimage: Path) -> None:
-    """Write every sample image."""
-    first = {emoji_family(path): path for path in reversed(emoji_split(packages)[1])}
-    for family, name in EMOJI.items():
-        save(FOLDER / "emoji", name, load_emoji(first[family], SAMPLES["emoji"]))
-    side = SAMPLES["photo"]
-    named = {path.stem.removesuffix("-1500"): path for path in photo_split(packages)[1]}
-    del named[TOO_DARK]
-    named |= {Path(file).stem: skimage / file for file in PHOTOS}
-    for name, path in named.items():
-        save(FOLDER / "photo", name, centre(load_photo(path, side), side))
+    """Write every sample image as PNG without metadata."""
+    # of a family the first by name, for the last entry of a dict stays
+    first = {emoji_family(p): p for p in reversed(SOURCES["emoji"].split(packages)[1])}
+    photos = {photo_family(path): path for path in SOURCES["photo"].split(packages)[1]}
+    del photos[TOO_DARK]
+    photos |= {Path(file).stem: skimage / file for file in PHOTOS}
+    sides = SAMPLES["emoji"], SAMPLES["photo"]
+    images = {f"emoji/{EMOJI[family]}": load_emoji(first[family], sides[0]) for family in EMOJI}
+    for name, path in photos.items():
+        images[f"photo/{name}"] = centre(load_photo(path, sides[1]), sides[1])
+    for name, image in images.items():
+        file = FOLDER / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file, optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dsg_jax.metrics.lpips import LPIPSWeights, lpips_weights
 from dsg_jax.networks.adm import ADMUNet
 from dsg_jax.networks.autoencoder import Autoencoder
 from dsg_jax.networks.ldm import LDMUNet
-from dsg_jax.priors import adm_prior, load_prior, save_latent_prior, save_prior
+from dsg_jax.priors import load_prior, save_latent_prior, save_prior
 from dsg_jax.schedule import poly7
 from dsg_jax.types import Prior
 from experiments.images import save_png
@@ -31,8 +31,6 @@ from experiments.train.pixel import held_out_errors
 from experiments.train.settings import ExportLatentPriorSettings, ExportPriorSettings
 
 LOSS = "velocity, log-normal noise levels, EMA 0.999, Adam, cosine decay"
-STAGE_LOSS = "absolute error, LPIPS (AlexNet), codebook and commitment; no discriminator"
-SIZED_FOR = "training on two CPU cores: 64 px images where the published models have 256"
 
 
 def generate(key: jax.Array, prior: Prior, shape: tuple[int, ...], steps: int = 40) -> jax.Array:
@@ -56,13 +54,16 @@ def generate(key: jax.Array, prior: Prior, shape: tuple[int, ...], steps: int = 
     return x if prior.first_stage is None else prior.first_stage.decode(x)
 
 
-def save_samples(file: Path, prior: Prior, shape: tuple[int, ...]) -> None:
-    """Write two rows of eight unconditional samples; ``shape`` is that of the prior's states."""
-    keys = jax.random.split(jax.random.key(0), 16)
+def save_samples(folder: Path, shape: tuple[int, ...]) -> None:
+    """Write two rows of eight unconditional samples of the prior in a folder to samples.png.
+
+    ``shape`` is that of the prior's states.
+    """
+    prior, keys = load_prior(folder)[0], jax.random.split(jax.random.key(0), 16)
     samples = np.asarray(jax.jit(jax.vmap(lambda key: generate(key, prior, shape)))(keys))
     size = samples.shape[1]
     rows = samples.reshape(2, 8, size, size, 3).transpose(0, 2, 1, 3, 4)
-    save_png(file, rows.reshape(2 * size, 8 * size, 3))
+    save_png(folder / "samples.png", rows.reshape(2 * size, 8 * size, 3))
 
 
 def restored_ema(network: ADMUNet | LDMUNet, run: Path, trainer: str) -> tuple[int, dict]:
@@ -78,8 +79,9 @@ def in_half_precision(params: dict) -> tuple[dict, dict]:
     return half, jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), half)
 
 
-def common_facts(settings: ExportPriorSettings, training: list, held_out: list) -> dict[str, Any]:
+def common_facts(settings: ExportPriorSettings) -> dict[str, Any]:
     """What the cards of both kinds say."""
+    training, held_out = SOURCES[settings.name].split(settings.source)
     counts = {"trained_on": len(training), "held_out": len(held_out)}
     return {
         "parametrisation": "v",
@@ -105,12 +107,10 @@ def plan_export_prior(settings: ExportPriorSettings) -> Callable[[], dict]:
 
 def export_prior(settings: ExportPriorSettings, step: int, ema: dict) -> dict:
     """Write the prior in half precision and return its card."""
-    config, size = pixel.CONFIGS[settings.name], settings.size
+    config, size, source = pixel.CONFIGS[settings.name], settings.size, SOURCES[settings.name]
     half, full = in_half_precision(ema)
-    source = SOURCES[settings.name]
-    training, held_out = source.split(settings.source)
-    images = source.batches(held_out, size, 1)(0, 64)
-    card = common_facts(settings, training, held_out) | {
+    images = source.batches(source.split(settings.source)[1], size, 1)(0, 64)
+    card = common_facts(settings) | {
         "name": settings.name,
         "betas": "linear 1e-4 to 0.02, 1000 steps",
         "training": training_facts(settings.run, step) | {"loss": LOSS},
@@ -119,9 +119,7 @@ def export_prior(settings: ExportPriorSettings, step: int, ema: dict) -> dict:
         ),
     }
     card = save_prior(settings.out, half, config, card)
-    prior = adm_prior(full, config, parametrisation="v")
-    save_samples(settings.out / "samples.png", prior, (size, size, 3))
-    load_prior(settings.out)
+    save_samples(settings.out, (size, size, 3))
     return card
 
 
@@ -147,33 +145,34 @@ def export_latent_prior(
     weights: LPIPSWeights,
 ) -> dict:
     """Write the prior in half precision and return its card."""
-    name, size = settings.name, settings.size
+    name, source = settings.name, SOURCES[settings.name]
     config, stage_config = latent.CONFIGS[name], first_stage.CONFIGS[name]
     half, full = in_half_precision({"unet": ema, "first_stage": trained.params})
-    training, held_out = SOURCES[name].split(settings.source)
-    images = SOURCES[name].batches(held_out, size, 1)(0, 64)
-    latents = latents_of(trained.stage(name), load_emojis(held_out, size))
-    latents = latent_batches(latents, 1)(0, 256)
-    stage_facts = training_facts(settings.first_stage, trained.step) | {"loss": STAGE_LOSS}
-    unet_facts = training_facts(settings.run, step) | {"loss": LOSS}
-    network, perception = Autoencoder(stage_config), Perception(weights)
-    card = common_facts(settings, training, held_out) | {
+    held_out = source.split(settings.source)[1]
+    images = source.batches(held_out, settings.size, 1)(0, 64)
+    latents = latents_of(trained.stage(name), load_emojis(held_out, settings.size))
+    stage_loss = "absolute error, LPIPS (AlexNet), codebook and commitment; no discriminator"
+    card = common_facts(settings) | {
         "name": settings.out.name,
         "samples": name,
         "betas": latent.BETAS,
         "latent_scale": trained.facts["held_out"]["latent_scale"],
-        "sized_for": SIZED_FOR,
-        "training": {"first_stage": stage_facts, "unet": unet_facts},
+        "sized_for": "training on two CPU cores: 64 px images where the published models have 256",
+        "training": {
+            "first_stage": training_facts(settings.first_stage, trained.step)
+            | {"loss": stage_loss},
+            "unet": training_facts(settings.run, step) | {"loss": LOSS},
+        },
         "held_out_reconstruction": held_out_quality(
-            full["first_stage"], network, perception, images
+            full["first_stage"], Autoencoder(stage_config), Perception(weights), images
         ),
         "held_out_denoising_mse": held_out_errors(
             {"params": full["unet"]},
             network=LDMUNet(config),
-            x0=latents,
+            x0=latent_batches(latents, 1)(0, 256),
             levels=latent.latent_levels(),
         ),
     }
     card = save_latent_prior(settings.out, half, config, stage_config, card)
-    save_samples(settings.out / "samples.png", load_prior(settings.out)[0], latents.shape[1:])
+    save_samples(settings.out, latents.shape[1:])
     return card

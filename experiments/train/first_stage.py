@@ -18,13 +18,8 @@ from dsg_jax.metrics import psnr
 from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig, init_params
 from dsg_jax.priors.first_stage import CODES, nearest_code
-from experiments.train.images import SOURCES, training_and_validation
-from experiments.train.loop import (
-    check_size,
-    descended,
-    fresh_state,
-    train_until,
-)
+from experiments.train.images import training_and_validation
+from experiments.train.loop import check_images, descended, fresh_state, train_until
 from experiments.train.settings import TrainFirstStageSettings
 
 _SMALL = AutoencoderConfig(
@@ -60,31 +55,22 @@ class Perception(NamedTuple):
         return jnp.mean(jax.vmap(partial(lpips, self.weights))(x, y))
 
 
-class Reconstruction(NamedTuple):
-    """A batch of images through the first stage."""
+def reconstruct(params, network: Autoencoder, x) -> tuple[jax.Array, ...]:
+    """Encode a batch of images, quantise with a straight-through gradient, decode.
 
-    image: jax.Array
-    """(b, h, w, 3) what is decoded."""
-    z: jax.Array
-    """Latents before the quantisation."""
-    code: jax.Array
-    """Their nearest codes, differentiable in the codebook."""
-    chosen: jax.Array
-    """Which codes these are."""
-
-
-def reconstruct(params, network: Autoencoder, x) -> Reconstruction:
-    """Encode, quantise with a straight-through gradient, decode."""
+    Returns:
+      (b, h, w, 3) the decoded images, the latents before the quantisation, their nearest codes,
+      differentiable in the codebook, and the numbers of these codes.
+    """
     apply: Callable = partial(network.apply, {"params": params})
     codes, z = params[CODES]["kernel"], apply(x, method="encode")
     chosen = nearest_code(codes, z)
     code = codes.T[chosen]
-    image = apply(z + jax.lax.stop_gradient(code - z), method="decode")
-    return Reconstruction(image, z, code, chosen)
+    return apply(z + jax.lax.stop_gradient(code - z), method="decode"), z, code, chosen
 
 
 def first_stage_loss(params, network: Autoencoder, perception: Perception, x):
-    """Loss of one batch: (total, (its terms, the reconstruction)).
+    """Loss of one batch: (total, (its terms, its latents and the numbers of their codes)).
 
         |x - D(z_q)| + w LPIPS(x, D(z_q)) + |sg(z) - e|^2 + 0.25 |z - sg(e)|^2
 
@@ -92,16 +78,15 @@ def first_stage_loss(params, network: Autoencoder, perception: Perception, x):
     2017, equation 3, with the error of Rombach et al. 2022). Departs from the latter: no
     discriminator, and LPIPS by AlexNet, a tenth of the cost of VGG16.
     """
-    result = reconstruct(params, network, x)
+    image, z, code, chosen = reconstruct(params, network, x)
     terms = {
-        "l1": jnp.mean(jnp.abs(x - result.image)),
-        "lpips": perception.distance(x, result.image),
-        "codebook": jnp.mean((jax.lax.stop_gradient(result.z) - result.code) ** 2),
+        "l1": jnp.mean(jnp.abs(x - image)),
+        "lpips": perception.distance(x, image),
+        "codebook": jnp.mean((jax.lax.stop_gradient(z) - code) ** 2),
     }
-    commitment = jnp.mean((result.z - jax.lax.stop_gradient(result.code)) ** 2)
     loss = terms["l1"] + perception.weight * terms["lpips"] + terms["codebook"]
-    loss += COMMITMENT * commitment
-    return loss, ({"loss": loss} | terms, result)
+    loss += COMMITMENT * jnp.mean((z - jax.lax.stop_gradient(code)) ** 2)
+    return loss, ({"loss": loss} | terms, (z, chosen))
 
 
 def revived(trees: list[dict], idle, z, key) -> list[dict]:
@@ -116,23 +101,23 @@ def revived(trees: list[dict], idle, z, key) -> list[dict]:
 def train_step(state: FirstStageState, x, *, key, perception, network, optimizer):
     """One optimiser step on a batch; returns the new state and the terms of the loss."""
     gradient = jax.grad(first_stage_loss, has_aux=True)
-    grads, (terms, result) = gradient(state.params, network, perception, x)
-    used = jnp.zeros(state.idle.shape, bool).at[result.chosen].set(True)
+    grads, (terms, (z, chosen)) = gradient(state.params, network, perception, x)
+    used = jnp.zeros(state.idle.shape, bool).at[chosen].set(True)
     idle = jnp.where(used, 0, state.idle + 1)
     key = jax.random.fold_in(key, state.step)
     state = descended(state, grads, optimizer)
-    params, ema = revived([state.params, state.ema], idle, result.z, key)
-    terms["codes_used"] = jnp.mean(used)
+    params, ema = revived([state.params, state.ema], idle, z, key)
     idle = jnp.where(idle >= REVIVE_AFTER, 0, idle)
-    return state._replace(params=params, ema=ema, idle=idle), terms
+    state = state._replace(params=params, ema=ema, idle=idle)
+    return state, terms | {"codes_used": jnp.mean(used)}
 
 
 @partial(jax.jit, static_argnames="network")
 def _reconstructed(params, x, perception, *, network):
-    """Of a batch: PSNR and LPIPS of each image, latents, and which codes they chose."""
-    result = reconstruct(params, network, x)
-    distance = jax.vmap(lambda x, y: perception.distance(x[None], y[None]))(x, result.image)
-    return jax.vmap(psnr)(result.image, x), distance, result.z, result.chosen
+    """PSNR and LPIPS of each image of a batch, its latents, and the numbers of their codes."""
+    image, z, _, chosen = reconstruct(params, network, x)
+    distance = jax.vmap(lambda x, y: perception.distance(x[None], y[None]))(x, image)
+    return jax.vmap(psnr)(image, x), distance, z, chosen
 
 
 def held_out_quality(params, network: Autoencoder, perception: Perception, images) -> dict:
@@ -173,8 +158,7 @@ def plan_train_first_stage(settings: TrainFirstStageSettings) -> Callable[[], No
       FileNotFoundError: no images below ``source``, or no LPIPS weights.
     """
     least = TRUNKS["alex"].smallest if settings.lpips_weight else 1
-    check_size(settings.size, CONFIGS[settings.name].factor, least)
-    SOURCES[settings.name].split(settings.source)
+    check_images(settings, CONFIGS[settings.name].factor, least)
     weights = lpips_weights("alex") if settings.lpips_weight else None
     return partial(train, settings, Perception(weights, settings.lpips_weight))
 

@@ -8,6 +8,7 @@ never by picture or crop.
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from experiments.images import from_bytes
 from experiments.train.settings import TrainerSettings
 
 Batches = Callable[[int, int], np.ndarray]  # (step, batch size) -> (b, size, size, 3) in [-1, 1]
@@ -37,8 +39,14 @@ def photo_family(path: Path) -> str:
     return path.stem.rsplit("-", 1)[0]
 
 
-def split(folder: Path, pattern: str, family, one_in: int) -> tuple[list[Path], list[Path]]:
-    """The training and the held-out files of a folder, sorted by name."""
+def split(
+    pattern: str, family: Callable[[Path], str], one_in: int, folder: Path
+) -> tuple[list[Path], list[Path]]:
+    """The training and the held-out files of the unpacked package in a folder, sorted by name.
+
+    Raises:
+      FileNotFoundError: no file of this pattern.
+    """
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise FileNotFoundError(f"no {pattern} below {folder}: unpack the image package in it")
@@ -46,22 +54,11 @@ def split(folder: Path, pattern: str, family, one_in: int) -> tuple[list[Path], 
     return [p for p in paths if p not in set(outside)], outside
 
 
-def emoji_split(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Training and held-out emoji of the unpacked package."""
-    return split(folder, "**/assets/*.webp", emoji_family, 14)
-
-
-def photo_split(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Training and held-out photographs of the unpacked package."""
-    return split(folder, "**/dist/demo/photos/*-1500.jpg", photo_family, 8)
-
-
 def load_emoji(path: Path, size: int) -> np.ndarray:
     """One emoji on white as uint8 (size, size, 3)."""
     picture = Image.open(path).convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    picture = Image.alpha_composite(white, picture).convert("RGB")
-    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+    on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(on_white.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
 
 
 def load_photo(path: Path, short_side: int) -> np.ndarray:
@@ -73,7 +70,7 @@ def load_photo(path: Path, short_side: int) -> np.ndarray:
 
 
 def load_emojis(paths: list[Path], size: int) -> np.ndarray:
-    """Many of them: uint8 (n, size, size, 3)."""
+    """Several emoji on white as uint8 (n, size, size, 3)."""
     return np.stack([load_emoji(path, size) for path in tqdm(paths, desc="reading emoji")])
 
 
@@ -84,7 +81,7 @@ def emoji_batches(paths: list[Path], size: int, seed: int) -> Batches:
     def batch(step: int, count: int) -> np.ndarray:
         rng = np.random.default_rng((seed, step))
         chosen = images[rng.integers(len(images), size=count)]
-        return to_unit(np.where(rng.random((count, 1, 1, 1)) < 0.5, chosen, chosen[:, :, ::-1]))
+        return from_bytes(np.where(rng.random((count, 1, 1, 1)) < 0.5, chosen, chosen[:, :, ::-1]))
 
     return batch
 
@@ -92,8 +89,10 @@ def emoji_batches(paths: list[Path], size: int, seed: int) -> Batches:
 def photo_batches(paths: list[Path], size: int, seed: int) -> Batches:
     """Random crops at random scales with random mirroring."""
     sides = [side for side in _PYRAMID_SIDES if side >= size]
-    reading = tqdm(paths, desc="reading photographs")
-    pyramid = [[load_photo(p, side) for side in sides] for p in reading]
+    pyramid = [
+        [load_photo(path, side) for side in sides]
+        for path in tqdm(paths, desc="reading photographs")
+    ]
 
     def crop(rng: np.random.Generator) -> np.ndarray:
         image = pyramid[rng.integers(len(pyramid))][rng.integers(len(sides))]
@@ -103,14 +102,9 @@ def photo_batches(paths: list[Path], size: int, seed: int) -> Batches:
 
     def batch(step: int, count: int) -> np.ndarray:
         rng = np.random.default_rng((seed, step))
-        return to_unit(np.stack([crop(rng) for _ in range(count)]))
+        return from_bytes(np.stack([crop(rng) for _ in range(count)]))
 
     return batch
-
-
-def to_unit(images: np.ndarray) -> np.ndarray:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.astype(np.float32) / 127.5 - 1
 
 
 class Source(NamedTuple):
@@ -126,7 +120,7 @@ class Source(NamedTuple):
 
 SOURCES = {
     "emoji": Source(
-        emoji_split,
+        partial(split, "**/assets/*.webp", emoji_family, 14),
         emoji_batches,
         {
             "images": "Fluent Emoji 3D on white, npm package @lobehub/fluent-emoji-3d 1.1.0",
@@ -136,7 +130,7 @@ SOURCES = {
         },
     ),
     "photo": Source(
-        photo_split,
+        partial(split, "**/dist/demo/photos/*-1500.jpg", photo_family, 8),
         photo_batches,
         {
             "images": "crops at eight scales of 50 photographs, npm package tabler-ui 0.0.34",

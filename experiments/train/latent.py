@@ -20,14 +20,10 @@ from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.priors.first_stage import vq_first_stage
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage
+from experiments.images import from_bytes
 from experiments.train import first_stage
-from experiments.train.images import Batches, emoji_split, load_emojis, to_unit
-from experiments.train.loop import (
-    check_size,
-    log_lines,
-    newest_ema,
-    train_until,
-)
+from experiments.train.images import SOURCES, Batches, load_emojis
+from experiments.train.loop import check_images, log_lines, newest_ema, train_until
 from experiments.train.pixel import Levels, held_out_errors, initial_state, train_step
 from experiments.train.settings import TrainLatentPriorSettings
 
@@ -80,7 +76,7 @@ def trained_first_stage(name: str, run: Path) -> Trained:
 def latents_of(stage: FirstStage, images: np.ndarray) -> np.ndarray:
     """uint8 (n, h, w, 3) -> float32 (2 n, h/f, w/f, c): of the images, then of their mirrors."""
     encode = jax.jit(lambda x: jax.lax.map(lambda x: stage.encode(x, None), x, batch_size=16))
-    return np.concatenate([encode(to_unit(x)) for x in (images, images[:, :, ::-1])])
+    return np.concatenate([encode(from_bytes(x)) for x in (images, images[:, :, ::-1])])
 
 
 def latent_batches(latents: np.ndarray, seed: int) -> Batches:
@@ -100,17 +96,15 @@ def plan_train_latent_prior(settings: TrainLatentPriorSettings) -> Callable[[], 
       FileNotFoundError: no images below ``source``, or no trained first stage.
     """
     name = settings.name
-    check_size(settings.size, first_stage.CONFIGS[name].factor * CONFIGS[name].size_multiple)
-    emoji_split(settings.source)
-    stage = trained_first_stage(name, settings.first_stage).stage(name)
-    return partial(train, settings, stage)
+    check_images(settings, first_stage.CONFIGS[name].factor * CONFIGS[name].size_multiple)
+    return partial(train, settings, trained_first_stage(name, settings.first_stage).stage(name))
 
 
 def train(settings: TrainLatentPriorSettings, stage: FirstStage) -> None:
     """Train until the last step, from the newest checkpoint or from random weights."""
     training, held_out = (
         latents_of(stage, load_emojis(paths, settings.size))
-        for paths in emoji_split(settings.source)
+        for paths in SOURCES[settings.name].split(settings.source)
     )
     validation = latent_batches(held_out, settings.seed + 1)(0, 256)
     network, levels = LDMUNet(CONFIGS[settings.name]), latent_levels()

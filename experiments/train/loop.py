@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
-from experiments.train.images import Batches
+from experiments.train.images import SOURCES, Batches
 from experiments.train.settings import TrainerSettings
 
 
@@ -60,17 +61,23 @@ def descended(state, grads: dict, optimizer: optax.GradientTransformation):
     return state._replace(step=state.step + 1, params=params, ema=ema, moments=moments)
 
 
-def check_size(size: int, multiple: int, least: int = 1) -> None:
-    """Raise ValueError for a side of training images, in pixels, that a network cannot take."""
-    if size % multiple or size < least:
-        raise ValueError(f"--size {size}: give a multiple of {multiple} pixels, at least {least}")
+def check_images(settings: TrainerSettings, multiple: int, least: int = 1) -> None:
+    """Check the images of a trainer before anything is read.
 
+    Args:
+      settings: where the images are, and the side to train at.
+      multiple: what the network divides its sides by, pixels.
+      least: the smallest side that everything in the loss takes, pixels.
 
-def split_over_devices() -> tuple[NamedSharding, NamedSharding]:
-    """Shardings over all devices: replicated, and by the batch axis."""
-    auto = (jax.sharding.AxisType.Auto,)
-    mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=auto)
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+    Raises:
+      ValueError: a side that the network or the loss cannot take.
+      FileNotFoundError: no images below ``source``.
+    """
+    if settings.size % multiple or settings.size < least:
+        raise ValueError(
+            f"--size {settings.size}: give a multiple of {multiple} pixels, at least {least}"
+        )
+    SOURCES[settings.name].split(settings.source)
 
 
 def train_until(
@@ -87,7 +94,8 @@ def train_until(
     """
     optimizer = make_optimizer(settings.learning_rate, settings.steps)
     step_on = partial(step_on, key=jax.random.key(settings.seed), optimizer=optimizer)
-    replicated, over_batch = split_over_devices()
+    mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
+    replicated, over_batch = (NamedSharding(mesh, axes) for axes in (P(), P("batch")))
     state = jax.device_put(begin(optimizer), replicated)
     settings.out.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
@@ -111,13 +119,16 @@ def train_until(
 
 
 def log_line(step: int, losses: list[dict], started: float, batch_size: int) -> dict:
-    """Of the steps since ``started``: seconds, mean losses, and images per second."""
+    """A line of the log: seconds since ``started``, and of those steps mean losses and speed."""
     # the mean first: fetching the losses waits for the steps whose time is taken
     mean = jax.tree.map(lambda *terms: float(np.mean(terms)), *jax.device_get(losses))
     seconds = time.perf_counter() - started
-    rounded = {name: round(value, 5) for name, value in mean.items()}
-    rate = round(len(losses) * batch_size / seconds, 1)
-    return {"step": step, "seconds": round(seconds, 1)} | rounded | {"images_per_second": rate}
+    return {
+        "step": step,
+        "seconds": round(seconds, 1),
+        **{name: round(value, 5) for name, value in mean.items()},
+        "images_per_second": round(len(losses) * batch_size / seconds, 1),
+    }
 
 
 def newest_ema(run: Path, forms: dict, trainer: str) -> tuple[int, dict]:

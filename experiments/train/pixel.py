@@ -18,14 +18,8 @@ from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import load_prior
 from dsg_jax.priors.pixel import ADMNetwork
-from experiments.train.images import SOURCES, training_and_validation
-from experiments.train.loop import (
-    TrainState,
-    check_size,
-    descended,
-    fresh_state,
-    train_until,
-)
+from experiments.train.images import training_and_validation
+from experiments.train.loop import TrainState, check_images, descended, fresh_state, train_until
 from experiments.train.settings import TrainPriorSettings
 
 _SMALL = ADMConfig(
@@ -65,7 +59,7 @@ ADM_LEVELS = Levels(Partial(time_of_sigma))
 
 
 def coefficients(sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of the noise levels of a batch: c = 1 / sqrt(1 + sigma^2) and s = sigma c, (b, 1, 1, 1)."""
+    """c = 1 / sqrt(1 + sigma^2) and s = sigma c, both (b, 1, 1, 1), of (b,) noise levels."""
     c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
     return c, sigma[:, None, None, None] * c
 
@@ -141,8 +135,7 @@ def weights_of(prior: str, forms: dict) -> dict:
     """The parameters of a prior; ValueError unless they have the shapes of ``forms``."""
     network = load_prior(prior)[0].network
     params = {"params": network.params} if isinstance(network, ADMNetwork) else {}
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, forms)]
-    if shapes[0] != shapes[1]:
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, forms):
         raise ValueError(
             f"the prior {prior!r} has another architecture than the one to train: leave out --start"
         )
@@ -157,8 +150,7 @@ def plan_train_prior(settings: TrainPriorSettings) -> Callable[[], None]:
         architecture.
       FileNotFoundError: no images below ``source``, or no such prior.
     """
-    check_size(settings.size, CONFIGS[settings.name].size_multiple)
-    SOURCES[settings.name].split(settings.source)
+    check_images(settings, CONFIGS[settings.name].size_multiple)
     if settings.start is not None:
         fresh = partial(fresh_params, network=ADMUNet(CONFIGS[settings.name]), size=settings.size)
         weights_of(settings.start, jax.eval_shape(fresh, jax.random.key(0)))

@@ -13,7 +13,7 @@ from experiments import __main__ as command_line
 from experiments.calibrate.posterior import one_form
 from experiments.calibrate.priors import gaussian, pixel_prior, smooth_basis
 from experiments.papers.entry import values
-from experiments.speed.memory import planned_bytes
+from experiments.speed.memory import step_memory
 from support.gaussian_prior import gaussian_prior
 
 
@@ -26,7 +26,7 @@ def a_process_of_its_own(folder: Path) -> object:
 def a_compiler_that_tells_nothing(folder: Path) -> object:
     with MonkeyPatch.context() as world:
         world.setattr(jax.stages.Compiled, "memory_analysis", lambda self: None)
-        return planned_bytes("dps", gaussian_prior(), 8)
+        return step_memory("dps", gaussian_prior(), 8)
 
 
 CASES = {

@@ -5,19 +5,22 @@ import pytest
 
 from dsg_jax.networks.autoencoder import VQ_F4
 from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.priors.first_stage import vq_first_stage
 from dsg_jax.solvers import SOLVERS
 from experiments.speed import memory
-from experiments.speed.memory import REMAT, cases, planned_bytes
-from experiments.speed.published import MODELS, latent_model, prior_forms
+from experiments.speed.memory import REMAT, cases, recomputing, step_memory
+from experiments.speed.published import MODELS, Model, prior_forms
 from experiments.speed.settings import MemorySettings
 from support.gaussian_prior import gaussian_prior
 
-SMALL = latent_model(
-    LDMConfig(16, (1,), 1, (), num_head_channels=16, norm_groups=8),
-    VQ_F4._replace(channels=16, channel_mult=(1, 1), num_res_blocks=1, codes=64, norm_groups=8),
-    vq_first_stage,
-    64,
+SMALL = Model(
+    "ldm",
+    {
+        "unet": LDMConfig(16, (1,), 1, (), num_head_channels=16, norm_groups=8),
+        "first_stage": VQ_F4._replace(
+            channels=16, channel_mult=(1, 1), num_res_blocks=1, codes=64, norm_groups=8
+        ),
+    },
+    MODELS["ldm-ffhq"].card | {"size": 64},
 )
 
 
@@ -33,7 +36,7 @@ def test_the_published_models_are_planned(name, parameters):
 
 def test_models_are_restored_with_by_solvers_of_their_kind(monkeypatch):
     monkeypatch.setattr(memory, "MODELS", {"small": SMALL})
-    monkeypatch.setattr(memory, "prior_forms", lambda model, **_: gaussian_prior())
+    monkeypatch.setattr(memory, "prior_forms", lambda *_: gaussian_prior())
     named = lambda *solver: [
         tuple(title.values())[1:] for title, *_ in cases(MemorySettings(solver=solver))
     ]
@@ -47,8 +50,8 @@ def test_models_are_restored_with_by_solvers_of_their_kind(monkeypatch):
 @pytest.mark.slow
 def test_recomputation_lowers_the_plan():
     nothing, both = (
-        planned_bytes("psld", prior_forms(SMALL, remat=remat), SMALL.size)
-        for remat in ((False, False), (True, True))
+        step_memory("psld", recomputing(prior_forms(SMALL), parts), 64)
+        for parts in ((), ("network", "first_stage"))
     )
     assert both["arguments"] == nothing["arguments"] > 4 * 50_000
     assert both["intermediate"] < 0.7 * nothing["intermediate"]
@@ -58,6 +61,6 @@ def test_recomputation_lowers_the_plan():
 @pytest.mark.slow
 def test_the_published_sizes_fit_what_is_promised():
     """PSLD on LDM-FFHQ in 12 GB, ten samples of DAPS on ADM-FFHQ in 8 GB."""
-    assert planned_bytes("psld", prior_forms(MODELS["ldm-ffhq"]), 256)["total"] < 12e9
-    ten = planned_bytes("daps", prior_forms(MODELS["adm-ffhq"]), 256, 10)
+    assert step_memory("psld", prior_forms(MODELS["ldm-ffhq"]), 256)["total"] < 12e9
+    ten = step_memory("daps", prior_forms(MODELS["adm-ffhq"]), 256, 10)
     assert ten["arguments"] > 4 * 93e6 and ten["total"] < 8e9

@@ -10,7 +10,7 @@ from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import load_prior
 from experiments.train import images, pixel
 from experiments.train.finish import plan_export_prior, restored_ema
-from experiments.train.images import emoji_split, held_out
+from experiments.train.images import held_out
 from experiments.train.loop import make_optimizer
 from experiments.train.settings import ExportPriorSettings, TrainPriorSettings
 
@@ -37,7 +37,7 @@ def train(source, out, steps):
 
 
 def test_families_stay_on_one_side_of_the_split(source):
-    training, outside = emoji_split(source)
+    training, outside = images.SOURCES["emoji"].split(source)
     families = [{p.stem.split("-")[0] for p in side} for side in (training, outside)]
     assert families[0] and families[1] and not families[0] & families[1]
     assert all(held_out(f, 14) for f in families[1])
