@@ -8,32 +8,22 @@ run guides as far. Other steps do not depend on the size and are as published.
 """
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsg_jax.operators.linear import inpainting
-from dsg_jax.operators.tasks import TASKS, operator_for
-from dsg_jax.solvers import SolverEntry
-from dsg_jax.types import Operator, Prior, Projection
-from experiments.calibrate.posterior import (
+from dsg_jax.priors.mixture import Mixture, draw_images, mixture_latent_prior, mixture_prior
+from dsg_jax.priors.mixture_posterior import (
     Posterior,
     exact_posterior,
     least_known,
-    matrix_of,
-    moments,
-    one_form,
+    operator_matrix,
+    posterior_moments,
 )
-from experiments.calibrate.priors import (
-    PRIORS,
-    SHAPE,
-    Mixture,
-    draw_images,
-    latent_prior,
-    pixel_prior,
-)
+from dsg_jax.solvers import SolverEntry
+from dsg_jax.types import Operator, Prior, Projection
+from experiments.calibrate.problems import PRIORS, SHAPE, known_tasks, one_form, operator_of
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, samplers
 from experiments.files import array_hash, content_hash, installed
 from experiments.restore.batch import Program
@@ -102,30 +92,6 @@ class Sampler(NamedTuple):
     """None for the control."""
 
 
-def operator_of(task: str, seed: int) -> Operator:
-    """The operator of a task; all truths share it. The hole of a box is in the middle."""
-    if "box" not in TASKS[task].options:
-        return operator_for(task, SHAPE, seed)
-    mask = np.ones(SHAPE[:2], np.float32)
-    quarter = SHAPE[0] // 4
-    mask[quarter:-quarter, quarter:-quarter] = 0
-    return inpainting(mask)
-
-
-@cache
-def known_tasks() -> tuple[str, ...]:
-    """The tasks whose operators `one_form` takes; their order numbers them, see `Case.numbers`."""
-    known = []
-    for name, task in TASKS.items():
-        try:
-            if task.linear:
-                one_form(operator_of(name, 0), SHAPE)
-                known.append(name)
-        except ValueError:
-            continue
-    return tuple(known)
-
-
 def case_of(name: str, settings: CalibrateSettings) -> Case:
     """Draw truths, measure them, and solve for their posteriors.
 
@@ -146,12 +112,12 @@ def case_of(name: str, settings: CalibrateSettings) -> Case:
     prior, task, numbers = cases[name]
     random = np.random.default_rng([settings.seed, *numbers, 1])
     mixture, operator = PRIORS[prior](), one_form(operator_of(task, settings.seed), SHAPE)
-    matrix = matrix_of(operator, SHAPE)
+    matrix = operator_matrix(operator, SHAPE)
     truths = draw_images(random, mixture, settings.truths)
     flat = truths.reshape(settings.truths, -1)
     y = flat @ matrix.T + settings.sigma * random.standard_normal(flat.shape)
     posterior = exact_posterior(mixture, matrix, y, settings.sigma)
-    mean, variance = moments(posterior)
+    mean, variance = posterior_moments(posterior)
     return Case(
         prior,
         task,
@@ -177,8 +143,8 @@ def prior_for(entry: SolverEntry, mixture: Mixture) -> Prior:
     Solvers that anneal over noise levels ask for the time of a level in closed form.
     """
     if entry.prior == "latent":
-        return latent_prior(mixture)
-    return pixel_prior(mixture, "closed form" if "levels" in entry.options else "table")
+        return mixture_latent_prior(mixture)
+    return mixture_prior(mixture, "closed form" if "levels" in entry.options else "table")
 
 
 def lengths(entry: SolverEntry, settings: CalibrateSettings) -> dict[str, int]:

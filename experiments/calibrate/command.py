@@ -20,11 +20,11 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+from dsg_jax.priors.mixture_posterior import draw_posterior
 from dsg_jax.sample import sample
 from dsg_jax.types import Operator, Prior, Problem, Projection
 from experiments.calibrate.cases import EXACT, Sampler, case_of, samplers_of
-from experiments.calibrate.posterior import draw_posterior
-from experiments.calibrate.priors import SHAPE
+from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.report import write_report
 from experiments.calibrate.scores import stored
 from experiments.calibrate.settings import CalibrateSettings

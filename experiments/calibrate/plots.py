@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import binom
 
 from experiments.calibrate.cases import EXACT, Sampler
-from experiments.calibrate.priors import SHAPE
+from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.scores import Arrays
 from experiments.calibrate.settings import BINS, CalibrateSettings
 from experiments.figures import new_figure, why_no_figure, write_figure
