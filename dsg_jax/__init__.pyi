@@ -19,6 +19,13 @@ from .priors.latent import LDMNetwork as LDMNetwork
 from .priors.latent import latent_prior as latent_prior
 from .priors.latent import with_guidance as with_guidance
 from .priors.latent import with_remat as with_remat
+from .priors.mixture import Mixture as Mixture
+from .priors.mixture import mixture_latent_prior as mixture_latent_prior
+from .priors.mixture import mixture_prior as mixture_prior
+from .priors.mixture import smooth_mixture as smooth_mixture
+from .priors.mixture_posterior import draw_posterior as draw_posterior
+from .priors.mixture_posterior import exact_posterior as exact_posterior
+from .priors.mixture_posterior import operator_matrix as operator_matrix
 from .priors.samples import sample_images as sample_images
 from .projection import project as project
 from .projection import subspace as subspace

@@ -8,32 +8,21 @@ run guides as far. Other steps do not depend on the size and are as published.
 """
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsg_jax.operators.linear import inpainting
-from dsg_jax.operators.tasks import TASKS, operator_for
-from dsg_jax.solvers import SolverEntry
-from dsg_jax.types import Operator, Prior, Projection
-from experiments.calibrate.posterior import (
+from dsg_jax.priors.mixture import Mixture, draw_images, mixture_latent_prior, mixture_prior
+from dsg_jax.priors.mixture_posterior import (
     Posterior,
     exact_posterior,
-    least_known,
-    matrix_of,
-    moments,
-    one_form,
+    operator_matrix,
+    posterior_moments,
 )
-from experiments.calibrate.priors import (
-    PRIORS,
-    SHAPE,
-    Mixture,
-    draw_images,
-    latent_prior,
-    pixel_prior,
-)
+from dsg_jax.solvers import SolverEntry
+from dsg_jax.types import Operator, Prior, Projection
+from experiments.calibrate.problems import PRIORS, SHAPE, known_tasks, one_form, operator_of
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, samplers
 from experiments.files import array_hash, content_hash, installed
 from experiments.restore.batch import Program
@@ -43,19 +32,11 @@ from experiments.statistics import PLAIN
 EXACT = "exact"
 """Name of the control among the samplers."""
 
-_ENTRIES = float(np.prod(SHAPE))
-_IMAGE, _LATENT = 256 * 256 * 3, 64 * 64 * 3
-PIXEL_FACTOR = (_ENTRIES / _IMAGE) ** 0.5
-"""1/32: a norm over 256 x 256 x 3 entries is so much larger than one over 8 x 8 x 3."""
-LATENT_FACTOR = PIXEL_FACTOR * _IMAGE / _LATENT
-"""1/2: there a latent's entry stands for 16 of the image's, here for one."""
-GLUE_FACTOR = (_ENTRIES / _LATENT) ** 0.5
-"""1/8: gluing is a norm over the latent."""
 NORM_STEPS = {
-    "scale": PIXEL_FACTOR,
-    "zeta": LATENT_FACTOR,
-    "omega": LATENT_FACTOR,
-    "gamma": GLUE_FACTOR,
+    "scale": 1 / 32,  # a norm over 256 x 256 entries is so much larger than one over 8 x 8
+    "zeta": 1 / 2,  # 16 / 32: there a latent's entry stands for 16 of the image's, here for one
+    "omega": 1 / 2,
+    "gamma": 1 / 8,  # gluing is a norm over the latent, there of 64 x 64 entries
 }
 """Options of solvers that are steps along the gradient of a norm -> what they are multiplied by."""
 
@@ -82,12 +63,6 @@ class Case(NamedTuple):
     """(n, p) of the exact posterior."""
     variance: np.ndarray
     """(n, p) of the exact posterior."""
-    direction: np.ndarray
-    """(p,) that the measurement knows least."""
-    pixel: int
-    """The entry that the measurement knows least."""
-    hidden: np.ndarray
-    """(p,) whether the measurement leaves the entry out."""
 
 
 class Sampler(NamedTuple):
@@ -100,30 +75,6 @@ class Sampler(NamedTuple):
     path: Path
     program: Program | None = None
     """None for the control."""
-
-
-def operator_of(task: str, seed: int) -> Operator:
-    """The operator of a task; all truths share it. The hole of a box is in the middle."""
-    if "box" not in TASKS[task].options:
-        return operator_for(task, SHAPE, seed)
-    mask = np.ones(SHAPE[:2], np.float32)
-    quarter = SHAPE[0] // 4
-    mask[quarter:-quarter, quarter:-quarter] = 0
-    return inpainting(mask)
-
-
-@cache
-def known_tasks() -> tuple[str, ...]:
-    """The tasks whose operators `one_form` takes; their order numbers them, see `Case.numbers`."""
-    known = []
-    for name, task in TASKS.items():
-        try:
-            if task.linear:
-                one_form(operator_of(name, 0), SHAPE)
-                known.append(name)
-        except ValueError:
-            continue
-    return tuple(known)
 
 
 def case_of(name: str, settings: CalibrateSettings) -> Case:
@@ -145,13 +96,12 @@ def case_of(name: str, settings: CalibrateSettings) -> Case:
         raise ValueError(f"--setting {name}: choose from {', '.join(cases)}")
     prior, task, numbers = cases[name]
     random = np.random.default_rng([settings.seed, *numbers, 1])
-    mixture, operator = PRIORS[prior](), one_form(operator_of(task, settings.seed), SHAPE)
-    matrix = matrix_of(operator, SHAPE)
+    mixture, operator = PRIORS[prior], one_form(operator_of(task, settings.seed))
+    matrix = operator_matrix(operator, SHAPE)
     truths = draw_images(random, mixture, settings.truths)
     flat = truths.reshape(settings.truths, -1)
     y = flat @ matrix.T + settings.sigma * random.standard_normal(flat.shape)
     posterior = exact_posterior(mixture, matrix, y, settings.sigma)
-    mean, variance = moments(posterior)
     return Case(
         prior,
         task,
@@ -163,11 +113,7 @@ def case_of(name: str, settings: CalibrateSettings) -> Case:
         truths,
         y.reshape(truths.shape),
         posterior,
-        mean,
-        variance,
-        direction=least_known(posterior),
-        pixel=int(variance.mean(axis=0).argmax()),
-        hidden=np.all(matrix == 0, axis=1),
+        *posterior_moments(posterior),
     )
 
 
@@ -176,62 +122,59 @@ def prior_for(entry: SolverEntry, mixture: Mixture) -> Prior:
 
     Solvers that anneal over noise levels ask for the time of a level in closed form.
     """
-    if entry.prior == "latent":
-        return latent_prior(mixture)
-    return pixel_prior(mixture, "closed form" if "levels" in entry.options else "table")
-
-
-def lengths(entry: SolverEntry, settings: CalibrateSettings) -> dict[str, int]:
-    """The options of a solver that shorten its runs; of those here it takes what it has."""
-    limits = {"pixel_limit": settings.limit, "latent_limit": settings.limit}
-    optimises = not limits.keys().isdisjoint(entry.options)
-    shorter = limits | {"steps": settings.resample_steps if optimises else settings.steps}
-    if entry.prior == "pixel":
-        shorter["levels"] = settings.levels
-    return {name: value for name, value in shorter.items() if name in entry.options}
+    return (
+        mixture_latent_prior(mixture)
+        if entry.prior == "latent"
+        else mixture_prior(mixture, "closed form" if "levels" in entry.options else "table")
+    )
 
 
 def solver_settings(name: str, task: str, prior: Prior, settings: CalibrateSettings) -> Any:
-    """The settings of a sampler's solver for a task.
+    """The published settings of a sampler's solver for a task, in shorter runs with longer steps.
 
     Raises:
       ValueError: the prior's schedule does not allow so many steps.
     """
     entry, betas = samplers()[name], np.asarray(prior.betas, np.float64)
-    options: dict[str, Any] = lengths(entry, settings)
-    longer = len(betas) / options["steps"] if "steps" in options else 1.0
-    options |= {"tau_y": settings.sigma} if name.endswith(TRUE_NOISE) else {}
-    published = entry.settings_for(task, betas, **options)
-    steps = {
-        option: longer * factor * getattr(published, option)
-        for option, factor in NORM_STEPS.items()
-        if option in entry.options and hasattr(published, option)
+    optimises = {"pixel_limit", "latent_limit"} & entry.options.keys()
+    shorter = {
+        "pixel_limit": settings.limit,
+        "latent_limit": settings.limit,
+        "steps": settings.resample_steps if optimises else settings.steps,
+        **({"levels": settings.levels} if entry.prior == "pixel" else {}),
+        **({"tau_y": settings.sigma} if name.endswith(TRUE_NOISE) else {}),
     }
-    return replace(published, **steps)
-
-
-def projection_for(entry: SolverEntry, rule: str, tau: float) -> Projection | None:
-    """The projection of a rule, with the solver's own period; None for the plain solver.
-
-    Raises:
-      ValueError: there is no such rule, or no such tau.
-    """
-    if rule == PLAIN:
-        return None
-    return Projection(tau, rule=rule, period=entry.projection_defaults()["period"])  # type: ignore[arg-type]
+    options: dict[str, Any] = {n: value for n, value in shorter.items() if n in entry.options}
+    longer = len(betas) / options.get("steps", len(betas))
+    published = entry.settings_for(task, betas, **options)
+    return replace(
+        published,
+        **{
+            option: longer * factor * getattr(published, option)
+            for option, factor in NORM_STEPS.items()
+            if option in entry.options and hasattr(published, option)
+        },
+    )
 
 
 def samplers_of(case: Case, settings: CalibrateSettings) -> list[Sampler]:
-    """The control, then every sampler with every rule; files are named by all they depend on."""
-    common = {"prior": case.prior, "task": case.task, "version": installed("dsg_jax")}
-    common |= {name: getattr(settings, name) for name in ("sigma", "truths", "samples", "seed")}
-    common["problem"] = array_hash(case.truths, case.y, case.matrix, *case.mixture)
+    """The control, then every sampler with every rule; files are named by all they depend on.
+
+    Raises:
+      ValueError: there is no such rule, no such tau, or the schedule does not allow the steps.
+    """
+    common = {
+        "prior": case.prior,
+        "task": case.task,
+        "version": installed("dsg_jax"),
+        "problem": array_hash(case.truths, case.y, case.matrix, *case.mixture),
+        **{name: getattr(settings, name) for name in ("sigma", "truths", "samples", "seed")},
+    }
 
     def path(name: str, rule: str, facts: dict) -> Path:
-        facts = common | facts | {"solver": name, "rule": rule}
-        facts["tau"] = None if rule == PLAIN else settings.tau
-        file = f"{case.prior}-{case.task}-{name}-{rule}-{content_hash(facts)}.npz"
-        return settings.out / "cells" / file
+        method = {"solver": name, "rule": rule, "tau": None if rule == PLAIN else settings.tau}
+        identity = content_hash(common | facts | method)
+        return settings.out / "cells" / f"{case.prior}-{case.task}-{name}-{rule}-{identity}.npz"
 
     members = [Sampler(case, EXACT, PLAIN, path(EXACT, PLAIN, {}))]
     for name in settings.solver:
@@ -239,8 +182,8 @@ def samplers_of(case: Case, settings: CalibrateSettings) -> list[Sampler]:
         prior = prior_for(entry, case.mixture)
         chosen = solver_settings(name, case.task, prior, settings)
         for rule in settings.rules:
-            projection = projection_for(entry, rule, settings.tau)
+            choices = entry.projection_defaults() | {"tau": settings.tau, "rule": rule}
+            projection = None if rule == PLAIN else Projection(**choices)
             program = Program(entry.name, chosen, projection, prior, axes=(), shape=SHAPE)
-            file = path(name, rule, described(chosen))
-            members.append(Sampler(case, name, rule, file, program))
+            members.append(Sampler(case, name, rule, path(name, rule, described(chosen)), program))
     return members

@@ -20,11 +20,11 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+from dsg_jax.priors.mixture_posterior import draw_posterior
 from dsg_jax.sample import sample
 from dsg_jax.types import Operator, Prior, Problem, Projection
 from experiments.calibrate.cases import EXACT, Sampler, case_of, samplers_of
-from experiments.calibrate.posterior import draw_posterior
-from experiments.calibrate.priors import SHAPE
+from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.report import write_report
 from experiments.calibrate.scores import stored
 from experiments.calibrate.settings import CalibrateSettings
@@ -43,11 +43,8 @@ def draw_batch(
     solver: str,
 ) -> Array:
     """One sample per key and measurement y (b, h, w, c), images of the same shape."""
-
-    def one(key: Array, y: Array) -> Array:
-        return sample(key, solver_of(solver, arrays, Problem(operator, y, sigma)), SHAPE)[0]
-
-    return jax.vmap(one)(keys, y)
+    solver_for = lambda y: solver_of(solver, arrays, Problem(operator, y, sigma))
+    return jax.vmap(lambda key, y: sample(key, solver_for(y), SHAPE)[0])(keys, y)
 
 
 def solver_samples(
@@ -76,21 +73,14 @@ def solver_samples(
     return np.concatenate(images).reshape(settings.truths, count, -1)
 
 
-def exact_samples(sampler: Sampler, settings: CalibrateSettings) -> np.ndarray:
-    """The samples (n, L, p) of the control."""
-    random = np.random.default_rng([settings.seed, *sampler.case.numbers, 2])
-    return draw_posterior(random, sampler.case.posterior, settings.samples)
-
-
 def plan_calibrate(settings: CalibrateSettings) -> Callable[[], list[dict]]:
     """Check ``calibrate``; the result samples, scores and writes the report.
 
     Raises:
       ValueError: something the user gave is wrong; the message names it.
     """
-    cases = [case_of(place, settings) for place in settings.setting]
-    samplers = [sampler for case in cases for sampler in samplers_of(case, settings)]
-    return lambda: calibrate(samplers, settings)
+    members = [samplers_of(case_of(name, settings), settings) for name in settings.setting]
+    return lambda: calibrate(sum(members, []), settings)
 
 
 def calibrate(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict]:
@@ -99,15 +89,15 @@ def calibrate(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict
     total = sum(s.name != EXACT for s in missing) * settings.truths * settings.samples
     with tqdm(total=total, unit="sample", disable=not total) as bar:
         for sampler in missing:
-            bar.set_description(f"{sampler.case.prior}, {sampler.case.task}, {sampler.name}")
-            started = time.perf_counter()
+            case = sampler.case
+            bar.set_description(f"{case.prior}, {case.task}, {sampler.name}")
+            started, stream = time.perf_counter(), io.BytesIO()
             if sampler.name == EXACT:
-                samples = exact_samples(sampler, settings)
+                random = np.random.default_rng([settings.seed, *case.numbers, 2])
+                samples = draw_posterior(random, case.posterior, settings.samples)
             else:
                 samples = solver_samples(sampler, settings, bar.update)
-            stream = io.BytesIO()
-            seconds = time.perf_counter() - started
-            arrays: dict[str, Any] = stored(sampler.case, samples, seconds)
+            arrays = stored(case, samples, seconds=time.perf_counter() - started)
             np.savez_compressed(stream, **arrays)
             write_atomically(sampler.path, stream.getvalue())
     return write_report(samplers, settings)

@@ -8,16 +8,13 @@ import numpy as np
 from scipy.stats import binom
 
 from experiments.calibrate.cases import EXACT, Sampler
-from experiments.calibrate.priors import SHAPE
+from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.scores import Arrays
 from experiments.calibrate.settings import BINS, CalibrateSettings
 from experiments.figures import new_figure, why_no_figure, write_figure
 from experiments.images import from_bytes, save_png
 from experiments.pictures import Panel, colour, grid, std_map
 from experiments.statistics import PLAIN, grouped
-
-SHOWN = "direction"
-"""The functional of the rank histograms: the direction that the measurement knows least."""
 
 
 def save_plots(report: Path, rows: list[dict], settings: CalibrateSettings) -> str:
@@ -27,8 +24,8 @@ def save_plots(report: Path, rows: list[dict], settings: CalibrateSettings) -> s
     if missing or not known:
         return missing or "too few samples are finite"
     write_figure(report / "widths.png", widths_figure(known, settings), dpi=100)
-    for name in DRAWINGS:
-        write_figure(report / f"{name}.png", panels_figure(known, settings, name), dpi=100)
+    for name, drawing in DRAWINGS.items():
+        write_figure(report / f"{name}.png", panels_figure(known, settings, *drawing), dpi=100)
     return ""
 
 
@@ -53,12 +50,15 @@ def widths_figure(rows: list[dict], settings: CalibrateSettings) -> Any:
         panel.axhline(1, color="0.6", linewidth=1)
         for i, rule in enumerate(settings.rules):
             same_rule = [m for m in members if m["rule"] == rule]
-            if not same_rule:
-                continue
-            x = [names.index(m["solver"]) + 0.22 * i for m in same_rule]
-            value, error = bars([m["std"] for m in same_rule])
-            looks = {"fmt": "o", "markersize": 4, "color": f"C{i}", "label": shown_rule(rule)}
-            panel.errorbar(x, value, error, **looks)
+            if same_rule:  # there are none where all samples of a rule are not finite
+                panel.errorbar(
+                    [names.index(m["solver"]) + 0.22 * i for m in same_rule],
+                    *bars([m["std"] for m in same_rule]),
+                    fmt="o",
+                    markersize=4,
+                    color=f"C{i}",
+                    label=shown_rule(rule),
+                )
         panel.set_xticks(range(len(names)), names, rotation=60, fontsize="small")
         panel.grid(axis="y", alpha=0.3)
     panels[0].set_yscale("log", base=2)
@@ -68,9 +68,22 @@ def widths_figure(rows: list[dict], settings: CalibrateSettings) -> Any:
     return figure
 
 
-def panels_figure(rows: list[dict], settings: CalibrateSettings, drawn: str) -> Any:
-    """A panel per case (down) and sampler (across), with a line per rule and the calibrated one."""
-    draw, calibrated, axes = DRAWINGS[drawn]
+def panels_figure(
+    rows: list[dict],
+    settings: CalibrateSettings,
+    draw: Callable[[Any, dict, dict], None],
+    calibrated: tuple[int, int],
+    axes: str,
+) -> Any:
+    """A panel per case (down) and sampler (across), with a line per rule and the calibrated one.
+
+    Args:
+      rows: of samplers with scores.
+      settings: whose samplers and rules are the columns and colours.
+      draw: draws a row into a panel with such keyword arguments of the line.
+      calibrated: ends of the calibrated line at 0 and 1.
+      axes: names of both axes.
+    """
     cases, names = grouped(rows, "prior", "task"), [EXACT, *settings.solver]
     figure = new_figure(0.8 + 1.6 * len(names), 0.8 + 1.6 * len(cases))
     panels = figure.subplots(len(cases), len(names), squeeze=False, sharex=True, sharey=True)
@@ -79,33 +92,37 @@ def panels_figure(rows: list[dict], settings: CalibrateSettings, drawn: str) -> 
         for panel, name in zip(line, names, strict=True):
             for row in members:
                 if row["solver"] == name:
-                    shade = f"C{settings.rules.index(row['rule'])}"
-                    draw(panel, row, {"color": shade, "label": shown_rule(row["rule"])})
+                    color = f"C{settings.rules.index(row['rule'])}"
+                    draw(panel, row, {"color": color, "label": shown_rule(row["rule"])})
             panel.plot([0, 1], calibrated, color="0.7", linewidth=1, label="calibrated", zorder=0)
             panel.tick_params(labelsize="x-small")
     for panel, name in zip(panels[0], names, strict=True):
         panel.set_title(name, fontsize="small")
-    shown = panels[0, min(1, len(names) - 1)].get_legend_handles_labels()
-    looks: dict[str, Any] = {
-        "ncols": 4,
-        "frameon": False,
-        "fontsize": "small",
-        "title_fontsize": "small",
-    }
-    figure.legend(*shown, loc="outside lower center", title=axes, **looks)
+    figure.legend(
+        *panels[0, min(1, len(names) - 1)].get_legend_handles_labels(),
+        loc="outside lower center",
+        title=axes,
+        ncols=4,
+        frameon=False,
+        fontsize="small",
+        title_fontsize="small",
+    )
     return figure
 
 
 def draw_coverage(panel: Any, row: dict, looks: dict) -> None:
     """Share of truths inside against the interval's level, with the interval over truths."""
-    value, error = bars(list(row["coverage"].values()))
     levels = [float(level) for level in row["coverage"]]
-    panel.errorbar(levels, value, error, marker="o", markersize=2.5, **looks)
+    bounds = bars(list(row["coverage"].values()))
+    panel.errorbar(levels, *bounds, marker="o", markersize=2.5, **looks)
 
 
 def draw_ranks(panel: Any, row: dict, looks: dict) -> None:
-    """Histogram of the truths' ranks as a line; the band holds 95 % of a calibrated bin."""
-    counts = np.array(row["histogram"][SHOWN])
+    """Histogram of the ranks along the direction that the measurement knows least, as a line.
+
+    The band holds 95 % of a calibrated sampler's bins.
+    """
+    counts = np.array(row["histogram"]["direction"])
     panel.stairs(counts * BINS / counts.sum(), np.arange(BINS + 1) / BINS, **looks)
     if row["rule"] == PLAIN:
         low, high = binom.ppf([0.025, 0.975], counts.sum(), 1 / BINS) * BINS / counts.sum()
@@ -133,29 +150,42 @@ def picture(x: np.ndarray, caption: str) -> Panel:
 
 
 def moment_maps(mean: np.ndarray, variance: np.ndarray, *captions: str) -> tuple[Panel, Panel]:
-    """Flat means as an image, and flat variances as a map of their roots."""
-    deviation = Panel(std_map(np.sqrt(variance.reshape(SHAPE))), captions[-1])
-    return picture(mean, captions[0]), deviation
+    """Flat means as an image, and flat variances as a map of their roots.
+
+    Args:
+      mean: (p,) of the samples or the posterior.
+      variance: (p,) likewise.
+      *captions: one for both, or one each.
+    """
+    deviation = std_map(np.sqrt(variance.reshape(SHAPE)))
+    return picture(mean, captions[0]), Panel(deviation, captions[-1])
 
 
-def write_maps(
-    report: Path, samplers: list[Sampler], arrays: dict[tuple, Arrays]
-) -> dict[tuple[str, str], Path]:
-    """A grid per case for its first truth: mean and deviation of every sampler, two rows a rule."""
-    files = {}
+def write_maps(report: Path, samplers: list[Sampler], arrays: dict[tuple, Arrays]) -> None:
+    """Write ``maps-PRIOR-TASK.png`` for every case: means and deviations for its first truth.
+
+    A column per sampler, and a pair of rows per rule.
+
+    Args:
+      report: the folder.
+      samplers: their cases are drawn.
+      arrays: what is stored, by (prior, task), name and rule of the sampler.
+    """
     blank = Panel(np.full((*SHAPE[:2], 3), 255, np.uint8))
     for place, case in {(s.case.prior, s.case.task): s.case for s in samplers}.items():
         names = list(dict.fromkeys(n for p, n, _ in arrays if p == place and n != EXACT))
         rows: list[list[Panel]] = []
         for rule in dict.fromkeys(r for p, n, r in arrays if p == place and n != EXACT):
-            stored = [arrays[place, name, rule] for name in names]
             text = "plain" if rule == PLAIN else rule
+            stored = (arrays[place, name, rule] for name in names)
             pairs = [moment_maps(a["mean"][0], a["variance"][0], text) for a in stored]
             rows += [[blank, blank, *line] for line in zip(*pairs, strict=True)]
-        problem = picture(case.truths[0], "truth"), picture(case.y[0], "measurement")
-        exact = moment_maps(case.mean[0], case.variance[0], "exact mean", "exact deviation")
-        rows[0][:2], rows[1][:2] = zip(problem, exact, strict=True)
-        files[place] = report / f"maps-{'-'.join(place)}.png"
-        columns = ["truth, measurement", "exact posterior", *names]
-        save_png(files[place], from_bytes(grid(columns, rows)))
-    return files
+        mean, deviation = moment_maps(
+            case.mean[0], case.variance[0], "exact mean", "exact deviation"
+        )
+        rows[0][:2] = picture(case.truths[0], "truth"), mean
+        rows[1][:2] = picture(case.y[0], "measurement"), deviation
+        save_png(
+            report / f"maps-{'-'.join(place)}.png",
+            from_bytes(grid(["truth, measurement", "exact posterior", *names], rows)),
+        )

@@ -1,12 +1,15 @@
 """The report of `calibrate`: what was measured in words, tables, and a card to run it again."""
 
+import io
 import json
 from dataclasses import replace
+
+import numpy as np
 
 from dsg_jax.solvers import settings_for
 from experiments.calibrate.cases import EXACT, Sampler
 from experiments.calibrate.plots import save_plots, write_maps
-from experiments.calibrate.scores import FUNCTIONALS, read_arrays, scores_of
+from experiments.calibrate.scores import FUNCTIONALS, scores_of
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, levels_of
 from experiments.files import array_hash, versions_and_hardware, write_atomically
 from experiments.restore.plan import described
@@ -33,6 +36,7 @@ NOTE = (
     "log-likelihood. Brackets are 95 % bootstrap intervals over truths. Not finite: truths with a "
     "sample that is not."
 )
+PLOTS = "![Widths](widths.png)\n\n![Coverage](coverage.png)\n\n![Ranks](ranks.png)"
 
 
 def estimate_text(values: list[float] | None) -> str:
@@ -80,46 +84,51 @@ def sentences(rows: list[dict]) -> str:
     p = [value for row in control for value in row["p"].values()]
     text = (
         f"Control: the exact sampler's std ratio is {extent(control, 'std')}, and "
-        f"{sum(v < SIGNIFICANT for v in p)} of its {len(p)} rank tests have p < {SIGNIFICANT:g}.\n"
+        f"{sum(v < SIGNIFICANT for v in p)} of its {len(p)} rank tests have p < {SIGNIFICANT:g}."
     )
     solvers = [row for row in rows if row["solver"] != EXACT]
     for (name,), members in grouped(solvers, "solver").items():
         plain = [row for row in members if row["rule"] == PLAIN]
-        below, above, unsure = sides(plain, "std")
         text += (
-            f"- {name}, plain: std ratio {extent(plain, 'std')}; too narrow in {below}, too wide "
-            f"in {above}, undecided in {unsure} of {len(plain)} settings; bias "
-            f"{extent(plain, 'bias')}."
+            f"\n- {name}, plain: std ratio {extent(plain, 'std')}; "
+            + "too narrow in {}, too wide in {}, undecided in {}".format(*sides(plain, "std"))
+            + f" of {len(plain)} settings; bias {extent(plain, 'bias')}."
         )
         projected = [row for row in members if row["rule"] != PLAIN]
         for (rule,), same_rule in grouped(projected, "rule").items():
-            below, above, unsure = sides(same_rule, "to_plain")
+            counts = sides(same_rule, "to_plain")
             text += (
-                f" Projected ({rule}): {extent(same_rule, 'to_plain')} times as wide; narrower in "
-                f"{below}, wider in {above}, undecided in {unsure}."
+                f" Projected ({rule}): {extent(same_rule, 'to_plain')} times as wide; "
+                + "narrower in {}, wider in {}, undecided in {}.".format(*counts)
             )
-        text += "\n"
-    return text
+    return f"{text}\n"
 
 
 def run_lengths(samplers: list[Sampler]) -> dict[str, str]:
     """Steps or levels of every solver's runs, and how many are published."""
-    lengths = {}
-    for sampler in samplers:
-        if (program := sampler.program) is not None:
-            published = settings_for(program.solver, sampler.case.task, program.prior)
-            count = replace(program, settings=published).steps
-            lengths[sampler.name] = f"{program.steps} of {count}"
-    return lengths
+    published = lambda program, task: replace(
+        program, settings=settings_for(program.solver, task, program.prior)
+    )
+    return {
+        s.name: f"{s.program.steps} of {published(s.program, s.case.task).steps}"
+        for s in samplers
+        if s.program is not None
+    }
 
 
 def card_of(samplers: list[Sampler], rows: list[dict], settings: CalibrateSettings) -> dict:
     """Everything that the numbers depend on, as JSON values."""
-    without_effect = ("out", "report", "batch_size")
-    cases = {", ".join(place_of(sampler)): sampler.case for sampler in samplers}
     return {
-        "settings": {n: v for n, v in as_table(settings).items() if n not in without_effect},
-        "problems": {name: array_hash(c.truths, c.y, c.matrix) for name, c in cases.items()},
+        "settings": {
+            name: value
+            for name, value in as_table(settings).items()
+            if name not in ("out", "report", "batch_size")  # without effect on the numbers
+        },
+        "problems": {
+            ", ".join(place_of(s)): array_hash(s.case.truths, s.case.y, s.case.matrix)
+            for s in samplers
+            if s.name == EXACT  # one of every case
+        },
         "methods": {
             ", ".join((*place_of(s), s.name)): described(s.program.settings)
             for s in samplers
@@ -137,27 +146,33 @@ def place_of(sampler: Sampler) -> tuple[str, str]:
 def write_report(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict]:
     """Write tables, figures and card of samplers that are done; returns the rows."""
     report = settings.report or settings.out
-    arrays = {(place_of(s), s.name, s.rule): read_arrays(s) for s in samplers}
-    rows = []
-    for s in samplers:
-        plain = arrays[place_of(s), s.name, PLAIN]
-        rows.append(scores_of(s, arrays[place_of(s), s.name, s.rule], plain, settings.samples))
-    maps = write_maps(report, samplers, arrays)
+    arrays = {
+        (place_of(s), s.name, s.rule): dict(np.load(io.BytesIO(s.path.read_bytes())))
+        for s in samplers
+    }
+    rows = [
+        scores_of(
+            s,
+            arrays[place_of(s), s.name, s.rule],
+            plain=arrays[place_of(s), s.name, PLAIN],
+            count=settings.samples,
+        )
+        for s in samplers
+    ]
+    write_maps(report, samplers, arrays)
     missing = save_plots(report, rows, settings)
-    text = f"## Calibration\n\n{facts(samplers, settings)}\n\n{sentences(rows)}\n"
-    if missing:
-        text += f"No plots: {missing}.\n\n"
-    else:
-        text += "![Widths](widths.png)\n\n![Coverage](coverage.png)\n\n![Ranks](ranks.png)\n\n"
-    levels = ", ".join(f"{level:.0%}" for level in levels_of(settings.samples))
-    text += f"{NOTE.format(levels=levels)}\n"
+    plots = f"No plots: {missing}." if missing else PLOTS
+    note = NOTE.format(levels=", ".join(f"{level:.0%}" for level in levels_of(settings.samples)))
+    text = (
+        f"## Calibration\n\n{facts(samplers, settings)}\n\n{sentences(rows)}\n{plots}\n\n{note}\n"
+    )
     for (prior, task), members in grouped(rows, "prior", "task").items():
         table = markdown_table(COLUMNS, [table_row(row) for row in members])
-        text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps]({maps[prior, task].name})\n"
+        text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps](maps-{prior}-{task}.png)\n"
     write_atomically(report / "report.md", text.encode())
-    write_atomically(report / "rows.json", (json.dumps(rows, indent=1) + "\n").encode())
-    card = json.dumps(card_of(samplers, rows, settings), indent=1, default=float)
-    write_atomically(report / "card.json", (card + "\n").encode())
+    for name, values in {"rows": rows, "card": card_of(samplers, rows, settings)}.items():
+        content = json.dumps(values, indent=1, default=float) + "\n"
+        write_atomically(report / f"{name}.json", content.encode())
     print(text)
     return rows
 
@@ -165,11 +180,12 @@ def write_report(samplers: list[Sampler], settings: CalibrateSettings) -> list[d
 def facts(samplers: list[Sampler], settings: CalibrateSettings) -> str:
     """Counts and lengths, in words."""
     lengths = ", ".join(f"{name} {count}" for name, count in run_lengths(samplers).items())
-    text = (
+    return (
         f"{settings.truths} truths per setting, {settings.samples} samples each; images of 8 x 8, "
         f"noise {settings.sigma:g}, tau {settings.tau:g}, seed {settings.seed}. Steps or levels of "
         f"the published ones: {lengths}; optimisations end after {settings.limit} updates."
+    ) + (
+        f" SOLVER{TRUE_NOISE} has the true noise in its likelihood, not its own constant."
+        if any(name.endswith(TRUE_NOISE) for name in settings.solver)
+        else ""
     )
-    if any(name.endswith(TRUE_NOISE) for name in settings.solver):
-        text += f" SOLVER{TRUE_NOISE} has the true noise in its likelihood, not its own constant."
-    return text

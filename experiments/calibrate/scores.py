@@ -9,12 +9,12 @@ Statistics take ``weights`` (r, n) on the truths, a row each for the estimate an
 draws, and return one value per row.
 """
 
-import io
 from typing import Any
 
 import numpy as np
 from jax.scipy.stats import chi2
 
+from dsg_jax.priors.mixture_posterior import least_known
 from experiments.calibrate.cases import Case, Sampler
 from experiments.calibrate.settings import BINS, levels_of
 from experiments.statistics import PLAIN
@@ -22,27 +22,26 @@ from experiments.statistics import PLAIN
 FUNCTIONALS = ("mean", "pixel", "direction", "likelihood")
 """Scalar functions of an image, see `functionals`."""
 DRAWS = 2000
-"""Of the bootstrap."""
-SCORES = (
-    *("std", "std_hidden", "std_seen", "to_plain", "bias", "rank_spread"),
-    *("coverage", "p", "histogram"),
-)
-"""Fields of a row that are None where too few truths have finite samples."""
-
-Arrays = dict[str, np.ndarray]
-"""What is stored of a sampler's samples, see `stored`."""
+"""How often the bootstrap draws the truths anew."""
+Arrays = dict[str, Any]
+"""Numpy arrays by name: what is stored of a sampler's samples, see `stored`."""
 
 
-def functionals(images: np.ndarray, y: np.ndarray, matrix, direction, pixel: int, sigma: float):
-    """`FUNCTIONALS` of images (..., n) with their measurements y (..., m): (..., 4).
+def functionals(case: Case, images: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`FUNCTIONALS` of images (..., p) with their measurements y (..., p): (..., 4).
 
     The mean over all entries; the entry and the direction that the measurement knows least; and the
     log-likelihood -|y - A x|^2 / (2 sigma^2).
     """
-    residual = y - images @ matrix.T
-    likelihood = -np.sum(residual**2, axis=-1) / (2 * sigma**2)
-    values = (images.mean(axis=-1), images[..., pixel], images @ direction, likelihood)
-    return np.stack(values, axis=-1)
+    return np.stack(
+        [
+            images.mean(axis=-1),
+            images[..., case.variance.mean(axis=0).argmax()],
+            images @ least_known(case.posterior),
+            -np.sum((y - images @ case.matrix.T) ** 2, axis=-1) / (2 * case.sigma**2),
+        ],
+        axis=-1,
+    )
 
 
 def ranks(truth: np.ndarray, samples: np.ndarray) -> np.ndarray:
@@ -67,8 +66,8 @@ def histogram(rank: np.ndarray, count: int) -> np.ndarray:
 def uniformity(rank: np.ndarray, count: int) -> float:
     """The p value of uniform ranks: Pearson's chi-square test on `BINS` bins."""
     expected = len(rank) / BINS
-    statistic = np.sum((histogram(rank, count) - expected) ** 2) / expected
-    return float(chi2.sf(statistic, BINS - 1))
+    squares = (histogram(rank, count) - expected) ** 2
+    return float(chi2.sf(np.sum(squares) / expected, BINS - 1))
 
 
 def rank_spread(weights: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray:
@@ -78,8 +77,8 @@ def rank_spread(weights: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray
     wide). ``rank`` (n, ...) is averaged over all but its first axis.
     """
     uniform = ((count + 1) ** 2 - 1) / 12
-    squares = (rank - count / 2.0) ** 2
-    return weights @ squares.reshape(len(rank), -1).mean(axis=1) / uniform
+    squares = ((rank - count / 2.0) ** 2).reshape(len(rank), -1)
+    return weights @ squares.mean(axis=1) / uniform
 
 
 def bootstrap_weights(count: int) -> np.ndarray:
@@ -93,8 +92,7 @@ def bootstrap_weights(count: int) -> np.ndarray:
 
 def estimate(values: np.ndarray) -> list[float]:
     """A statistic's value and the ends of its 95 % percentile interval (Efron 1979)."""
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return [float(values[0]), float(low), float(high)]
+    return [float(value) for value in (values[0], *np.quantile(values[1:], [0.025, 0.975]))]
 
 
 def std_ratio(weights: np.ndarray, variance: np.ndarray, exact: np.ndarray) -> np.ndarray:
@@ -132,25 +130,15 @@ def stored(case: Case, samples: np.ndarray, seconds: float) -> Arrays:
     ``ranks`` (n, 4) of the functionals; ``finite`` (n,), whether all samples of a truth are;
     ``seconds``.
     """
-    truth = case.truths.reshape(len(samples), -1)
-    y = case.y.reshape(len(samples), -1)
-    of = lambda images, y: functionals(
-        images, y, case.matrix, case.direction, case.pixel, case.sigma
-    )
+    truth, y = (images.reshape(len(samples), -1) for images in (case.truths, case.y))
     return {
         "mean": samples.mean(axis=1),
         "variance": samples.var(axis=1, ddof=1),
         "pixel_ranks": ranks(truth, samples),
-        "ranks": ranks(of(truth, y), of(samples, y[:, None])),
+        "ranks": ranks(functionals(case, truth, y), functionals(case, samples, y[:, None])),
         "finite": np.isfinite(samples).all(axis=(1, 2)),
         "seconds": np.array(seconds),
     }
-
-
-def read_arrays(sampler: Sampler) -> Arrays:
-    """What is stored of a sampler that is done."""
-    with np.load(io.BytesIO(sampler.path.read_bytes())) as arrays:
-        return dict(arrays)
 
 
 def scores_of(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> dict[str, Any]:
@@ -162,14 +150,20 @@ def scores_of(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> di
       plain: the same of its solver without a projection, for the ratio of their widths.
       count: samples of every truth.
     """
-    case = sampler.case
-    row: dict[str, Any] = {"prior": case.prior, "task": case.task}
-    row |= {"solver": sampler.name, "rule": sampler.rule}
-    row |= {"seconds": round(float(arrays["seconds"]), 1)}
-    row |= {"not_finite": int(np.sum(~arrays["finite"]))} | dict.fromkeys(SCORES)
-    if arrays["finite"].sum() < 2:
-        return row
-    return row | widths(sampler, arrays, plain, count) | ranked(arrays, count)
+    row = {
+        "prior": sampler.case.prior,
+        "task": sampler.case.task,
+        "solver": sampler.name,
+        "rule": sampler.rule,
+        "seconds": round(float(arrays["seconds"]), 1),
+        "not_finite": int(np.sum(~arrays["finite"])),
+        # None where too few truths have finite samples, or what is asked does not exist
+        **dict.fromkeys(("std", "std_hidden", "std_seen", "to_plain", "bias", "rank_spread")),
+        **dict.fromkeys(("coverage", "p", "histogram")),
+    }
+    if arrays["finite"].sum() > 1:
+        row |= widths(sampler, arrays, plain, count) | ranked(arrays, count)
+    return row
 
 
 def widths(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> dict:
@@ -183,13 +177,13 @@ def widths(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> dict:
         "std": ratio(slice(None)),
         "bias": estimate(bias(weights, mean, variance, exact_mean, exact, count)),
     }
-    if case.hidden.any():
-        scores |= {"std_hidden": ratio(case.hidden), "std_seen": ratio(~case.hidden)}
+    hidden = np.all(case.matrix == 0, axis=1)  # entries that the measurement leaves out
+    if hidden.any():
+        scores |= {"std_hidden": ratio(hidden), "std_seen": ratio(~hidden)}
     both = finite & plain["finite"]
     if sampler.rule != PLAIN and both.sum() > 1:
-        projected, unprojected = arrays["variance"][both], plain["variance"][both]
-        weights = bootstrap_weights(len(projected))
-        scores["to_plain"] = estimate(std_ratio(weights, projected, unprojected))
+        pair = arrays["variance"][both], plain["variance"][both]
+        scores["to_plain"] = estimate(std_ratio(bootstrap_weights(int(both.sum())), *pair))
     return scores
 
 
@@ -197,11 +191,13 @@ def ranked(arrays: Arrays, count: int) -> dict:
     """Coverage over all entries, and the ranks of the functionals."""
     finite = arrays["finite"]
     weights, entries = bootstrap_weights(int(finite.sum())), arrays["pixel_ranks"][finite]
-    inside = {level: covered(entries, count, level).mean(axis=1) for level in levels_of(count)}
-    of = {name: arrays["ranks"][finite, i] for i, name in enumerate(FUNCTIONALS)}
+    by_name = {name: arrays["ranks"][finite, i] for i, name in enumerate(FUNCTIONALS)}
     return {
-        "coverage": {f"{level:g}": estimate(weights @ inside[level]) for level in inside},
+        "coverage": {
+            f"{level:g}": estimate(weights @ covered(entries, count, level).mean(axis=1))
+            for level in levels_of(count)
+        },
         "rank_spread": estimate(rank_spread(weights, entries, count)),
-        "p": {name: uniformity(rank, count) for name, rank in of.items()},
-        "histogram": {name: histogram(rank, count).tolist() for name, rank in of.items()},
+        "p": {name: uniformity(rank, count) for name, rank in by_name.items()},
+        "histogram": {name: histogram(rank, count).tolist() for name, rank in by_name.items()},
     }

@@ -9,7 +9,7 @@ from experiments.settings import check_folder, check_once, check_positive, check
 from experiments.statistics import PLAIN
 
 BINS = 5
-"""Of the rank histograms."""
+"""How many bins the rank histograms have."""
 TRUE_NOISE = "-sigma"
 """Ending of a sampler's name: the solver's likelihood has the true noise, not its own constant."""
 
@@ -17,12 +17,12 @@ TRUE_NOISE = "-sigma"
 @cache
 def samplers() -> dict[str, SolverEntry]:
     """Name of a sampler -> its solver; one on pixels with the option ``tau_y`` has two samplers."""
-    named: dict[str, SolverEntry] = {}
-    for name, entry in SOLVERS.items():
-        named[name] = entry
-        if entry.prior == "pixel" and "tau_y" in entry.options:
-            named[name + TRUE_NOISE] = entry
-    return named
+    return {
+        name + ending: entry
+        for name, entry in SOLVERS.items()
+        for ending in ("", TRUE_NOISE)
+        if not ending or (entry.prior == "pixel" and "tau_y" in entry.options)
+    }
 
 
 def levels_of(count: int) -> tuple[float, float, float]:

@@ -20,47 +20,37 @@ class Bar(NamedTuple):
     gain: float
 
 
-def measured(items: list[Item]) -> list[np.ndarray]:
-    """The measurements."""
-    return [np.asarray(item.problem.y) for item in items]
-
-
 def truth_of(item: Item) -> np.ndarray:
-    """(h, w, c) in [-1, 1]."""
-    assert item.picture.pixels is not None  # the images are the bundled ones
-    return item.picture.pixels
+    """(h, w, c) in [-1, 1]; the images are the bundled ones, so that there is a truth."""
+    return np.asarray(item.picture.pixels)
 
 
 def mask_of(item: Item) -> np.ndarray:
     """(h, w) of 0 and 1: what an inpainting operator makes of ones."""
-    ones = jnp.ones(truth_of(item).shape)
-    return np.asarray(item.problem.operator.forward(ones))[..., 0]
+    return np.asarray(item.problem.operator.forward(jnp.ones(truth_of(item).shape)))[..., 0]
 
 
 def blur_kernel(item: Item) -> np.ndarray:
-    """The kernel of a blur operator, read off its response to an impulse."""
+    """The kernel of a blur operator, read off its response to an impulse; as large as fits."""
     h, w, c = truth_of(item).shape
-    impulse = np.zeros((h, w, c), np.float32)
-    impulse[h // 2, w // 2] = 1
-    response = np.asarray(item.problem.operator.forward(jnp.asarray(impulse)))[..., 0]
+    impulse = jnp.zeros((h, w, c)).at[h // 2, w // 2].set(1)
+    response = np.asarray(item.problem.operator.forward(impulse))[..., 0]
     radius = (min(h, w) - 1) // 2
-    rows = slice(h // 2 - radius, h // 2 + radius + 1)
-    columns = slice(w // 2 - radius, w // 2 + radius + 1)
-    return response[rows, columns][::-1, ::-1]
+    centre = lambda side: slice(side // 2 - radius, side // 2 + radius + 1)
+    return response[centre(h), centre(w)][::-1, ::-1]
 
 
 def _enlarge(items: list[Item]) -> list[np.ndarray]:
-    factor = truth_of(items[0]).shape[0] // items[0].problem.y.shape[0]
-    return [bicubic(y, factor) for y in measured(items)]
+    return [bicubic(np.asarray(i.problem.y), len(truth_of(i)) // len(i.problem.y)) for i in items]
 
 
 def _fill(items: list[Item]) -> list[np.ndarray]:
-    return list(map(biharmonic, measured(items), map(mask_of, items)))
+    return [biharmonic(np.asarray(item.problem.y), mask_of(item)) for item in items]
 
 
 def _deconvolve(deblur: Callable, items: list[Item]) -> list[np.ndarray]:
-    kernels, ys = np.stack([blur_kernel(item) for item in items]), measured(items)
-    balance = best_balance([truth_of(item) for item in items], ys, kernels, restore=deblur)
+    kernels, ys = [blur_kernel(i) for i in items], [np.asarray(i.problem.y) for i in items]
+    balance = best_balance(list(map(truth_of, items)), ys, np.stack(kernels), restore=deblur)
     return [deblur(y, kernel, balance) for y, kernel in zip(ys, kernels, strict=True)]
 
 
@@ -72,3 +62,4 @@ BARS = (
     Bar("motion_deblur", "least squares", partial(_deconvolve, tikhonov), 1.5),
     Bar("box_inpainting", "biharmonic", _fill, 0.0),
 )
+"""In the order of the report."""

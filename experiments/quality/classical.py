@@ -16,7 +16,6 @@ from PIL import Image
 from dsg_jax.metrics import psnr
 from dsg_jax.operators.linear import blur
 
-Map = Callable[[Array], Array]
 BALANCES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
@@ -31,8 +30,7 @@ def bicubic(y: np.ndarray, factor: int) -> np.ndarray:
       (factor h, factor w, c).
     """
     size = (factor * y.shape[1], factor * y.shape[0])
-    planes = np.moveaxis(np.asarray(y, np.float32), 2, 0)
-    channels = (Image.fromarray(plane) for plane in planes)
+    channels = map(Image.fromarray, np.moveaxis(np.asarray(y, np.float32), 2, 0))
     enlarged = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
     return _clipped(np.stack(enlarged, axis=2))
 
@@ -75,8 +73,10 @@ def wiener(y: np.ndarray, kernel: np.ndarray, balance: float) -> np.ndarray:
     (top, left), (h, w, _) = (side // 2 for side in kernel.shape), y.shape
     framed = np.pad(y, ((top, top), (left, left), (0, 0)), mode="reflect")
     point_spread = kernel[::-1, ::-1]  # the filter inverts a convolution
-    channels = np.moveaxis(framed, 2, 0)
-    sharp = [wiener_filter(channel, point_spread, balance, clip=False) for channel in channels]
+    sharp = [
+        wiener_filter(channel, point_spread, balance, clip=False)
+        for channel in np.moveaxis(framed, 2, 0)
+    ]
     return _clipped(np.stack(sharp, axis=2)[top : top + h, left : left + w])
 
 
@@ -136,12 +136,11 @@ def best_balance(
 
 @jax.jit
 def _solve_normal_equations(
-    forward: Map, adjoint: Map, y: Array, balance: float, iterations: int
+    forward: Callable, adjoint: Callable, y: Array, balance: float, iterations: int
 ) -> Array:
     def normal(x):
         roughness, laplacian_transpose = jax.vjp(_laplacian, x)
-        smoothing = laplacian_transpose(roughness)[0]
-        return adjoint(forward(x)) + balance * smoothing
+        return adjoint(forward(x)) + balance * laplacian_transpose(roughness)[0]
 
     return cg(normal, adjoint(y), maxiter=iterations, tol=1e-5)[0]
 
@@ -149,8 +148,7 @@ def _solve_normal_equations(
 def _laplacian(x: Array) -> Array:
     """Four times the pixel less its neighbours, with reflection at the border."""
     framed = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect")
-    vertical = framed[2:, 1:-1] + framed[:-2, 1:-1]
-    return 4 * x - vertical - framed[1:-1, 2:] - framed[1:-1, :-2]
+    return 4 * x - (framed[2:, 1:-1] + framed[:-2, 1:-1]) - framed[1:-1, 2:] - framed[1:-1, :-2]
 
 
 def _clipped(x: np.ndarray) -> np.ndarray:

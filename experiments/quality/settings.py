@@ -1,5 +1,6 @@
 """What `quality` takes. No jax here, so that ``--help`` is instant."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,16 +33,11 @@ class QualitySettings:
     def __post_init__(self):
         self.for_restore((), self.samples, "tasks")
 
-    @property
-    def folder(self) -> Path:
-        """Of this prior's runs and report."""
-        return self.out / self.prior
-
-    def for_restore(self, tasks: tuple[str, ...], samples: int, name: str) -> RestoreSettings:
-        """What `restore` is to do for some tasks, in the folder ``name``."""
+    def for_restore(self, tasks: Iterable[str], samples: int, name: str) -> RestoreSettings:
+        """What `restore` is to do for some tasks, in the folder ``name`` of this prior's."""
         return RestoreSettings(
             images=Images(size=self.size, count=self.count),
-            measurement=Measurement(task=tasks),
+            measurement=Measurement(task=tuple(tasks)),
             method=Method(prior=self.prior),
             solver_options={"levels": self.levels},
             run=Run(
@@ -49,6 +45,6 @@ class QualitySettings:
                 seed=(self.seed,),
                 batch_size=self.batch_size,
                 failure_psnr=self.failure_psnr,
-                out=self.folder / name,
+                out=self.out / self.prior / name,
             ),
         )

@@ -25,6 +25,7 @@ from dsg_jax.operators.linear import (
 from dsg_jax.operators.noise import noise_level, poisson_noise
 from dsg_jax.operators.tasks import operator_for
 from dsg_jax.options import options_of
+from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
 from dsg_jax.priors.samples import sample_images
 from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers import settings_for
@@ -145,6 +146,15 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     ),
     "no samples named 'cats': choose from emoji, photo": lambda folder: sample_images("cats"),
     "count=0: the set 'emoji' has 1 to": lambda folder: sample_images("emoji", 0),
+    "shape (8, 8, 1): give (h, w, 3) with sides of at least 7": lambda folder: smooth_basis(
+        (8, 8, 1)
+    ),
+    "std=0.04, floor=0.05: give 0 < floor < std": lambda folder: smooth_mixture(
+        [1.0], np.zeros((1, 8, 8, 3)), 0.04
+    ),
+    "clock='sun': choose from table, closed form": lambda folder: mixture_prior(
+        smooth_mixture([1.0], np.zeros((1, 8, 8, 3)), 0.25), "sun"
+    ),
     "999 devices: give 1 to": lambda folder: data_mesh(999),
     "parameters 'halved': choose from replicated, sharded": lambda folder: over_pairs(
         jnp.sin, data_mesh(1), "halved"

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dsg_jax.priors.mixture_posterior import draw_posterior
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from experiments import figures
 from experiments.calibrate.cases import case_of, samplers_of
 from experiments.calibrate.command import draw_batch, plan_calibrate
 from experiments.calibrate.plots import save_plots
-from experiments.calibrate.posterior import draw_posterior
 from experiments.calibrate.report import card_of, run_lengths, sentences, sides
 from experiments.calibrate.scores import (
     bias,

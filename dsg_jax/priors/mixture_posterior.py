@@ -12,12 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.tree_util import Partial
 
-from dsg_jax.operators.blur import same
+from dsg_jax.priors.mixture import Mixture, covariance
 from dsg_jax.types import Operator
-from experiments.calibrate.priors import Mixture, covariance
 
 
 class Posterior(NamedTuple):
@@ -31,44 +28,30 @@ class Posterior(NamedTuple):
     """(k, n, n); they do not depend on y."""
 
 
-def matrix_of(operator: Operator, shape: tuple[int, ...]) -> np.ndarray:
-    """A of a linear operator as a matrix (y.size, x.size), both flat in C order; float64."""
+def operator_matrix(operator: Operator, shape: tuple[int, ...]) -> np.ndarray:
+    """A of a linear operator as a matrix.
+
+    Args:
+      operator: linear; all images of the basis go through it at once.
+      shape: (h, w, c) of the images.
+
+    Returns:
+      (m, n) float64 for measurements of m and images of n entries, both flat in C order.
+    """
     count = int(np.prod(shape))
     columns = jax.vmap(lambda e: operator.forward(e.reshape(shape)).ravel())(jnp.eye(count))
     return np.asarray(columns, np.float64).T
 
 
-def _blurred_and_masked(mask: Array, left: Array, right: Array, x: Array) -> Array:
-    return mask * jnp.einsum("ih,hwc,jw->ijc", left, x, right)
-
-
-def _masked_and_blurred(mask: Array, left: Array, right: Array, y: Array) -> Array:
-    return jnp.einsum("ih,ijc,jw->hwc", left, mask * y, right)
-
-
-def one_form(operator: Operator, shape: tuple[int, int, int]) -> Operator:
-    """A mask or a separable blur as A(X) = m (L X R'), with the same arrays for both.
-
-    One program of a solver then serves all tasks. The "transpose" stays the identity.
-
-    Raises:
-      ValueError: an operator of another kind.
-    """
-    arrays = tuple(getattr(operator.forward, "args", ()))
-    h, w, _ = shape
-    identities = jnp.eye(h), jnp.eye(w)
-    forms = {((h, w, 1),): (*arrays, *identities), ((h, h), (w, w)): (jnp.ones((h, w, 1)), *arrays)}
-    kind = tuple(a.shape for a in arrays)
-    if kind not in forms:
-        raise ValueError(f"an operator with arrays of shapes {kind} is neither mask nor blur")
-    form = forms[kind]
-    return Operator(
-        Partial(_blurred_and_masked, *form), Partial(_masked_and_blurred, *form), Partial(same)
-    )
-
-
 def exact_posterior(mixture: Mixture, matrix: np.ndarray, y: np.ndarray, sigma: float) -> Posterior:
-    """The posteriors of measurements y (b, m), of which ``matrix`` (m, n) and sigma are known."""
+    """The posteriors of several measurements by one operator.
+
+    Args:
+      mixture: the prior of the images, of n entries; float64.
+      matrix: (m, n) A, see `operator_matrix`.
+      y: (b, m) measurements, flat.
+      sigma: standard deviation of their noise, positive.
+    """
     means, covariances, log_weights = [], [], []
     for k, weight in enumerate(mixture.weights):
         prior = covariance(mixture, k)
@@ -86,7 +69,7 @@ def exact_posterior(mixture: Mixture, matrix: np.ndarray, y: np.ndarray, sigma: 
     return Posterior(weights, np.stack(means, axis=1), np.stack(covariances))
 
 
-def moments(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+def posterior_moments(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of every entry, components included; each (b, n)."""
     mean = np.einsum("bk,bkn->bn", posterior.weights, posterior.means)
     within = posterior.weights @ np.diagonal(posterior.covariances, axis1=1, axis2=2)
@@ -95,8 +78,11 @@ def moments(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
 
 
 def least_known(posterior: Posterior) -> np.ndarray:
-    """The direction (n,) of largest posterior variance, averaged over the measurements."""
-    mean, _ = moments(posterior)
+    """The direction (n,) that measurements know least: of the largest posterior variance.
+
+    The covariances are averaged over the measurements, differences of the components included.
+    """
+    mean, _ = posterior_moments(posterior)
     off = posterior.means - mean[:, None]
     between = np.einsum("bk,bki,bkj->ij", posterior.weights, off, off) / len(mean)
     within = np.tensordot(posterior.weights.mean(axis=0), posterior.covariances, axes=1)

@@ -1,10 +1,14 @@
 """Priors whose noise prediction, samples and posteriors are known: mixtures of Gaussians.
 
-The images are 8 x 8 with three channels, smooth up to a little noise. A solver cannot tell such a
-prior from a network; unlike a network it is exactly right.
+A solver cannot tell such a prior from a network; unlike a network it is exactly right, so that what
+is wrong with the samples is the solver's doing. `mixture_posterior` has what they should be.
+
+    mixture = smooth_mixture([0.6, 0.4], means, std=0.2)   # two kinds of image
+    prior = mixture_prior(mixture)                         # for any solver on pixels
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +16,17 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from dsg_jax.checks import check_choice
 from dsg_jax.diffusion import continuous_alpha_bar, table_alpha_bar
 from dsg_jax.schedule import linear_betas, scaled_linear_betas
 from dsg_jax.types import Constants, FirstStage, Prior
 
-SHAPE = (8, 8, 3)
-FLOOR = 0.05
-"""Standard deviation of the noise that every pixel has on top of the smooth part."""
-
 
 class Mixture(NamedTuple):
-    """p(x) = sum_k w_k N(m_k, U diag(d_k) U' + f^2 I) for images of n = h w c entries."""
+    """p(x) = sum_k w_k N(m_k, U diag(d_k) U' + f^2 I) for images of n = h w c entries.
+
+    On the host the arrays are numpy's in float64; inside a prior they are jax's in float32.
+    """
 
     weights: Constants
     """(k,) w, positive with sum 1."""
@@ -33,18 +37,27 @@ class Mixture(NamedTuple):
     variances: Constants
     """(k, r) d."""
     floor: Constants
-    """() f."""
+    """() f, positive: the noise that every entry has on top of the part that U spans."""
 
 
-def smooth_basis(shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
-    """Low frequencies of the cosine transform in grey and two colours: (U, relative variances).
+def smooth_basis(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Low frequencies of the cosine transform in grey and two colours, and their variances.
 
     Grey has the frequencies u + v <= 6, each colour u + v <= 2 with a fifth of the variance; the
-    variance falls as 1 / (1 + u^2 + v^2). U is (n, 40) with orthonormal columns.
+    variance falls as 1 / (1 + u^2 + v^2).
+
+    Args:
+      shape: (h, w, 3) of the images, sides of at least 7.
+
+    Returns:
+      U, (n, 40) with orthonormal columns, and the relative variances (40,).
+
+    Raises:
+      ValueError: other than three channels.
     """
     h, w, c = shape
-    if c != 3:
-        raise ValueError(f"shape {shape}: the colours of the prior want three channels")
+    if c != 3 or min(h, w) < 7:
+        raise ValueError(f"shape {shape}: give (h, w, 3) with sides of at least 7")
     colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
     columns, variances = [], []
     for number, colour in enumerate(colours):
@@ -62,43 +75,43 @@ def _cosine(frequency: int, count: int) -> np.ndarray:
     return wave / np.linalg.norm(wave)
 
 
-def _mixture(weights: list[float], means: np.ndarray, std: float) -> Mixture:
-    """Components that differ in their means; ``std`` is the mean standard deviation of a pixel."""
-    basis, relative = smooth_basis()
-    scale = (std**2 - FLOOR**2) * len(basis) / relative.sum()
+def smooth_mixture(
+    weights: Sequence[float], means: np.ndarray, std: float, floor: float = 0.05
+) -> Mixture:
+    """Smooth images up to a little noise; the components differ in their means alone.
+
+    Args:
+      weights: (k,) shares of the components, positive with sum 1.
+      means: (k, h, w, 3) in [-1, 1], sides of at least 7; see `smooth_basis`.
+      std: standard deviation of an entry within a component, root mean square over the image.
+      floor: the part of it that is independent noise, so that all covariances are invertible.
+
+    Raises:
+      ValueError: not 0 < floor < std, or images of another shape.
+    """
+    if not 0 < floor < std:
+        raise ValueError(f"std={std}, floor={floor}: give 0 < floor < std")
+    h, w, c = means.shape[1:]
+    basis, relative = smooth_basis((h, w, c))
+    scale = (std**2 - floor**2) * len(basis) / relative.sum()
     variances = np.tile(scale * relative, (len(weights), 1))
-    return Mixture(np.array(weights), means, basis, variances, np.array(FLOOR))
-
-
-def gaussian() -> Mixture:
-    """One Gaussian of mean 0 whose pixels have standard deviation 0.25.
-
-    Written as two equal components, so that both priors have the same arrays and share programs.
-    """
-    return _mixture([0.5, 0.5], np.zeros((2, *SHAPE)), 0.25)
-
-
-def spots() -> Mixture:
-    """Two kinds of image: with a bright spot in the middle (60 %) or with a dark one.
-
-    Under a hole in the middle both are possible, and the posterior has two modes.
-    """
-    side = np.arange(SHAPE[0]) - (SHAPE[0] - 1) / 2
-    spot = 0.4 * np.exp(-np.add.outer(side**2, side**2) / 2)
-    bright = np.repeat(spot[..., None], SHAPE[2], axis=2)
-    return _mixture([0.6, 0.4], np.stack([bright, -bright]), 0.2)
-
-
-PRIORS = {"gaussian": gaussian, "spots": spots}
-"""Name -> the prior."""
+    return Mixture(np.array(weights), means, basis, variances, np.array(floor))
 
 
 def exact_eps(mixture: Mixture, alpha_bar: Array, x: Array) -> Array:
-    """E[noise | x_t] for x_t = sqrt(a) x0 + sqrt(1 - a) noise, a = alpha_bar; (h, w, c).
+    """E[noise | x_t] for x_t = sqrt(a) x0 + sqrt(1 - a) noise, a = alpha_bar.
 
     eps = -sqrt(1 - a) grad log p_t(x_t),   p_t = sum_k w_k N(sqrt(a) m_k, S_k)
     S_k = a U diag(d_k) U' + v I,           v = a f^2 + 1 - a
     S_k^-1 = (I - U diag(g_k) U') / v,      g_k = a d_k / (a d_k + v)
+
+    Args:
+      mixture: the distribution of the images x0.
+      alpha_bar: () in (0, 1).
+      x: (h, w, c) noisy image x_t.
+
+    Returns:
+      (h, w, c).
     """
     a, root = alpha_bar, jnp.sqrt(alpha_bar)
     v = a * mixture.floor**2 + 1 - a
@@ -122,8 +135,8 @@ def _eps_by_closed_form(mixture: Mixture, x: Array, t: Array) -> Array:
     return exact_eps(mixture, continuous_alpha_bar(jnp.asarray(t, jnp.float32)), x)
 
 
-def pixel_prior(mixture: Mixture, clock: str = "table") -> Prior:
-    """The prior for solvers on pixels, with ADM's linear schedule.
+def mixture_prior(mixture: Mixture, clock: Literal["table", "closed form"] = "table") -> Prior:
+    """The mixture as a prior for solvers on pixels, with ADM's linear schedule.
 
     Args:
       mixture: the distribution of the images.
@@ -138,16 +151,15 @@ def pixel_prior(mixture: Mixture, clock: str = "table") -> Prior:
         "table": Partial(_eps_by_table, mixture, betas),
         "closed form": Partial(_eps_by_closed_form, mixture),
     }
-    if clock not in networks:
-        raise ValueError(f"clock={clock!r}: choose from {', '.join(networks)}")
+    check_choice("clock", clock, networks)
     return Prior(networks[clock], betas)
 
 
-def latent_prior(mixture: Mixture) -> Prior:
+def mixture_latent_prior(mixture: Mixture) -> Prior:
     """The same images as a latent prior: D(z) = s z and E(x) = x / s, so that z has variance 1.
 
-    Its first stage loses nothing, so the latent solvers have the posterior of the pixel solvers.
-    The schedule is that of the latent diffusion models.
+    Its first stage loses nothing, so the latent solvers have the posterior of the pixel solvers;
+    latents have the shape of the images. The schedule is that of the latent diffusion models.
     """
     s = pixel_std(mixture)
     latents = mixture._replace(

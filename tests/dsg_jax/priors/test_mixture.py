@@ -1,4 +1,4 @@
-"""The priors of `calibrate` say the truth: noise prediction, posterior and samples agree."""
+"""Mixtures of Gaussians say the truth: noise prediction, posterior and samples agree."""
 
 import jax
 import jax.numpy as jnp
@@ -6,28 +6,32 @@ import numpy as np
 import pytest
 
 from dsg_jax.diffusion import denoise, table_alpha_bar
-from experiments.calibrate.cases import operator_of
-from experiments.calibrate.posterior import (
-    draw_posterior,
-    exact_posterior,
-    least_known,
-    matrix_of,
-    moments,
-    one_form,
-)
-from experiments.calibrate.priors import (
-    PRIORS,
-    SHAPE,
+from dsg_jax.operators.linear import gaussian_blur
+from dsg_jax.priors.mixture import (
     Mixture,
     covariance,
     draw_images,
-    latent_prior,
-    pixel_prior,
+    mixture_latent_prior,
+    mixture_prior,
     pixel_std,
     smooth_basis,
-    spots,
+    smooth_mixture,
+)
+from dsg_jax.priors.mixture_posterior import (
+    draw_posterior,
+    exact_posterior,
+    least_known,
+    operator_matrix,
+    posterior_moments,
 )
 
+SHAPE = (8, 8, 3)
+BRIGHT = np.full(SHAPE, 0.1)
+BRIGHT[3:5, 3:5] = 0.4
+MIXTURES = {
+    "one mode": smooth_mixture([0.5, 0.5], np.zeros((2, *SHAPE)), 0.25),
+    "two modes": smooth_mixture([0.6, 0.4], np.stack([BRIGHT, -BRIGHT]), 0.2),
+}
 TWO = Mixture(
     weights=np.array([0.3, 0.7]),
     means=np.array([[0.8, -0.2], [-0.5, 0.3]]).reshape(2, 2, 1, 1),
@@ -51,8 +55,8 @@ def log_density(mixture: Mixture, alpha_bar: float, x: np.ndarray) -> float:
 
 def test_the_noise_prediction_is_the_score_of_the_noisy_mixture():
     """eps = -sqrt(1 - a) grad log p_t, by central differences, between the two modes."""
-    mixture, random = spots(), np.random.default_rng(0)
-    prior = pixel_prior(mixture)
+    mixture, random = MIXTURES["two modes"], np.random.default_rng(0)
+    prior = mixture_prior(mixture)
     network = jax.jit(lambda x, t: (prior.network(x, t), table_alpha_bar(prior.betas, t)))
     for time in (3.0, 300.0, 900.0):
         x = np.float32(0.2 * draw_images(random, mixture, 1)[0] + random.standard_normal(SHAPE))
@@ -66,25 +70,25 @@ def test_the_noise_prediction_is_the_score_of_the_noisy_mixture():
 
 def test_the_clocks_give_the_denoiser_its_own_noise_level():
     """E[x0 | x] of the Gaussian prior by dense algebra, as DAPS asks for it."""
-    mixture = PRIORS["gaussian"]()
+    mixture = MIXTURES["one mode"]
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    prior, spread = pixel_prior(mixture, "closed form"), covariance(mixture, 0)
+    prior, spread = mixture_prior(mixture, "closed form"), covariance(mixture, 0)
     denoised = jax.jit(lambda x, sigma: denoise(prior, x, sigma))
     for sigma in (0.1, 5.0):
         exact = spread @ np.linalg.solve(spread + sigma**2 * np.eye(x.size), x.ravel())
         np.testing.assert_allclose(denoised(x, sigma).ravel(), exact, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_samples_have_the_priors_moments_and_latents_variance_one(name):
-    mixture = PRIORS[name]()
+    mixture = MIXTURES[name]
     images = draw_images(np.random.default_rng(1), mixture, 4000)
     expected = np.tensordot(mixture.weights, mixture.means, axes=1)
     np.testing.assert_allclose(images.mean(axis=0), expected, atol=0.035)
     assert images.reshape(4000, -1).std(axis=0).mean() == pytest.approx(
         pixel_std(mixture), rel=0.06
     )
-    stage = latent_prior(mixture).first_stage
+    stage = mixture_latent_prior(mixture).first_stage
     x = jnp.asarray(images[:200], jnp.float32)
     latents = np.asarray(stage.encode(x, None))
     np.testing.assert_allclose(stage.decode(latents), x, atol=1e-6)
@@ -92,7 +96,7 @@ def test_samples_have_the_priors_moments_and_latents_variance_one(name):
 
 
 def test_the_basis_is_orthonormal():
-    basis, variances = smooth_basis()
+    basis, variances = smooth_basis(SHAPE)
     np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-12)
     assert (variances > 0).all() and variances.argmax() == 0
 
@@ -114,9 +118,9 @@ def test_the_posterior_is_bayes_rule_on_a_grid():
     mean = points.T @ mass / mass.sum()
     variance = (points**2).T @ mass / mass.sum() - mean**2
     posterior = exact_posterior(TWO, matrix, y, sigma)
-    found_mean, found_variance = moments(posterior)
-    np.testing.assert_allclose(found_mean[0], mean, atol=1e-6)
-    np.testing.assert_allclose(found_variance[0], variance, atol=1e-6)
+    exact_mean, exact_variance = posterior_moments(posterior)
+    np.testing.assert_allclose(exact_mean[0], mean, atol=1e-6)
+    np.testing.assert_allclose(exact_variance[0], variance, atol=1e-6)
     np.testing.assert_allclose(posterior.weights[0], [s.sum() / mass.sum() for s in shares])
     off = points - mean
     values, vectors = np.linalg.eigh((off * mass[:, None]).T @ off)
@@ -127,18 +131,13 @@ def test_exact_samples_have_the_posteriors_moments():
     y = np.array([[0.1, 0.0], [0.6, 0.0]])
     posterior = exact_posterior(TWO, np.array([[1.0, 0.5], [0.0, 0.0]]), y, 0.3)
     samples = draw_posterior(np.random.default_rng(0), posterior, 40_000)
-    mean, variance = moments(posterior)
+    mean, variance = posterior_moments(posterior)
     np.testing.assert_allclose(samples.mean(axis=1), mean, atol=0.015)
     np.testing.assert_allclose(samples.var(axis=1), variance, rtol=0.03)
 
 
-@pytest.mark.parametrize("task", ["box_inpainting", "random_inpainting", "gaussian_deblur"])
-def test_one_form_holds_masks_and_blurs(task):
-    operator = operator_of(task, 0)
-    x, y = (jax.random.normal(jax.random.key(i), SHAPE) for i in range(2))
-    form = one_form(operator, SHAPE)
-    np.testing.assert_allclose(form.forward(x), operator.forward(x), atol=1e-5)
-    np.testing.assert_allclose(form.adjoint(y), operator.adjoint(y), atol=1e-5)
-    np.testing.assert_array_equal(form.transpose(y), operator.transpose(y))
-    matrix = matrix_of(form, SHAPE)
+def test_the_matrix_of_an_operator():
+    operator = gaussian_blur((8, 9, 1), 5, 1.0)
+    x = jax.random.normal(jax.random.key(0), (8, 9, 1))
+    matrix = operator_matrix(operator, x.shape)
     np.testing.assert_allclose(matrix @ np.ravel(x), np.ravel(operator.forward(x)), atol=1e-5)
