@@ -10,6 +10,8 @@ from experiments.settings import Method, RestoreSettings, Source
 
 METRICS = {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR / dB", "seconds": "s per image"}
 """Name -> as a heading. Lower is better for LPIPS and seconds."""
+DIGITS = {"psnr": 2, "seconds": 2}
+"""Metric -> decimal places, 3 where it is not named."""
 LINEAR = ("gaussian_deblur", "motion_deblur", "super_resolution")
 INPAINTING = ("box_inpainting", "random_inpainting")
 NONLINEAR = ("phase_retrieval", "nonlinear_deblur", "hdr")
@@ -107,7 +109,7 @@ def value_text(value: Value | None, metric: str) -> str:
     """A printed number as the paper prints it, "-" where it prints none."""
     if value is None:
         return "-"
-    digits = 2 if metric == "psnr" else 3
+    digits = DIGITS.get(metric, 3)
     std = "" if value.std is None else f" ({value.std:.{digits}f})"
     return f"{value.mean:.{digits}f}{std}"
 
@@ -148,8 +150,10 @@ def pair(solver: str, word: str = "DiffStateGrad", **fields: Any) -> tuple[Row, 
     """A plain solver and its projected version, with fields of the latter's `Method`."""
     title = SOLVERS[solver].title
     label = f"{word}-{title}"
-    ours = Row(label, projected(solver, **fields), printed=label, against=(title,))
-    return Row(title, plain(solver), printed=title), ours
+    return (
+        Row(title, plain(solver), printed=title),
+        Row(label, projected(solver, **fields), printed=label, against=(title,)),
+    )
 
 
 def psld_rows(
@@ -165,14 +169,11 @@ def psld_rows(
       fields: of the projected rows' `Method`.
       options: of the solver, in all rows.
     """
-    projection = projected("psld", **(fields or {}))
-    rows = []
-    for step in ("default", "large"):
-        label, is_default = f"PSLD, {step} step", step == "default"
-        against = (label,) if is_default else (label, "PSLD, default step")
-        theirs = (None, f"{word}-PSLD")
-        rows += [
-            Row(label, plain("psld"), options, step, "PSLD" if is_default else None),
-            Row(f"{word}-{label}", projection, options, step, theirs[not is_default], against),
-        ]
-    return tuple(rows)
+    ours = projected("psld", **(fields or {}))
+    default, large = "PSLD, default step", "PSLD, large step"
+    return (
+        Row(default, plain("psld"), options, printed="PSLD"),
+        Row(f"{word}-{default}", ours, options, against=(default,)),
+        Row(large, plain("psld"), options, "large"),
+        Row(f"{word}-{large}", ours, options, "large", f"{word}-PSLD", (large, default)),
+    )

@@ -39,21 +39,19 @@ def plain_row(solver: str) -> Row:
 
 def projected_row(solver: str, label: str, options: dict | None = None, **fields: Any) -> Row:
     """A projected row with fields of its `Method`, paired with the plain solver's."""
-    against = (SOLVERS[solver].title,)
-    return Row(label, projected(solver, **fields), options or {}, against=against)
+    return Row(label, projected(solver, **fields), options or {}, against=(SOLVERS[solver].title,))
 
 
 def rank_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
     """Quality against the rank for one solver."""
-    title = SOLVERS[solver].title
-    rules = [
+    rules = (
         projected_row(solver, f"{rule} {tau:g}", rank_rule=(rule,), tau=(tau,))
         for rule, tau in RANK_RULES
-    ]
+    )
     return Experiment(
         f"study-rank-{solver}",
         "our study",
-        f"Which rank rule helps {title}? The papers' rule per channel with tau from"
+        f"Which rank rule helps {SOLVERS[solver].title}? The papers' rule per channel with tau from"
         " 0.9 to 0.99999, its mean over channels, the released rule, and fixed fractions of the"
         " full rank. Fraction 1 keeps everything and is the control.",
         NOT_IN_THE_PAPERS,
@@ -84,35 +82,38 @@ def step_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
 
 def subspace_rows() -> tuple[Row, ...]:
     """What is decomposed, times how its rank is chosen; and one side of the gradient only."""
-    rules = ("per_channel", "mean", "official")
-    both = [
-        projected_row("psld", f"{source}, {rule}", source=source, rank_rule=(rule,))
-        for source in ("random", "gradient", "state")
-        for rule in rules
-    ]
-    one = [
-        projected_row(
-            "psld", f"state, official, {side} side only", rank_rule=("official",), sides=side
-        )
-        for side in ("left", "right")
-    ]
-    return (plain_row("psld"), *both, *one)
+    return (
+        plain_row("psld"),
+        *(
+            projected_row("psld", f"{source}, {rule}", source=source, rank_rule=(rule,))
+            for source in ("random", "gradient", "state")
+            for rule in ("per_channel", "mean", "official")
+        ),
+        *(
+            projected_row(
+                "psld", f"state, official, {side} side only", rank_rule=("official",), sides=side
+            )
+            for side in ("left", "right")
+        ),
+    )
 
 
 def optimiser_rows() -> tuple[Row, ...]:
     """Gradients or AdamW's updates projected, all of them or every fifth."""
-    rows = [
-        projected_row(
-            "resample",
-            f"{place} projected, period {period}",
-            {"project": place},
-            rank_rule=("official",),
-            period=(period,),
-        )
-        for place in ("gradient", "update")
-        for period in (1, 5)
-    ]
-    return (plain_row("resample"), *rows)
+    return (
+        plain_row("resample"),
+        *(
+            projected_row(
+                "resample",
+                f"{place} projected, period {period}",
+                {"project": place},
+                rank_rule=("official",),
+                period=(period,),
+            )
+            for place in ("gradient", "update")
+            for period in (1, 5)
+        ),
+    )
 
 
 STUDIES = (

@@ -57,13 +57,17 @@ def subspace_rows() -> tuple[Row, ...]:
         "DiffStateGrad": projected("psld"),
     }
     print_one = {"no projection": "default", "DiffStateGrad": "large"}
-    rows = []
-    for step in ("default", "large"):
-        for name, method in methods.items():
-            printed = name if print_one.get(name, step) == step else None
-            against = () if name == "no projection" else (f"no projection, {step} step",)
-            rows.append(Row(f"{name}, {step} step", method, {}, step, printed, against))
-    return tuple(rows)
+    return tuple(
+        Row(
+            f"{name}, {step} step",
+            method,
+            step=step,
+            printed=name if print_one.get(name, step) == step else None,
+            against=() if name == "no projection" else (f"no projection, {step} step",),
+        )
+        for step in ("default", "large")
+        for name, method in methods.items()
+    )
 
 
 def all_steps(word: str) -> tuple[Row, ...]:
@@ -210,8 +214,9 @@ TABLES = (
         FFHQ,
         INPAINTING + LINEAR,
         tuple(
-            row._replace(printed=row.printed if row.printed in printed else None)
-            for printed in [("PSLD, default step", "projected, large step")]
+            row._replace(printed=None)
+            if row.printed in ("PSLD, large step", "projected, default step")
+            else row
             for row in all_steps("PLoRG")
         ),
         TWO,
