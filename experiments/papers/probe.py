@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.papers.plan import PlannedExperiment
+from experiments.papers.plan import PlannedExperiment, works_of
 from experiments.restore.batch import Program, compile_batch, signature
-from experiments.restore.compute import Work, inputs_of, outstanding
+from experiments.restore.compute import Work, inputs_of
 from experiments.restore.memory import planned_bytes
 from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
@@ -17,16 +17,6 @@ from experiments.restore.report import markdown_table
 PROBE_STEPS = {"resample": 20}
 """Steps that the probe takes from the middle of a run, 2 where a solver is not named: every tenth
 of ReSample's has an optimisation."""
-COLUMNS = (
-    "experiment",
-    "settings",
-    "batches to run",
-    "programs",
-    "running",
-    "compiling",
-    "MiB planned",
-    "rows with the paper's value only",
-)
 
 
 class Load(NamedTuple):
@@ -51,7 +41,7 @@ class Cost(NamedTuple):
 
 
 def load_of(work: Work) -> Load:
-    """What is left of a job."""
+    """The load of a job of which something is left."""
     job, program = work.job, work.program
     kind = job.solver, job.projection is None, job.shape, work.width
     return Load(work, signature(*inputs_of(work, job.items[: work.width]), program), kind)
@@ -68,33 +58,32 @@ def shortened(program: Program) -> Program:
 def probe(work: Work) -> Cost:
     """Compile and run a few steps of a job's first batch."""
     program = shortened(work.program)
-    keys, problems = inputs_of(work, work.job.items[: work.width])
+    inputs = inputs_of(work, work.job.items[: work.width])
     started = time.perf_counter()
-    runner = compile_batch(keys, problems, program)
+    runner = compile_batch(*inputs, program)
     compiled = time.perf_counter()
-    run_batch(runner, keys, problems)
-    seconds = time.perf_counter() - compiled
-    return Cost(seconds / program.steps, compiled - started, planned_bytes(runner.compiled))
+    run_batch(runner, *inputs)
+    step = (time.perf_counter() - compiled) / program.steps
+    return Cost(step, compiled - started, planned_bytes(runner.compiled))
 
 
 def dry_run(planned: list[PlannedExperiment]) -> None:
     """Print what the experiments would run. Tasks of one solver are taken to cost the same."""
-    known: set[tuple] = set()
-    loads: list[list[Load]] = []
-    for one in planned:
-        fresh = {place: plan for place, plan in one.plans.items() if place not in known}
-        known |= fresh.keys()
-        loads.append([load_of(work) for work in outstanding(list(fresh.values())) if work.todo])
+    works = works_of(planned)
+    loads = [  # works are taken out: of experiments that share one only the first has it
+        [load_of(work) for place in one.plans for work in works.pop(place, []) if work.todo]
+        for one in planned
+    ]
     costs: dict[tuple, Cost] = {}
     for load in sum(loads, []):
         if load.kind not in costs:
             costs[load.kind] = probe(load.work)
     compiled: set[tuple] = set()
-    lines: list[tuple[str, ...]] = []
+    lines = []
     for one, left in zip(planned, loads, strict=True):
         lines.append(line_of(one, left, costs, compiled))
         compiled |= {load.program for load in left}
-    print(markdown_table(COLUMNS, lines))
+    print(markdown_table(tuple(lines[0]), [tuple(line.values()) for line in lines]))
     print(
         f"\nEstimated from {len(costs)} probes of a few steps of one batch each. What an"
         " experiment shares with one above it costs nothing again."
@@ -103,21 +92,28 @@ def dry_run(planned: list[PlannedExperiment]) -> None:
 
 def line_of(
     one: PlannedExperiment, loads: list[Load], costs: dict[tuple, Cost], compiled: set[tuple]
-) -> tuple[str, ...]:
-    """An experiment's line of the table; ``compiled`` are the programs of those above it."""
+) -> dict[str, str]:
+    """An experiment's line of the table, by its headings.
+
+    Args:
+      one: the experiment.
+      loads: what it has to compute that no experiment above it has.
+      costs: by `Load.kind`.
+      compiled: programs of the experiments above it.
+    """
     fresh = {load.program: load.kind for load in loads if load.program not in compiled}
     batches = [(len(load.work.todo), load.work.program.steps, costs[load.kind]) for load in loads]
     sizes = [cost.bytes for _, _, cost in batches if math.isfinite(cost.bytes)]
-    return (
-        one.experiment.name,
-        str(len(one.plans)),
-        str(sum(count for count, _, _ in batches)),
-        str(len(fresh)),
-        clock(sum(count * steps * cost.step for count, steps, cost in batches)),
-        clock(sum(costs[kind].compiling for kind in fresh.values())),
-        f"{max(sizes) / 2**20:.0f}" if sizes else "-",
-        str(len(one.absent)),
-    )
+    return {
+        "experiment": one.experiment.name,
+        "settings": str(len(one.plans)),
+        "batches to run": str(sum(count for count, _, _ in batches)),
+        "programs": str(len(fresh)),
+        "running": clock(sum(count * steps * cost.step for count, steps, cost in batches)),
+        "compiling": clock(sum(costs[kind].compiling for kind in fresh.values())),
+        "MiB planned": f"{max(sizes) / 2**20:.0f}" if sizes else "-",
+        "rows with the paper's value only": str(len(one.absent)),
+    }
 
 
 def clock(seconds: float) -> str:
