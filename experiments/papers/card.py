@@ -59,13 +59,16 @@ def card_of(
 
 def row_card(point: Point) -> dict:
     """What one point sets, and the settings that the solver has in the end."""
-    facts = point.plans[0].jobs[0].facts
     return {
         "task": point.task,
         "row": point.row.label,
         "x": point.x,
         "given": changed(point.settings.method) | dict(point.settings.solver_options),
-        "settings": {n: v for n, v in facts.items() if n not in ("task", "seed", "shape")},
+        "settings": {
+            name: value
+            for name, value in point.plans[0].jobs[0].facts.items()
+            if name not in ("task", "seed", "shape")
+        },
     }
 
 
@@ -117,22 +120,20 @@ def differences(planned: PlannedExperiment, card: dict) -> str:
     seeds = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
     sigmas = sorted({point.settings.measurement.sigma for point in points})
     rule = SOLVERS["resample"].projection_defaults(preset=card["preset"])["rule"]
-    text = (
+    lengths = {shortened(p.row.solver, p.settings.solver_options): None for p in points}
+    default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))
+    sentences = [
         f"Paper: {paper}. Here: prior {', '.join(card['priors'])}; {len(images)}"
         f" image{'s' * (len(images) > 1)} of {', '.join(sizes)} px"
         f"{seeds}; noise {', '.join(f'{sigma:g}' for sigma in sigmas)}; preset {card['preset']}"
-        f" (rank rule {rule} where a row names none)."
-    )
-    lengths = {shortened(p.row.solver, p.settings.solver_options): None for p in points}
-    if any(lengths):
-        text += f" Shortened runs: {'; '.join(filter(None, lengths))}."
-    if any(point.row.solver == "psld" for point in points):
-        default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))
-        text += (
-            f" PSLD's default step is {default} times the published one"
-            f" and its large one {large} times (our choice)."
-        )
-    return text
+        f" (rank rule {rule} where a row names none).",
+        f"Shortened runs: {'; '.join(filter(None, lengths))}." if any(lengths) else "",
+        f"PSLD's default step is {default} times the published one and its large one {large} times"
+        " (our choice)."
+        if any(point.row.solver == "psld" for point in points)
+        else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def shortened(solver: str, options: Mapping[str, Any]) -> str:

@@ -83,12 +83,10 @@ def chosen_priors(names: tuple[str, ...]) -> Priors:
 
 def why_absent(row: Row, task: str, priors: Priors, settings: ReproduceSettings) -> str:
     """Why a row of a task cannot be run, "" if it can."""
-    kind = SOLVERS[row.solver].prior
-    if kind not in priors:
-        return f"no {kind} prior is given"
-    if TASKS[task].checkpoint and not settings.blur_network:
-        return "needs --blur-network"
-    return ""
+    if SOLVERS[row.solver].prior not in priors:
+        return f"no {SOLVERS[row.solver].prior} prior is given"
+    is_network_missing = TASKS[task].checkpoint and not settings.blur_network
+    return "needs --blur-network" if is_network_missing else ""
 
 
 def psld_step(settings: ReproduceSettings, step: str = "default") -> float:

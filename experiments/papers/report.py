@@ -20,32 +20,8 @@ from experiments.papers.plan import PlannedExperiment
 from experiments.papers.plots import save_figure
 from experiments.papers.scores import QUALITY, Records, absent_rows, label_of, table_rows
 from experiments.papers.settings import ReproduceSettings
-from experiments.restore.metrics import installed_weights
 from experiments.restore.report import EXTRA_NOTE, markdown_table
 from experiments.statistics import extra_names, grouped
-
-CSV_COLUMNS = (
-    "task",
-    "row",
-    "chosen",
-    "x",
-    "metric",
-    "mean",
-    "std",
-    "paper",
-    "paper_std",
-    "images",
-    "runs",
-    "worst_tenth_psnr",
-    "failures",
-    "not_finite",
-    "against",
-    "difference",
-    "low",
-    "high",
-    "note",
-)
-
 
 Cells = list[tuple[str, str]]
 """Heading and text of every column of a line."""
@@ -59,7 +35,7 @@ def text_of(value: float | None, form: str = ".2f") -> str:
 def gain_text(gain: dict, digits: int) -> str:
     """A mean difference with its interval, as text; see `statistics.paired`."""
     form = f"+.{digits}f"
-    ends = ", ".join(text_of(end, form) for end in gain["interval"] or ())
+    ends = ", ".join(format(end, form) for end in gain["interval"] or ())
     return text_of(gain["mean"], form) + (f" [{ends}]" if ends else "")
 
 
@@ -122,43 +98,50 @@ def csv_lines(experiment: Experiment, row: dict) -> Iterator[dict]:
     ours = (*QUALITY, *extra_names([row])) if row["runs"] else ()
     for metric in dict.fromkeys((*experiment.metrics, *ours)):
         paper, paper_std = row["paper"].get(metric) or (None, None)
-        line = {name: row[name] for name in CSV_COLUMNS if name in row} | {
-            "metric": metric,
-            "mean": row.get(metric),
-            "std": row.get(f"{metric}_std"),
-            "paper": paper,
-            "paper_std": paper_std,
-            "runs": row["runs"] or None,
-        }
         for against, gains in (row["gains"] or {"": {}}).items():
             gain = gains.get(metric) or {"mean": None, "interval": None}
             low, high = gain["interval"] or (None, None)
-            yield line | {"against": against, "difference": gain["mean"], "low": low, "high": high}
+            yield {
+                **{name: row[name] for name in ("task", "row", "chosen", "x")},
+                "metric": metric,
+                "mean": row.get(metric),
+                "std": row.get(f"{metric}_std"),
+                "paper": paper,
+                "paper_std": paper_std,
+                "images": row["images"],
+                "runs": row["runs"] or None,
+                **{name: row[name] for name in ("worst_tenth_psnr", "failures", "not_finite")},
+                "against": against,
+                "difference": gain["mean"],
+                "low": low,
+                "high": high,
+                "note": row["note"],
+            }
 
 
 def as_csv(experiment: Experiment, rows: list[dict]) -> str:
-    """The rows as a table with the columns `CSV_COLUMNS`."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    """The rows as a table of `csv_lines`."""
+    lines, stream = [line for row in rows for line in csv_lines(experiment, row)], io.StringIO()
+    writer = csv.DictWriter(stream, lines[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(line for row in rows for line in csv_lines(experiment, row))
+    writer.writerows(lines)
     return stream.getvalue()
 
 
-def reading(experiment: Experiment, rows: list[dict], failure_psnr: float) -> str:
-    """How to read the tables."""
+def reading(experiment: Experiment, rows: list[dict], card: dict) -> str:
+    """How to read the tables; ``card`` has the threshold of a failure and why LPIPS is n/a."""
     printed = "its printed value" if experiment.values else "its values are not in its text"
     theirs = "" if experiment.setting == NOT_IN_THE_PAPERS else f"; paper: {printed}"
     extra = extra_names(rows)
     is_lpips_shown = any(name.startswith("lpips") for name in (*experiment.metrics, *extra))
-    weights, lacking = installed_weights()
+    weights = card["metrics"]["lpips weights"]
     sentences = [
         f"Mean (std) over the finite runs{theirs}. Worst 10 %: mean PSNR of the"
-        " worst tenth. Failure: not finite, or a PSNR below"
-        f" {failure_psnr:g} dB (our threshold). Against: mean difference on the same images with"
+        f" worst tenth. Failure: not finite, or a PSNR below {card['failure_psnr']:g} dB"
+        " (our threshold). Against: mean difference on the same images with"
         " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
         " better.",
-        f"LPIPS n/a: {lacking}." if is_lpips_shown and weights is None else "",
+        f"LPIPS n/a: {weights}." if is_lpips_shown and weights != "installed" else "",
         EXTRA_NOTE if extra else "",
     ]
     return " ".join(filter(None, sentences))
@@ -176,7 +159,7 @@ def markdown(planned: PlannedExperiment, rows: list[dict], card: dict, picture: 
         experiment.shows,
         f"**What differs from the paper.** {differences(planned, card)}",
         f"**What the paper leaves open.** {experiment.note}" if experiment.note else "",
-        reading(experiment, rows, card["failure_psnr"]),
+        reading(experiment, rows, card),
         picture,
         *tables,
         f"Again: `{card['command']}`. {run['settings']} settings, {run['programs']} programs"

@@ -66,9 +66,11 @@ def table_rows(planned: PlannedExperiment, records: Records, failure_psnr: float
             if (task, x, chosen, other) in groups
         }
         printed = printed_values(planned.experiment, by_label[label], task, chosen)
-        place = {"task": task, "x": x, "chosen": chosen, "row": label}
-        shown = {"gains": gains, "paper": printed, "note": ""}
-        rows.append(place | means(members, failure_psnr) | shown)
+        rows.append(
+            {"task": task, "x": x, "chosen": chosen, "row": label}
+            | means(members, failure_psnr)
+            | {"gains": gains, "paper": printed, "note": ""}
+        )
     return rows
 
 
