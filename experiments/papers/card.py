@@ -95,9 +95,11 @@ def manifest(plans: list[Plan]) -> list[dict]:
 def peak_memory() -> dict[str, int | None]:
     """MiB: of this process so far, and of the first device where the backend counts it."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return {"process": round(process), "device": device and round(device / 2**20)}
+    return {
+        "process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
+        "device": device and round(device / 2**20),
+    }
 
 
 def command_of(name: str, settings: ReproduceSettings) -> str:

@@ -63,8 +63,12 @@ def chosen_experiments(names: tuple[str, ...]) -> list[Experiment]:
     if unknown or not names:
         wrong = f"unknown experiment {unknown[0]!r}" if unknown else "no experiment is named"
         raise ValueError(f"{wrong}: choose from all, {', '.join(EXPERIMENTS)}")
-    every = (one for name in names for one in (EXPERIMENTS if name == "all" else [name]))
-    return [EXPERIMENTS[name] for name in dict.fromkeys(every)]
+    return [
+        EXPERIMENTS[name]
+        for name in dict.fromkeys(
+            one for name in names for one in (EXPERIMENTS if name == "all" else [name])
+        )
+    ]
 
 
 def plan_reproduce(
@@ -115,8 +119,13 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
             card = folder / "card.json"
             if card.is_file() and not any(work.todo for work in fresh):
                 run = json.loads(card.read_text())["run"]  # of the run that computed the numbers
-            records = {place: records_of(works[place]) for place in one.plans}
-            write_report(folder, one, records, run, settings)
+            write_report(
+                folder,
+                one,
+                {place: records_of(works[place]) for place in one.plans},
+                run,
+                settings,
+            )
     if settings.shard:
         print(about_shard(settings.shard, settings.out, every))
 

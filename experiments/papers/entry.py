@@ -70,9 +70,12 @@ class Sweep(NamedTuple):
         if self.argument == "sigma":
             return replace(settings, measurement=replace(settings.measurement, sigma=x))
         if self.argument == "step_factor":
-            factor = x * settings.solver_options.get("step_factor", 1.0)
             return replace(
-                settings, solver_options={**settings.solver_options, "step_factor": factor}
+                settings,
+                solver_options={
+                    **settings.solver_options,
+                    "step_factor": x * settings.solver_options.get("step_factor", 1.0),
+                },
             )
         if settings.method.projection == "none":
             return settings

@@ -120,8 +120,9 @@ def settings_at(
     preset = settings.preset or experiment.preset
     method, common = row.method, settings.for_restore()
     if not (row.is_plain or method.rank_rule):
-        defaults = SOLVERS["resample"].projection_defaults(preset=preset)
-        method = replace(method, rank_rule=(defaults["rule"],))
+        method = replace(
+            method, rank_rule=(SOLVERS["resample"].projection_defaults(preset=preset)["rule"],)
+        )
     whole = replace(
         common,
         measurement=replace(common.measurement, task=(task,)),
@@ -174,8 +175,14 @@ def plan_seed(
         "options": dict(whole.solver_options),
         "samples": whole.run.samples,
     }
-    source = [] if method.projection == "none" else [method.source]
-    name = "-".join([*method.solver, *source, f"seed{seed}", content_hash(facts)[:8]])
+    name = "-".join(
+        [
+            *method.solver,
+            *([] if method.projection == "none" else [method.source]),
+            f"seed{seed}",
+            content_hash(facts)[:8],
+        ]
+    )
     out = whole.run.out / "runs" / priors[kind][1]["name"] / name
     whole = replace(whole, run=replace(whole.run, seed=(seed,), out=out))
     # Problems depend on prior and noise beside task and seed, which are their keys.

@@ -28,8 +28,10 @@ def save_figure(path: Path, experiment: Experiment, rows: list[dict]) -> str:
     if reason:
         return reason
     down, across = len(shown) if experiment.sweep else 1, len(by_task)
-    height = 1.2 + 0.22 * len(experiment.rows) if experiment.figure == "gains" else 2.6
-    width = 5 if experiment.figure == "histogram" else 3.5
+    width, height = {
+        "gains": (3.5, 1.2 + 0.22 * len(experiment.rows)),
+        "histogram": (5, 2.6),
+    }.get(experiment.figure or "", (3.5, 2.6))
     figure = new_figure(1.5 + width * across, 1 + height * down)
     panels = figure.subplots(down, across, squeeze=False)
     for c, ((task,), members) in enumerate(by_task.items()):
@@ -63,8 +65,12 @@ def draw_lines(panel: Any, experiment: Experiment, rows: list[dict], metric: str
         points = np.array([(places[row["x"]], row[metric]) for row in members]).T
         style = {"linestyle": "-" if members[0]["gains"] else "--", "color": f"C{i}"}
         panel.plot(*points, marker="o", markersize=3, label=label, **style)
-        is_broken = [row["not_finite"] > 0 for row in members]
-        panel.plot(*points[:, is_broken], "x", markersize=9, color=f"C{i}")
+        panel.plot(
+            *points[:, [row["not_finite"] > 0 for row in members]],
+            "x",
+            markersize=9,
+            color=f"C{i}",
+        )
         if experiment.figure == "intervals":
             shade_intervals(panel, members, known, metric, f"C{i}")
     panel.set_xscale("linear" if is_even else "log")

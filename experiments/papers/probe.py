@@ -51,8 +51,11 @@ def probe(work: Work) -> Cost:
     runner = compile_batch(*inputs, program)
     compiled = time.perf_counter()
     run_batch(runner, *inputs)
-    step = (time.perf_counter() - compiled) / count
-    return Cost(step, compiled - started, planned_bytes(runner.compiled))
+    return Cost(
+        step=(time.perf_counter() - compiled) / count,
+        compiling=compiled - started,
+        bytes=planned_bytes(runner.compiled),
+    )
 
 
 def dry_run(planned: list[PlannedExperiment]) -> None:

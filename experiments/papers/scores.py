@@ -79,11 +79,11 @@ def absent_rows(planned: PlannedExperiment) -> list[dict]:
     rows = []
     for task, row, why in planned.absent:
         printed = printed_values(planned.experiment, row, task, "")
-        note = f"paper's values only: {why}" if printed else f"not run: {why}"
         rows.append(
             dict.fromkeys(("x", "images", "worst_tenth_psnr", "failures", "not_finite"))
             | {"task": task, "row": row.label, "chosen": "", "runs": 0}
-            | {"gains": {}, "paper": printed, "note": note}
+            | {"gains": {}, "paper": printed}
+            | {"note": f"paper's values only: {why}" if printed else f"not run: {why}"}
         )
     return rows
 
@@ -93,8 +93,7 @@ def means(members: list[dict], failure_psnr: float) -> dict:
     row: dict = {"images": len(grouped(members, "image")), "runs": len(members)}
     for name in (*QUALITY, "seconds", *extra_names(members)):
         known = finite_values(members, name)
-        row[name] = mean_or_none(known)
-        row[f"{name}_std"] = mean_or_none(known, np.std)
+        row |= {name: mean_or_none(known), f"{name}_std": mean_or_none(known, np.std)}
     return row | {
         "worst_tenth_psnr": worst_tenth(members),
         "failures": float(np.mean([is_failure(s, failure_psnr) for s in members])),
