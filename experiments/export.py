@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,16 +30,6 @@ from experiments.restore.choices import chosen_methods, chosen_tasks, task_optio
 from experiments.restore.plan import DEFAULT_PRIORS, check_prior
 
 
-class Restorer(NamedTuple):
-    """What is exported: a program on a task, for images of one shape."""
-
-    program: Program
-    problem: Problem
-    """Its measurement only gives the shape."""
-    samples: int
-    """That a call makes."""
-
-
 def restored(
     solver: str, samples: int, shape: tuple[int, int, int], key: Array, y: Array, arrays: dict
 ) -> tuple[Array, Array]:
@@ -51,10 +41,10 @@ def restored(
       shape: of the solver's state.
       key: two numbers below 2^32.
       y: the measurement.
-      arrays: the rest of a `Restorer`.
+      arrays: "prior", "projection", "settings" of a `Program`, and "problem" but for its y.
     """
-    problem = arrays["problem"]._replace(y=y)
     parts = arrays["projection"], arrays["prior"], arrays["settings"]
+    problem = arrays["problem"]._replace(y=y)
 
     def one(key: Array) -> tuple[Array, Array]:
         image, info = sample(key, solver_of(solver, parts, problem), shape)
@@ -64,35 +54,33 @@ def restored(
     return jax.vmap(one)(keys)
 
 
-def arguments_of(restorer: Restorer) -> tuple[Callable, Array, dict]:
-    """The function to export, a measurement, and the arrays that it takes besides."""
-    program, problem, samples = restorer
-    projection, prior, settings = program.arrays
+def exported(program: Program, problem: Problem, file: File) -> dict[str, np.ndarray]:
+    """The archive's entries: "module", "description" (JSON), and the arrays "0000", "0001", ...
+
+    Args:
+      program: of a single image.
+      problem: its measurement only gives the shape.
+      file: samples of a call, and platforms.
+    """
     arrays = {
-        "prior": prior,
+        "prior": program.prior,
         "problem": problem._replace(y=jnp.zeros(())),
-        "projection": projection,
-        "settings": settings,
+        "projection": program.projection,
+        "settings": program.settings,
     }
-    arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf), arrays)
-    function = partial(restored, program.solver, samples, program.shape)
-    return function, jnp.asarray(problem.y), arrays
-
-
-def exported(restorer: Restorer, platforms: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The archive's entries: "module", "description" (JSON), and the arrays "0000", "0001", ..."""
-    function, y, arrays = arguments_of(restorer)
-    leaves, structure = jax.tree.flatten_with_path(arrays)
+    leaves, structure = jax.tree.flatten_with_path(jax.tree.map(jnp.asarray, arrays))
+    function = partial(restored, program.solver, file.samples, program.shape)
     flat = lambda key, y, *values: function(key, y, jax.tree.unflatten(structure, values))
-    form = lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a))
-    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    forms = (form(leaf) for _, leaf in leaves)
-    module = export.export(jax.jit(flat, keep_unused=True), platforms=platforms)(
-        key, form(y), *forms
-    )
+    takes: dict[str, Any] = {
+        "key": jax.ShapeDtypeStruct((2,), jnp.uint32),
+        "y": jnp.asarray(problem.y),
+        **{jax.tree_util.keystr(path): leaf for path, leaf in leaves},
+    }
+    # Shapes and types alone: an array made from a Python number would be exported as weakly typed.
+    forms = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in takes.values()]
+    module = export.export(jax.jit(flat, keep_unused=True), platforms=file.platforms)(*forms)
     description = {
-        "takes": [described("key", key), described("y", y)]
-        + [described(jax.tree_util.keystr(path), leaf) for path, leaf in leaves],
+        "takes": [described(name, a) for name, a in takes.items()],
         "gives": [
             described(name, a)
             for name, a in zip(("images", "misfits"), module.out_avals, strict=True)
@@ -101,19 +89,20 @@ def exported(restorer: Restorer, platforms: tuple[str, ...]) -> dict[str, np.nda
         "calling_convention_version": module.calling_convention_version,
         "versions": {name: installed(name) for name in ("dsg_jax", "jax", "jaxlib")},
     }
-    text = json.dumps(description, indent=1).encode()
-    entries = {"module": np.frombuffer(module.mlir_module_serialized, np.uint8)}
-    entries["description"] = np.frombuffer(text, np.uint8)
-    return entries | {f"{i:04}": np.asarray(leaf) for i, (_, leaf) in enumerate(leaves)}
+    return {
+        "module": np.frombuffer(module.mlir_module_serialized, np.uint8),
+        "description": np.frombuffer(json.dumps(description, indent=1).encode(), np.uint8),
+        **{f"{i:04}": np.asarray(leaf) for i, (_, leaf) in enumerate(leaves)},
+    }
 
 
 def described(name: str, a: Any) -> dict:
     """Name, shape and type of an array."""
-    return {"name": name, "shape": list(jnp.shape(a)), "dtype": str(jnp.result_type(a))}
+    return {"name": name, "shape": list(a.shape), "dtype": str(a.dtype)}
 
 
-def chosen_restorer(settings: ExportSettings) -> Restorer:
-    """What the settings ask to be exported.
+def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
+    """What the settings ask to be exported, and a problem whose measurement is empty.
 
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
@@ -123,8 +112,10 @@ def chosen_restorer(settings: ExportSettings) -> Restorer:
     if len(tasks) != 1:
         raise ValueError(f"--task {' '.join(tasks)}: an export is for one task")
     if len(methods) != 1:
-        names = ", ".join(method.label for method in methods)
-        raise ValueError(f"an export is for one method, and these are several: {names}")
+        raise ValueError(
+            "an export is for one method, and these are several:"
+            f" {', '.join(method.label for method in methods)}"
+        )
     (task,), (method,) = tasks, methods
     prior, card = load_prior(settings.method.prior or DEFAULT_PRIORS[method.entry.prior])
     check_prior(method.entry, prior)
@@ -136,28 +127,26 @@ def chosen_restorer(settings: ExportSettings) -> Restorer:
     operator = operator_for(task, shape, (file.seed, 0), **options)
     y = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, jnp.float32))
     problem = Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.sigma)
-    betas = np.asarray(prior.betas, np.float64)
     program = Program(
         method.entry.name,
-        method.entry.settings_for(task, betas, **method.options),
+        method.entry.settings_for(task, np.asarray(prior.betas, np.float64), **method.options),
         method.projection,
         prior,
         axes=(),
         shape=state_shape(prior, shape),
     )
-    return Restorer(program, problem, file.samples)
+    return program, problem
 
 
 def plan_export(settings: ExportSettings) -> Callable[[], None]:
     """Check `export`; returns the work."""
-    restorer = chosen_restorer(settings)
-    return lambda: write(settings.file, restorer)
+    program, problem = chosen_program(settings)
+    return lambda: write(program, problem, settings.file)
 
 
-def write(file: File, restorer: Restorer) -> None:
+def write(program: Program, problem: Problem, file: File) -> None:
     """Export, and say what is where."""
-    entries = exported(restorer, file.platforms)
-    stream = io.BytesIO()
+    entries, stream = exported(program, problem, file), io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **entries)
     write_atomically(file.out, stream.getvalue())
     size, module = stream.tell() / 1e6, entries["module"].size / 1e6

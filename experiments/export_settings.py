@@ -15,7 +15,6 @@ from experiments.settings import (
 )
 
 Platform = Literal["cpu", "cuda", "tpu"]
-PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class File:
     """posterior samples that a call makes"""
     seed: int = 0
     """decides the mask or kernel, which is an array of the file"""
-    platforms: tuple[Platform, ...] = PLATFORMS
+    platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
     """what it is to run on"""
     out: Path = Path("results/solver.npz")
     """the file to write, a numpy archive"""

@@ -59,73 +59,83 @@ def card_of(
 
 def row_card(point: Point) -> dict:
     """What one point sets, and the settings that the solver has in the end."""
-    place = {"task": point.task, "row": point.row.label, "x": point.x}
-    facts = point.plans[0].jobs[0].facts
-    shown = {name: value for name, value in facts.items() if name not in ("task", "seed", "shape")}
-    chosen = changed(point.settings.method) | dict(point.settings.solver_options)
-    return place | {"given": chosen, "settings": shown}
+    return {
+        "task": point.task,
+        "row": point.row.label,
+        "x": point.x,
+        "given": changed(point.settings.method) | dict(point.settings.solver_options),
+        "settings": {
+            name: value
+            for name, value in point.plans[0].jobs[0].facts.items()
+            if name not in ("task", "seed", "shape")
+        },
+    }
 
 
 def manifest(plans: list[Plan]) -> list[dict]:
     """Name, number, shape and hash of the pixels of every image, once."""
-    images: dict[tuple, dict] = {}
-    for job in (job for plan in plans for job in plan.jobs):
-        for picture in (item.picture for item in job.items):
-            place = (picture.name, job.shape)
-            if picture.pixels is not None and place not in images:
-                images[place] = {
-                    "name": picture.name,
-                    "index": picture.image_index,
-                    "shape": list(job.shape),
-                    "pixels_sha256_16": array_hash(picture.pixels),
-                }
-    return list(images.values())
+    pictures = {
+        (item.picture.name, job.shape): item.picture
+        for plan in plans
+        for job in plan.jobs
+        for item in job.items
+    }
+    return [
+        {
+            "name": picture.name,
+            "index": picture.image_index,
+            "shape": list(shape),
+            "pixels_sha256_16": array_hash(picture.pixels),
+        }
+        for (_, shape), picture in pictures.items()
+        if picture.pixels is not None
+    ]
 
 
 def peak_memory() -> dict[str, int | None]:
     """MiB: of this process so far, and of the first device where the backend counts it."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    stats = jax.local_devices()[0].memory_stats() or {}
-    device = stats.get("peak_bytes_in_use")
-    return {"process": round(process), "device": device and round(device / 2**20)}
+    device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return {
+        "process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
+        "device": device and round(device / 2**20),
+    }
 
 
 def command_of(name: str, settings: ReproduceSettings) -> str:
     """The command that runs one experiment again, with the options that are not the defaults."""
-    left_out = ("name", "list", "dry_run", "out", "report")
-    options = {n: value for n, value in changed(settings).items() if n not in left_out}
+    options = {
+        option: value
+        for option, value in changed(settings).items()
+        if option not in ("name", "list", "dry_run", "out", "report")
+    }
     words = [f"{flag(option)} {words_of(value)}".strip() for option, value in options.items()]
     return " ".join([f"dsg-jax reproduce {name}", *words])
 
 
 def differences(planned: PlannedExperiment, card: dict) -> str:
     """Prior, images and sizes beside the paper's, in words."""
-    names = [image["name"] for image in card["images"]]
-    text = f"Paper: {planned.experiment.setting}."
-    if not names:
-        return f"{text} Here: nothing was run."
-    sizes = sorted({f"{i['shape'][0]} x {i['shape'][1]}" for i in card["images"]})
+    paper, images, points = planned.experiment.setting, card["images"], planned.points
+    if not images:
+        return f"Paper: {paper}. Here: nothing was run."
+    sizes = sorted({f"{i['shape'][0]} x {i['shape'][1]}" for i in images})
     seeds = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
-    sigmas = sorted({point.settings.measurement.sigma for point in planned.points})
+    sigmas = sorted({point.settings.measurement.sigma for point in points})
     rule = SOLVERS["resample"].projection_defaults(preset=card["preset"])["rule"]
-    text += (
-        f" Here: prior {', '.join(card['priors'])}; {len(names)} image{'s' * (len(names) > 1)} of"
-        f" {', '.join(sizes)} px"
+    lengths = {shortened(p.row.solver, p.settings.solver_options): None for p in points}
+    default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))
+    sentences = [
+        f"Paper: {paper}. Here: prior {', '.join(card['priors'])}; {len(images)}"
+        f" image{'s' * (len(images) > 1)} of {', '.join(sizes)} px"
         f"{seeds}; noise {', '.join(f'{sigma:g}' for sigma in sigmas)}; preset {card['preset']}"
-        f" (rank rule {rule} where a row names none)."
-    )
-    options: dict[str, Mapping[str, Any]] = {}
-    for point in planned.points:
-        options.setdefault(point.row.solver, point.settings.solver_options)
-    short = [shortened(*entry) for entry in options.items()]
-    if any(short):
-        text += f" Shortened runs: {'; '.join(filter(None, short))}."
-    if "psld" in options:
-        default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))
-        text += f" PSLD's default step is {default} times the published one"
-        text += f" and its large one {large} times (our choice)."
-    return text
+        f" (rank rule {rule} where a row names none).",
+        f"Shortened runs: {'; '.join(filter(None, lengths))}." if any(lengths) else "",
+        f"PSLD's default step is {default} times the published one and its large one {large} times"
+        " (our choice)."
+        if any(point.row.solver == "psld" for point in points)
+        else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def shortened(solver: str, options: Mapping[str, Any]) -> str:

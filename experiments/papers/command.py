@@ -15,29 +15,34 @@ import json
 import textwrap
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from dsg_jax.operators.tasks import TASKS
 from experiments.papers.card import peak_memory
-from experiments.papers.entry import METRICS, NOT_IN_THE_PAPERS, Experiment, Row, value_text
+from experiments.papers.entry import (
+    BY_PSNR,
+    METRICS,
+    NOT_IN_THE_PAPERS,
+    Experiment,
+    Row,
+    value_text,
+)
 from experiments.papers.figures import FIGURES
 from experiments.papers.plan import (
-    Place,
     PlannedExperiment,
     Priors,
     chosen_priors,
     plan_experiment,
+    works_of,
 )
 from experiments.papers.probe import dry_run
 from experiments.papers.report import write_report
+from experiments.papers.scores import printed_values
 from experiments.papers.settings import ReproduceSettings, changed, words_of
 from experiments.papers.studies import STUDIES
 from experiments.papers.tables import TABLES
 from experiments.restore.batch import program_count
 from experiments.restore.compute import (
-    Work,
     about_shard,
-    outstanding,
     progress,
     records_of,
     work_off,
@@ -58,8 +63,12 @@ def chosen_experiments(names: tuple[str, ...]) -> list[Experiment]:
     if unknown or not names:
         wrong = f"unknown experiment {unknown[0]!r}" if unknown else "no experiment is named"
         raise ValueError(f"{wrong}: choose from all, {', '.join(EXPERIMENTS)}")
-    every = [list(EXPERIMENTS) if name == "all" else [name] for name in names]
-    return [EXPERIMENTS[name] for name in dict.fromkeys(sum(every, []))]
+    return [
+        EXPERIMENTS[name]
+        for name in dict.fromkeys(
+            one for name in names for one in (EXPERIMENTS if name == "all" else [name])
+        )
+    ]
 
 
 def plan_reproduce(
@@ -90,16 +99,11 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
 
     A shard writes no report.
     """
-    plans = {place: plan for one in planned for place, plan in one.plans.items()}
-    works: dict[Place, list[Work]] = {place: [] for place in plans}
-    for work in outstanding(list(plans.values())):
-        works[work.job.task, work.planned.out].append(work)
-    every = sum(works.values(), [])
-    started: set[Place] = set()
+    works = works_of(planned)
+    every, left = sum(works.values(), []), dict(works)
     with progress(every) as bar:
         for one in planned:
-            fresh = [w for place in one.plans if place not in started for w in works[place]]
-            started |= one.plans.keys()
+            fresh = [work for place in one.plans for work in left.pop(place, [])]
             begun, programs = time.perf_counter(), program_count()
             compile_seconds = work_off(fresh, bar)
             if settings.shard:
@@ -112,54 +116,62 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
                 "peak_memory_mib": peak_memory(),
             }
             folder = (settings.report or settings.out) / one.experiment.name
-            if not any(work.todo for work in fresh):
-                run = earlier_run(folder) or run
-            records = {place: records_of(works[place]) for place in one.plans}
-            write_report(folder, one, records, run, settings)
+            card = folder / "card.json"
+            if card.is_file() and not any(work.todo for work in fresh):
+                run = json.loads(card.read_text())["run"]  # of the run that computed the numbers
+            write_report(
+                folder,
+                one,
+                {place: records_of(works[place]) for place in one.plans},
+                run,
+                settings,
+            )
     if settings.shard:
         print(about_shard(settings.shard, settings.out, every))
 
 
-def earlier_run(folder: Path) -> dict | None:
-    """Programs, seconds and memory of the run that computed a report's numbers, if there is one."""
-    card = folder / "card.json"
-    return json.loads(card.read_text())["run"] if card.is_file() else None
-
-
 def row_text(experiment: Experiment, row: Row) -> str:
     """One row: what runs, and what the paper prints for it."""
-    source = "plain" if row.is_plain else f"projected by {row.method.source}"
     fields = changed(row.method) | dict(row.options)
-    named = [n for n in fields if n not in ("solver", "projection", "source")]
-    words = [row.solver, source, *(f"{name} {words_of(fields[name])}" for name in named)]
-    lines = [f"  {row.label} ({', '.join(words)})"]
-    for task in experiment.tasks:
-        printed = [
-            f"{METRICS[metric]} {value_text(value, metric)}"
-            for metric in experiment.metrics
-            if (value := experiment.values.get((row.printed or "", task, metric)))
-        ]
-        if printed:
-            lines.append(f"    {task}: {', '.join(printed)}")
-    return "\n".join(lines)
+    words = [
+        row.solver,
+        "plain" if row.is_plain else f"projected by {row.method.source}",
+        *(
+            f"{name} {words_of(value)}"
+            for name, value in fields.items()
+            if name not in ("solver", "projection", "source")
+        ),
+    ]
+    printed = {task: printed_values(experiment, row, task, BY_PSNR) for task in experiment.tasks}
+    lines = [
+        f"    {task}: {', '.join(f'{METRICS[m]} {value_text(v, m)}' for m, v in values.items())}"
+        for task, values in printed.items()
+        if values
+    ]
+    return "\n".join([f"  {row.label} ({', '.join(words)})", *lines])
 
 
 def experiment_text(experiment: Experiment) -> str:
     """Everything about an experiment, as text for a screen."""
-    sweep = experiment.sweep
-    varied = f"{sweep.axis}: {', '.join(f'{v:g}' for v in sweep.values)}" if sweep else ""
-    is_study = experiment.setting == NOT_IN_THE_PAPERS
-    lacking = [task for task in experiment.tasks if TASKS[task].checkpoint]
+    sweep, is_study = experiment.sweep, experiment.setting == NOT_IN_THE_PAPERS
     about = [
         experiment.shows,
         f"Paper: {experiment.setting}.",
         f"Tasks: {', '.join(experiment.tasks)}. Preset: {experiment.preset}.",
-        f"Varied: {varied}." if varied else "",
+        f"Varied: {sweep.axis}: {', '.join(f'{v:g}' for v in sweep.values)}." if sweep else "",
         "" if experiment.values or is_study else "The paper's values are not in its text.",
-        *(f"{task}: paper's values only, unless --blur-network is given." for task in lacking),
+        *(
+            f"{task}: paper's values only, unless --blur-network is given."
+            for task in experiment.tasks
+            if TASKS[task].checkpoint
+        ),
         f"Open: {experiment.note}" if experiment.note else "",
     ]
     wrapped = [textwrap.fill(t, 98, initial_indent="  ", subsequent_indent="  ") for t in about]
-    rows = [row_text(experiment, row) for row in experiment.rows]
-    heading = f"{experiment.name}: {experiment.source}"
-    return "\n".join([heading, *(text for text in wrapped if text), *rows])
+    return "\n".join(
+        [
+            f"{experiment.name}: {experiment.source}",
+            *filter(None, wrapped),
+            *(row_text(experiment, row) for row in experiment.rows),
+        ]
+    )

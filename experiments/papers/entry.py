@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from dsg_jax.solvers import SOLVERS
-from experiments.settings import Method, RestoreSettings, Source
+from experiments.settings import Method, RestoreSettings
 
 METRICS = {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR / dB", "seconds": "s per image"}
 """Name -> as a heading. Lower is better for LPIPS and seconds."""
+DIGITS = {"psnr": 2, "seconds": 2}
+"""Metric -> decimal places, 3 where it is not named."""
 LINEAR = ("gaussian_deblur", "motion_deblur", "super_resolution")
 INPAINTING = ("box_inpainting", "random_inpainting")
 NONLINEAR = ("phase_retrieval", "nonlinear_deblur", "hdr")
@@ -68,9 +70,12 @@ class Sweep(NamedTuple):
         if self.argument == "sigma":
             return replace(settings, measurement=replace(settings.measurement, sigma=x))
         if self.argument == "step_factor":
-            factor = x * settings.solver_options.get("step_factor", 1.0)
             return replace(
-                settings, solver_options={**settings.solver_options, "step_factor": factor}
+                settings,
+                solver_options={
+                    **settings.solver_options,
+                    "step_factor": x * settings.solver_options.get("step_factor", 1.0),
+                },
             )
         if settings.method.projection == "none":
             return settings
@@ -107,7 +112,7 @@ def value_text(value: Value | None, metric: str) -> str:
     """A printed number as the paper prints it, "-" where it prints none."""
     if value is None:
         return "-"
-    digits = 2 if metric == "psnr" else 3
+    digits = DIGITS.get(metric, 3)
     std = "" if value.std is None else f" ({value.std:.{digits}f})"
     return f"{value.mean:.{digits}f}{std}"
 
@@ -123,33 +128,37 @@ def values(tasks: tuple[str, ...], metrics: tuple[str, ...], printed: dict[str, 
     Raises:
       ValueError: a row has not one number for every task and metric.
     """
-    numbers_of = {}
+    numbers_of: dict[tuple[str, str, str], Value] = {}
     places = [(task, metric) for task in tasks for metric in metrics]
     for row, text in printed.items():
         numbers = re.findall(r"(\d+\.\d+)(?: \((\d+\.\d+)\))?", text)
         if len(numbers) != len(places):
             raise ValueError(f"row {row!r} has {len(numbers)} numbers for {len(places)} columns")
-        for (task, metric), (mean, std) in zip(places, numbers, strict=True):
-            numbers_of[row, task, metric] = Value(float(mean), float(std) if std else None)
+        numbers_of |= {
+            (row, task, metric): Value(float(mean), float(std) if std else None)
+            for (task, metric), (mean, std) in zip(places, numbers, strict=True)
+        }
     return numbers_of
 
 
-def plain(solver: str) -> Method:
-    """A solver without projection."""
-    return Method(solver=(solver,), projection="none")
+def plain_row(solver: str) -> Row:
+    """A solver without projection, which others are paired with, under its title."""
+    title = SOLVERS[solver].title
+    return Row(title, Method(solver=(solver,), projection="none"), printed=title)
 
 
-def projected(solver: str, source: Source = "state", **fields: Any) -> Method:
-    """A solver with a projection: what is decomposed, and further fields of `Method`."""
-    return Method(solver=(solver,), projection="state", source=source, **fields)
+def projected_row(
+    solver: str, label: str, options: Mapping[str, Any] | None = None, **fields: Any
+) -> Row:
+    """A projected solver, paired with the plain one, with further fields of its `Method`."""
+    method = Method(solver=(solver,), projection="state", **fields)
+    return Row(label, method, options or {}, printed=label, against=(SOLVERS[solver].title,))
 
 
 def pair(solver: str, word: str = "DiffStateGrad", **fields: Any) -> tuple[Row, Row]:
     """A plain solver and its projected version, with fields of the latter's `Method`."""
-    title = SOLVERS[solver].title
-    label = f"{word}-{title}"
-    ours = Row(label, projected(solver, **fields), printed=label, against=(title,))
-    return Row(title, plain(solver), printed=title), ours
+    label = f"{word}-{SOLVERS[solver].title}"
+    return plain_row(solver), projected_row(solver, label, **fields)
 
 
 def psld_rows(
@@ -165,14 +174,11 @@ def psld_rows(
       fields: of the projected rows' `Method`.
       options: of the solver, in all rows.
     """
-    projection = projected("psld", **(fields or {}))
-    rows = []
-    for step in ("default", "large"):
-        label, is_default = f"PSLD, {step} step", step == "default"
-        against = (label,) if is_default else (label, "PSLD, default step")
-        theirs = (None, f"{word}-PSLD")
-        rows += [
-            Row(label, plain("psld"), options, step, "PSLD" if is_default else None),
-            Row(f"{word}-{label}", projection, options, step, theirs[not is_default], against),
-        ]
-    return tuple(rows)
+    plain, ours = (row._replace(options=options) for row in pair("psld", word, **(fields or {})))
+    default, large = "PSLD, default step", "PSLD, large step"
+    return (
+        plain._replace(label=default),
+        ours._replace(label=f"{word}-{default}", printed=None, against=(default,)),
+        plain._replace(label=large, step="large", printed=None),
+        ours._replace(label=f"{word}-{large}", step="large", against=(large, default)),
+    )

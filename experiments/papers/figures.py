@@ -4,7 +4,7 @@ Their curves cannot be read from the text that we have, so no figure has a print
 printed of them stands in the tables. The values that are varied are our choice throughout.
 """
 
-from experiments.papers.entry import INPAINTING, LINEAR, Experiment, Row, Sweep, pair, psld_rows
+from experiments.papers.entry import INPAINTING, LINEAR, Experiment, Sweep, pair, psld_rows
 from experiments.papers.tables import BEST, FFHQ
 
 PSLD_PAIR = pair("psld")
@@ -13,11 +13,6 @@ WHICH = (
     f"{LEVELS} Neither is which of Figures 8 and 10 varies what, nor the solver: here 8 varies tau"
     " and 10 the rank itself, and fig8-period the period."
 )
-
-
-def fractions(solver: str) -> tuple[Row, Row]:
-    """A pair whose projection keeps a given fraction of the full rank."""
-    return pair(solver, rank_rule=("fraction",))
 
 
 FIGURES = (
@@ -94,7 +89,7 @@ FIGURES = (
         "Quality against the number of singular vectors that the projection keeps.",
         FFHQ,
         INPAINTING,
-        (*fractions("daps"), *fractions("psld")),
+        (*pair("daps", rank_rule=("fraction",)), *pair("psld", rank_rule=("fraction",))),
         sweep=Sweep("tau", (0.1, 0.3, 0.5, 0.7, 0.9, 1.0), "rank / full rank"),
         figure="lines",
         note=WHICH,

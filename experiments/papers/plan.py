@@ -1,6 +1,7 @@
 """From an experiment of the papers to plans of `restore`; reads files and writes none."""
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from dsg_jax.types import Prior
 from experiments.files import content_hash
 from experiments.papers.entry import Experiment, Row
 from experiments.papers.settings import ReproduceSettings
+from experiments.restore.compute import Work, outstanding
 from experiments.restore.plan import Plan, Problems, plan
 from experiments.settings import RestoreSettings, as_table
 
@@ -42,26 +44,29 @@ class Point(NamedTuple):
     """One for every seed."""
 
 
-class Absent(NamedTuple):
-    """A row of a task that is not run: the paper's value only."""
-
-    task: str
-    row: Row
-    why: str
-
-
 class PlannedExperiment(NamedTuple):
     """An experiment, ready to start."""
 
     experiment: Experiment
     points: list[Point]
-    absent: list[Absent]
+    absent: list[tuple[str, Row, str]]
+    """Task and row of what is not run, and why: these have the paper's value only."""
 
     @property
     def plans(self) -> dict[Place, Plan]:
         """The plans, each once."""
-        plans = [(point.task, plan) for point in self.points for plan in point.plans]
-        return {(task, plan.out): plan for task, plan in plans}
+        return {(point.task, plan.out): plan for point in self.points for plan in point.plans}
+
+
+def works_of(planned: list[PlannedExperiment]) -> dict[Place, list[Work]]:
+    """The work on every plan of several experiments; what these share is there once."""
+    plans = {place: plan for one in planned for place, plan in one.plans.items()}
+    # In the order of the plans, so that the works of a plan follow each other.
+    works = outstanding(list(plans.values()))
+    return {
+        place: list(members)
+        for place, members in groupby(works, lambda work: (work.job.task, work.planned.out))
+    }
 
 
 def chosen_priors(names: tuple[str, ...]) -> Priors:
@@ -78,32 +83,34 @@ def chosen_priors(names: tuple[str, ...]) -> Priors:
 
 def why_absent(row: Row, task: str, priors: Priors, settings: ReproduceSettings) -> str:
     """Why a row of a task cannot be run, "" if it can."""
-    kind = SOLVERS[row.solver].prior
-    if kind not in priors:
-        return f"no {kind} prior is given"
-    if TASKS[task].checkpoint and not settings.blur_network:
-        return "needs --blur-network"
-    return ""
+    if SOLVERS[row.solver].prior not in priors:
+        return f"no {SOLVERS[row.solver].prior} prior is given"
+    is_network_missing = TASKS[task].checkpoint and not settings.blur_network
+    return "needs --blur-network" if is_network_missing else ""
 
 
 def psld_step(settings: ReproduceSettings, step: str = "default") -> float:
     """The default or the large step of PSLD over its published one."""
     default = settings.base_step or (1.0 if settings.full else REDUCED_STEP)
-    return default * (settings.large_step if step == "large" else 1.0)
+    return default * settings.large_step if step == "large" else default
 
 
 def solver_options(row: Row, preset: str, settings: ReproduceSettings) -> dict[str, Any]:
     """The options of a row's solver: its length, step and preset, then what the row sets."""
     reduced = REDUCED[row.solver]
-    options = {} if settings.full else dict(reduced)
-    lengths = {"steps": settings.steps, "levels": settings.levels}
-    lengths |= dict.fromkeys(("pixel_limit", "latent_limit"), settings.limit)
-    options |= {n: v for n, v in lengths.items() if v is not None and n in reduced}
-    if row.solver == "psld":
-        options["step_factor"] = psld_step(settings, row.step)
-    if row.solver == "resample":
-        options["preset"] = preset
-    return options | dict(row.options)
+    lengths = {
+        "steps": settings.steps,
+        "levels": settings.levels,
+        "pixel_limit": settings.limit,
+        "latent_limit": settings.limit,
+    }
+    return {
+        **({} if settings.full else reduced),
+        **{n: v for n, v in lengths.items() if v is not None and n in reduced},
+        **({"step_factor": psld_step(settings, row.step)} if row.solver == "psld" else {}),
+        **({"preset": preset} if row.solver == "resample" else {}),
+        **row.options,
+    }
 
 
 def settings_at(
@@ -113,8 +120,9 @@ def settings_at(
     preset = settings.preset or experiment.preset
     method, common = row.method, settings.for_restore()
     if not (row.is_plain or method.rank_rule):
-        rule = SOLVERS["resample"].projection_defaults(preset=preset)["rule"]
-        method = replace(method, rank_rule=(rule,))
+        method = replace(
+            method, rank_rule=(SOLVERS["resample"].projection_defaults(preset=preset)["rule"],)
+        )
     whole = replace(
         common,
         measurement=replace(common.measurement, task=(task,)),
@@ -140,19 +148,18 @@ def plan_experiment(
       priors: `chosen_priors`.
       problems: of all experiments so far, taken from here and put here.
     """
-    values = experiment.sweep.values if experiment.sweep else (None,)
-    points, absent = [], []
-    for task in experiment.tasks:
-        for row in experiment.rows:
-            why = why_absent(row, task, priors, settings)
-            if why:
-                absent.append(Absent(task, row, why))
-                continue
-            for x in values:
-                whole = settings_at(experiment, task, row, x, settings)
-                plans = [plan_seed(whole, seed, priors, problems) for seed in settings.seeds]
-                points.append(Point(task, row, x, whole, plans))
-    return PlannedExperiment(experiment, points, absent)
+    cells = [
+        (task, row, why_absent(row, task, priors, settings))
+        for task in experiment.tasks
+        for row in experiment.rows
+    ]
+    xs = experiment.sweep.values if experiment.sweep else (None,)
+    points = []
+    for task, row, x in [(task, row, x) for task, row, why in cells if not why for x in xs]:
+        whole = settings_at(experiment, task, row, x, settings)
+        plans = [plan_seed(whole, seed, priors, problems) for seed in settings.seeds]
+        points.append(Point(task, row, x, whole, plans))
+    return PlannedExperiment(experiment, points, [cell for cell in cells if cell[2]])
 
 
 def plan_seed(
@@ -161,7 +168,6 @@ def plan_seed(
     """The plan of one seed, in a folder named by its settings: where these recur, so do images."""
     method, sigma = whole.method, whole.measurement.sigma
     kind = SOLVERS[method.solver[0]].prior
-    _, card = priors[kind]
     facts = {
         "images": as_table(replace(whole.images, count=None)),
         "sigma": sigma,
@@ -169,9 +175,15 @@ def plan_seed(
         "options": dict(whole.solver_options),
         "samples": whole.run.samples,
     }
-    words = [*method.solver, *([] if method.projection == "none" else [method.source])]
-    name = "-".join([*words, f"seed{seed}", content_hash(facts)[:8]])
-    run = replace(whole.run, seed=(seed,), out=whole.run.out / "runs" / card["name"] / name)
+    name = "-".join(
+        [
+            *method.solver,
+            *([] if method.projection == "none" else [method.source]),
+            f"seed{seed}",
+            content_hash(facts)[:8],
+        ]
+    )
+    out = whole.run.out / "runs" / priors[kind][1]["name"] / name
+    whole = replace(whole, run=replace(whole.run, seed=(seed,), out=out))
     # Problems depend on prior and noise beside task and seed, which are their keys.
-    shared = problems.setdefault((kind, sigma), {})
-    return plan(replace(whole, run=run), priors[kind], shared)
+    return plan(whole, priors[kind], problems.setdefault((kind, sigma), {}))

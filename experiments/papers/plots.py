@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.figures import new_figure, why_no_figure, write_figure
 from experiments.papers.entry import BY_MISFIT, METRICS, SINGLE, Experiment
+from experiments.papers.scores import label_of
 from experiments.statistics import grouped
 
 
@@ -21,22 +22,23 @@ def save_figure(path: Path, experiment: Experiment, rows: list[dict]) -> str:
     Returns:
       why there is no figure, or "".
     """
-    tasks = list(grouped(rows, "task"))
+    by_task = grouped(rows, "task")
     shown = [m for m in experiment.metrics if any(row[m] is not None for row in rows)]
     reason = why_no_figure() or ("" if shown else "no restoration is finite")
     if reason:
         return reason
-    down = len(shown) if experiment.sweep else 1
-    height = 1.2 + 0.22 * len(experiment.rows) if experiment.figure == "gains" else 2.6
-    width = 5 if experiment.figure == "histogram" else 3.5
-    figure = new_figure(1.5 + width * len(tasks), 1 + height * down)
-    panels = figure.subplots(down, len(tasks), squeeze=False)
-    for c, (task,) in enumerate(tasks):
-        members = [row for row in rows if row["task"] == task]
+    down, across = len(shown) if experiment.sweep else 1, len(by_task)
+    width, height = {
+        "gains": (3.5, 1.2 + 0.22 * len(experiment.rows)),
+        "histogram": (5, 2.6),
+    }.get(experiment.figure or "", (3.5, 2.6))
+    figure = new_figure(1.5 + width * across, 1 + height * down)
+    panels = figure.subplots(down, across, squeeze=False)
+    for c, ((task,), members) in enumerate(by_task.items()):
         for r in range(down):
             DRAWINGS[experiment.figure or ""](panels[r, c], experiment, members, shown[r])
         panels[0, c].set_title(task.replace("_", " "))
-    add_legend(figure, columns=1 + len(tasks))
+    add_legend(figure, columns=1 + across)
     write_figure(path, figure, dpi=110, bbox_inches="tight")
     return ""
 
@@ -48,34 +50,35 @@ def add_legend(figure: Any, columns: int) -> None:
         handles, labels = panel.get_legend_handles_labels()
         handle_of |= dict(zip(labels, handles, strict=True))
     if handle_of:
-        where = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(handle_of.values(), handle_of, **where, frameon=False, fontsize="small")
+        looks = {"ncols": columns, "frameon": False, "fontsize": "small"}
+        figure.legend(handle_of.values(), handle_of, loc="outside lower center", **looks)
 
 
 def draw_lines(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
     """One metric over what is varied, a line per method; crosses where a run is not finite."""
     assert experiment.sweep is not None  # only experiments that vary something have lines
     known = [row for row in rows if row[metric] is not None and row["chosen"] in ("", SINGLE)]
+    xs, is_even = experiment.sweep.values, experiment.sweep.argument == "tau"
+    # Values of tau are evenly spaced: on an axis of numbers 0.99 and 0.9999 would be one point.
+    places = {x: i if is_even else x for i, x in enumerate(xs)}
     for i, ((label,), members) in enumerate(grouped(known, "row").items()):
-        x, y = [row["x"] for row in members], [row[metric] for row in members]
-        style = "-" if members[0]["gains"] else "--"
-        panel.plot(x, y, style, marker="o", markersize=3, color=f"C{i}", label=label)
-        broken = [(row["x"], row[metric]) for row in members if row["not_finite"]]
-        panel.plot(*np.reshape(broken, (-1, 2)).T, "x", markersize=9, color=f"C{i}")
+        points = np.array([(places[row["x"]], row[metric]) for row in members]).T
+        style = {"linestyle": "-" if members[0]["gains"] else "--", "color": f"C{i}"}
+        panel.plot(*points, marker="o", markersize=3, label=label, **style)
+        panel.plot(
+            *points[:, [row["not_finite"] > 0 for row in members]],
+            "x",
+            markersize=9,
+            color=f"C{i}",
+        )
         if experiment.figure == "intervals":
             shade_intervals(panel, members, known, metric, f"C{i}")
-    xs = experiment.sweep.values
-    if experiment.sweep.argument == "tau":
-        panel.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-        for line in panel.get_lines():  # evenly spaced: 0.99 and 0.9999 would be one point
-            line.set_xdata([xs.index(x) for x in line.get_xdata()])
+    panel.set_xscale("linear" if is_even else "log")
+    panel.set_xticks(list(places.values()), [f"{x:g}" for x in xs])
+    panel.minorticks_off()
+    if is_even:
         panel.set_xlim(-0.3, len(xs) - 0.7)
-    else:
-        panel.set_xscale("log")
-        panel.set_xticks(xs, [f"{x:g}" for x in xs])
-        panel.minorticks_off()
-    panel.set_xlabel(experiment.sweep.axis)
-    panel.set_ylabel(METRICS[metric])
+    panel.set(xlabel=experiment.sweep.axis, ylabel=METRICS[metric])
     panel.grid(alpha=0.3)
 
 
@@ -102,16 +105,14 @@ def draw_histogram(panel: Any, experiment: Experiment, rows: list[dict], metric:
     """The PSNR of single images, a histogram per method and choice; plain ones dashed."""
     known = [row for row in rows if row["chosen"] != BY_MISFIT]
     values = [[v for v in row["values"] if v is not None] for row in known]
-    every = np.concatenate([np.asarray(v) for v in values])
-    edges = np.linspace(every.min(), every.max() + 1e-6, 21)
+    every = sum(values, [])
+    edges = np.linspace(min(every), max(every) + 1e-6, 21)
     for i, (row, psnrs) in enumerate(zip(known, values, strict=True)):
-        label = f"{row['row']}, {row['chosen']}" if row["chosen"] else row["row"]
         share = np.full(len(psnrs), 1 / max(1, len(psnrs)))
-        looks = {"linestyle": "-"} if row["gains"] else {"linestyle": "--", "zorder": 3}
-        looks |= {"histtype": "step", "color": f"C{i}", "label": label}
-        panel.hist(psnrs, edges, weights=share, **looks)
-    panel.set_xlabel(METRICS["psnr"])
-    panel.set_ylabel("share of runs")
+        style = {"linestyle": "-"} if row["gains"] else {"linestyle": "--", "zorder": 3}
+        common = {"histtype": "step", "color": f"C{i}", "label": label_of(row)}
+        panel.hist(psnrs, edges, weights=share, **style, **common)
+    panel.set(xlabel=METRICS["psnr"], ylabel="share of runs")
 
 
 def draw_bars(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:

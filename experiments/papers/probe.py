@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.papers.plan import PlannedExperiment
-from experiments.restore.batch import Program, compile_batch, signature
-from experiments.restore.compute import Work, inputs_of, outstanding
+from experiments.papers.plan import PlannedExperiment, works_of
+from experiments.restore.batch import compile_batch, signature
+from experiments.restore.compute import Work, inputs_of
 from experiments.restore.memory import planned_bytes
 from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
@@ -17,26 +17,6 @@ from experiments.restore.report import markdown_table
 PROBE_STEPS = {"resample": 20}
 """Steps that the probe takes from the middle of a run, 2 where a solver is not named: every tenth
 of ReSample's has an optimisation."""
-COLUMNS = (
-    "experiment",
-    "settings",
-    "batches to run",
-    "programs",
-    "running",
-    "compiling",
-    "MiB planned",
-    "rows with the paper's value only",
-)
-
-
-class Load(NamedTuple):
-    """The work of one job, and what decides its cost."""
-
-    work: Work
-    program: tuple
-    """`signature` of its program."""
-    kind: tuple
-    """What decides the cost of a step."""
 
 
 class Cost(NamedTuple):
@@ -50,51 +30,51 @@ class Cost(NamedTuple):
     """That the program reserves; nan where the backend does not say."""
 
 
-def load_of(work: Work) -> Load:
-    """What is left of a job."""
-    job, program = work.job, work.program
-    kind = job.solver, job.projection is None, job.shape, work.width
-    return Load(work, signature(*inputs_of(work, job.items[: work.width]), program), kind)
+def kind_of(work: Work) -> tuple:
+    """What decides the cost of a step of a job: tasks of one solver are taken to cost the same."""
+    return work.job.solver, work.job.projection is None, work.job.shape, work.width
 
 
-def shortened(program: Program) -> Program:
-    """The same program with a few steps from the middle of the run."""
-    count = min(program.steps, PROBE_STEPS.get(program.solver, 2))
-    first = (program.steps - count) // 2
-    steps = jax.tree.map(lambda a: a[first : first + count], program.settings.steps)
-    return replace(program, settings=replace(program.settings, steps=steps))
+def program_signature(work: Work) -> tuple:
+    """What two jobs have in common if they share a compiled program."""
+    return signature(*inputs_of(work, work.job.items[: work.width]), work.program)
 
 
 def probe(work: Work) -> Cost:
-    """Compile and run a few steps of a job's first batch."""
-    program = shortened(work.program)
-    keys, problems = inputs_of(work, work.job.items[: work.width])
+    """Compile and run a few steps, from the middle of the run, of a job's first batch."""
+    whole, inputs = work.program, inputs_of(work, work.job.items[: work.width])
+    count = min(whole.steps, PROBE_STEPS.get(whole.solver, 2))
+    first = (whole.steps - count) // 2
+    steps = jax.tree.map(lambda a: a[first : first + count], whole.settings.steps)
+    program = replace(whole, settings=replace(whole.settings, steps=steps))
     started = time.perf_counter()
-    runner = compile_batch(keys, problems, program)
+    runner = compile_batch(*inputs, program)
     compiled = time.perf_counter()
-    run_batch(runner, keys, problems)
-    seconds = time.perf_counter() - compiled
-    return Cost(seconds / program.steps, compiled - started, planned_bytes(runner.compiled))
+    run_batch(runner, *inputs)
+    return Cost(
+        step=(time.perf_counter() - compiled) / count,
+        compiling=compiled - started,
+        bytes=planned_bytes(runner.compiled),
+    )
 
 
 def dry_run(planned: list[PlannedExperiment]) -> None:
-    """Print what the experiments would run. Tasks of one solver are taken to cost the same."""
-    known: set[tuple] = set()
-    loads: list[list[Load]] = []
-    for one in planned:
-        fresh = {place: plan for place, plan in one.plans.items() if place not in known}
-        known |= fresh.keys()
-        loads.append([load_of(work) for work in outstanding(list(fresh.values())) if work.todo])
+    """Print what the experiments would run."""
+    works = works_of(planned)
     costs: dict[tuple, Cost] = {}
-    for load in sum(loads, []):
-        if load.kind not in costs:
-            costs[load.kind] = probe(load.work)
     compiled: set[tuple] = set()
-    lines: list[tuple[str, ...]] = []
-    for one, left in zip(planned, loads, strict=True):
-        lines.append(line_of(one, left, costs, compiled))
-        compiled |= {load.program for load in left}
-    print(markdown_table(COLUMNS, lines))
+    lines = []
+    for one in planned:
+        # Works are taken out: of experiments that share one only the first has it.
+        left = [work for place in one.plans for work in works.pop(place, []) if work.todo]
+        for work in left:
+            if kind_of(work) not in costs:
+                costs[kind_of(work)] = probe(work)
+        kinds = {program_signature(work): kind_of(work) for work in left}
+        fresh = {program: kind for program, kind in kinds.items() if program not in compiled}
+        compiled |= fresh.keys()
+        lines.append(line_of(one, left, costs, [costs[kind].compiling for kind in fresh.values()]))
+    print(markdown_table(tuple(lines[0]), [tuple(line.values()) for line in lines]))
     print(
         f"\nEstimated from {len(costs)} probes of a few steps of one batch each. What an"
         " experiment shares with one above it costs nothing again."
@@ -102,22 +82,28 @@ def dry_run(planned: list[PlannedExperiment]) -> None:
 
 
 def line_of(
-    one: PlannedExperiment, loads: list[Load], costs: dict[tuple, Cost], compiled: set[tuple]
-) -> tuple[str, ...]:
-    """An experiment's line of the table; ``compiled`` are the programs of those above it."""
-    fresh = {load.program: load.kind for load in loads if load.program not in compiled}
-    batches = [(len(load.work.todo), load.work.program.steps, costs[load.kind]) for load in loads]
+    one: PlannedExperiment, works: list[Work], costs: dict[tuple, Cost], compiling: list[float]
+) -> dict[str, str]:
+    """An experiment's line of the table, by its headings.
+
+    Args:
+      one: the experiment.
+      works: what it has to compute that no experiment above it has.
+      costs: by `kind_of`.
+      compiling: seconds of every program that no experiment above it has.
+    """
+    batches = [(len(work.todo), work.program.steps, costs[kind_of(work)]) for work in works]
     sizes = [cost.bytes for _, _, cost in batches if math.isfinite(cost.bytes)]
-    return (
-        one.experiment.name,
-        str(len(one.plans)),
-        str(sum(count for count, _, _ in batches)),
-        str(len(fresh)),
-        clock(sum(count * steps * cost.step for count, steps, cost in batches)),
-        clock(sum(costs[kind].compiling for kind in fresh.values())),
-        f"{max(sizes) / 2**20:.0f}" if sizes else "-",
-        str(len(one.absent)),
-    )
+    return {
+        "experiment": one.experiment.name,
+        "settings": str(len(one.plans)),
+        "batches to run": str(sum(count for count, _, _ in batches)),
+        "programs": str(len(compiling)),
+        "running": clock(sum(count * steps * cost.step for count, steps, cost in batches)),
+        "compiling": clock(sum(compiling)),
+        "MiB planned": f"{max(sizes) / 2**20:.0f}" if sizes else "-",
+        "rows with the paper's value only": str(len(one.absent)),
+    }
 
 
 def clock(seconds: float) -> str:

@@ -3,43 +3,28 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.files import write_atomically
 from experiments.papers.card import card_of, differences
-from experiments.papers.entry import METRICS, NOT_IN_THE_PAPERS, Experiment, value_text
+from experiments.papers.entry import (
+    DIGITS,
+    METRICS,
+    NOT_IN_THE_PAPERS,
+    Experiment,
+    Value,
+    value_text,
+)
 from experiments.papers.plan import PlannedExperiment
 from experiments.papers.plots import save_figure
-from experiments.papers.scores import QUALITY, Records, absent_rows, table_rows
+from experiments.papers.scores import QUALITY, Records, absent_rows, label_of, table_rows
 from experiments.papers.settings import ReproduceSettings
-from experiments.restore.metrics import installed_weights
 from experiments.restore.report import EXTRA_NOTE, markdown_table
 from experiments.statistics import extra_names, grouped
 
-DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "seconds": 2}
-CSV_COLUMNS = (
-    "task",
-    "row",
-    "chosen",
-    "x",
-    "metric",
-    "mean",
-    "std",
-    "paper",
-    "paper_std",
-    "images",
-    "runs",
-    "worst_tenth_psnr",
-    "failures",
-    "not_finite",
-    "against",
-    "difference",
-    "low",
-    "high",
-    "note",
-)
+Cells = list[tuple[str, str]]
+"""Heading and text of every column of a line."""
 
 
 def text_of(value: float | None, form: str = ".2f") -> str:
@@ -50,75 +35,62 @@ def text_of(value: float | None, form: str = ".2f") -> str:
 def gain_text(gain: dict, digits: int) -> str:
     """A mean difference with its interval, as text; see `statistics.paired`."""
     form = f"+.{digits}f"
-    ends = ", ".join(text_of(end, form) for end in gain["interval"] or ())
+    ends = ", ".join(format(end, form) for end in gain["interval"] or ())
     return text_of(gain["mean"], form) + (f" [{ends}]" if ends else "")
-
-
-def label_of(row: dict) -> str:
-    """The method of a row, and how its samples were chosen."""
-    return f"{row['row']}, {row['chosen']}" if row["chosen"] else row["row"]
 
 
 def mean_text(row: dict, metric: str) -> str:
     """Our mean (std)."""
     if row.get(metric) is None:
         return "n/a" if row["runs"] else "not run"
-    digits = DIGITS.get(metric, 3)
-    return f"{row[metric]:.{digits}f} ({row[f'{metric}_std']:.{digits}f})"
+    return value_text(Value(row[metric], row[f"{metric}_std"]), metric)
 
 
-def printed_text(row: dict, metric: str) -> str:
-    """The paper's mean (std)."""
-    return value_text(row["paper"].get(metric), metric)
+def table_of(lines: list[Cells]) -> str:
+    """A Markdown table of lines that have the same headings, "" without any."""
+    texts = [tuple(text for _, text in line) for line in lines]
+    return markdown_table(tuple(heading for heading, _ in lines[0]), texts) if lines else ""
 
 
-Columns = list[tuple[str, Callable[[dict], str]]]
-"""Heading and text of a row."""
-
-
-def main_columns(experiment: Experiment, extra: list[str]) -> Columns:
-    """Our numbers, and the paper's where it prints any."""
-    columns: Columns = [("method", label_of)]
-    if experiment.sweep:
-        columns.append((experiment.sweep.axis, lambda row: text_of(row["x"], "g")))
-    columns.append(("n", lambda row: str(row["runs"])))
-    for metric in experiment.metrics:
-        columns.append((METRICS[metric], partial(mean_text, metric=metric)))
-        if experiment.values:
-            columns.append(("paper", partial(printed_text, metric=metric)))
-    return [
-        *columns,
-        *((name, partial(mean_text, metric=name)) for name in extra),
-        ("worst 10 %", lambda row: text_of(row["worst_tenth_psnr"])),
-        ("failures", lambda row: text_of(row["failures"], ".0%")),
-        ("not finite", lambda row: text_of(row["not_finite"], "d")),
-        ("note", lambda row: row["note"]),
-    ]
+def x_cells(experiment: Experiment, row: dict) -> Cells:
+    """The value of what is varied, no cell where nothing is."""
+    return [(experiment.sweep.axis, text_of(row["x"], "g"))] if experiment.sweep else []
 
 
 def main_table(experiment: Experiment, rows: list[dict]) -> str:
-    """The rows of one task, those that are not run among them."""
-    columns = main_columns(experiment, extra_names(rows))
-    lines = [tuple(text(row) for _, text in columns) for row in rows]
-    return markdown_table(tuple(heading for heading, _ in columns), lines)
+    """The rows of one task, those that are not run among them: our numbers beside the paper's."""
+    lines, extra = [], extra_names(rows)
+    for row in rows:
+        cells = [("method", label_of(row)), *x_cells(experiment, row), ("n", str(row["runs"]))]
+        for metric in experiment.metrics:
+            cells.append((METRICS[metric], mean_text(row, metric)))
+            if experiment.values:
+                cells.append(("paper", value_text(row["paper"].get(metric), metric)))
+        cells += [
+            *((name, mean_text(row, name)) for name in extra),
+            ("worst 10 %", text_of(row["worst_tenth_psnr"])),
+            ("failures", text_of(row["failures"], ".0%")),
+            ("not finite", text_of(row["not_finite"], "d")),
+            ("note", row["note"]),
+        ]
+        lines.append(cells)
+    return table_of(lines)
 
 
 def gains_table(experiment: Experiment, rows: list[dict]) -> str:
     """Paired differences to the plain solver, "" without any."""
-    sweep = experiment.sweep
-    columns = ("method", "against", *([sweep.axis] if sweep else []), "images")
     lines = [
-        (
-            label_of(row),
-            against,
-            *([text_of(row["x"], "g")] if sweep else []),
-            str(gains["psnr"]["pairs"]),
-            *(gain_text(gains[name], DIGITS[name]) for name in QUALITY),
-        )
+        [
+            ("method", label_of(row)),
+            ("against", against),
+            *x_cells(experiment, row),
+            ("images", str(gains["psnr"]["pairs"])),
+            *((METRICS[name], gain_text(gains[name], DIGITS.get(name, 3))) for name in QUALITY),
+        ]
         for row in rows
         for against, gains in row["gains"].items()
     ]
-    return markdown_table((*columns, *(METRICS[name] for name in QUALITY)), lines) if lines else ""
+    return table_of(lines)
 
 
 def csv_lines(experiment: Experiment, row: dict) -> Iterator[dict]:
@@ -126,63 +98,75 @@ def csv_lines(experiment: Experiment, row: dict) -> Iterator[dict]:
     ours = (*QUALITY, *extra_names([row])) if row["runs"] else ()
     for metric in dict.fromkeys((*experiment.metrics, *ours)):
         paper, paper_std = row["paper"].get(metric) or (None, None)
-        line = {name: row[name] for name in CSV_COLUMNS if name in row}
-        line |= {"metric": metric, "mean": row.get(metric), "std": row.get(f"{metric}_std")}
-        line |= {"paper": paper, "paper_std": paper_std, "runs": row["runs"] or None}
         for against, gains in (row["gains"] or {"": {}}).items():
             gain = gains.get(metric) or {"mean": None, "interval": None}
             low, high = gain["interval"] or (None, None)
-            yield line | {"against": against, "difference": gain["mean"], "low": low, "high": high}
+            yield {
+                **{name: row[name] for name in ("task", "row", "chosen", "x")},
+                "metric": metric,
+                "mean": row.get(metric),
+                "std": row.get(f"{metric}_std"),
+                "paper": paper,
+                "paper_std": paper_std,
+                "images": row["images"],
+                "runs": row["runs"] or None,
+                **{name: row[name] for name in ("worst_tenth_psnr", "failures", "not_finite")},
+                "against": against,
+                "difference": gain["mean"],
+                "low": low,
+                "high": high,
+                "note": row["note"],
+            }
 
 
 def as_csv(experiment: Experiment, rows: list[dict]) -> str:
-    """The rows as a table with the columns `CSV_COLUMNS`."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    """The rows as a table of `csv_lines`."""
+    lines, stream = [line for row in rows for line in csv_lines(experiment, row)], io.StringIO()
+    writer = csv.DictWriter(stream, lines[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(line for row in rows for line in csv_lines(experiment, row))
+    writer.writerows(lines)
     return stream.getvalue()
 
 
-def reading(experiment: Experiment, rows: list[dict], failure_psnr: float) -> str:
-    """How to read the tables."""
-    theirs = ""
-    if experiment.setting != NOT_IN_THE_PAPERS:
-        printed = "its printed value" if experiment.values else "its values are not in its text"
-        theirs = f"; paper: {printed}"
-    text = (
-        f"Mean (std) over the finite runs{theirs}. Worst 10 %: mean PSNR of the"
-        " worst tenth. Failure: not finite, or a PSNR below"
-        f" {failure_psnr:g} dB (our threshold). Against: mean difference on the same images with"
-        " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
-        " better."
-    )
+def reading(experiment: Experiment, rows: list[dict], card: dict) -> str:
+    """How to read the tables; ``card`` has the threshold of a failure and why LPIPS is n/a."""
+    printed = "its printed value" if experiment.values else "its values are not in its text"
+    theirs = "" if experiment.setting == NOT_IN_THE_PAPERS else f"; paper: {printed}"
     extra = extra_names(rows)
-    names = (*experiment.metrics, *extra)
-    if any(name.startswith("lpips") for name in names) and installed_weights()[0] is None:
-        text += f" LPIPS n/a: {installed_weights()[1]}."
-    return f"{text} {EXTRA_NOTE}" if extra else text
+    is_lpips_shown = any(name.startswith("lpips") for name in (*experiment.metrics, *extra))
+    weights = card["metrics"]["lpips weights"]
+    sentences = [
+        f"Mean (std) over the finite runs{theirs}. Worst 10 %: mean PSNR of the"
+        f" worst tenth. Failure: not finite, or a PSNR below {card['failure_psnr']:g} dB"
+        " (our threshold). Against: mean difference on the same images with"
+        " its 95 % bootstrap interval over images; a higher PSNR and SSIM and a lower LPIPS are"
+        " better.",
+        f"LPIPS n/a: {weights}." if is_lpips_shown and weights != "installed" else "",
+        EXTRA_NOTE if extra else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def markdown(planned: PlannedExperiment, rows: list[dict], card: dict, picture: str) -> str:
     """The whole report; ``picture`` is the line that shows the figure or says why there is none."""
-    experiment = planned.experiment
-    run = card["run"]
-    parts = [f"## {experiment.name}: {experiment.source}", experiment.shows]
-    parts.append(f"**What differs from the paper.** {differences(planned, card)}")
-    if experiment.note:
-        parts.append(f"**What the paper leaves open.** {experiment.note}")
-    parts += [reading(experiment, rows, card["failure_psnr"]), picture]
-    by_task = grouped(rows, "task")
+    experiment, run, by_task = planned.experiment, card["run"], grouped(rows, "task")
+    tables: list[str] = []
     for task in experiment.tasks:
-        members = by_task[(task,)]
-        parts += [f"### {task}", main_table(experiment, members), gains_table(experiment, members)]
-    parts.append(
+        members = by_task[task,]
+        tables += [f"### {task}", main_table(experiment, members), gains_table(experiment, members)]
+    parts = [
+        f"## {experiment.name}: {experiment.source}",
+        experiment.shows,
+        f"**What differs from the paper.** {differences(planned, card)}",
+        f"**What the paper leaves open.** {experiment.note}" if experiment.note else "",
+        reading(experiment, rows, card),
+        picture,
+        *tables,
         f"Again: `{card['command']}`. {run['settings']} settings, {run['programs']} programs"
         f" compiled in {run['compile_seconds']:.0f} s, {run['seconds']:.0f} s in all (what was on"
-        " the disk already, from other experiments say, costs nothing). Details: card.json."
-    )
-    return "\n\n".join(part for part in parts if part) + "\n"
+        " the disk already, from other experiments say, costs nothing). Details: card.json.",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def write_report(
@@ -201,8 +185,7 @@ def write_report(
       run: programs and seconds of this run of the command.
       settings: of ``reproduce``.
     """
-    experiment = planned.experiment
-    rows = table_rows(planned, records, settings.failure_psnr)
+    experiment, rows = planned.experiment, table_rows(planned, records, settings.failure_psnr)
     card = card_of(planned, rows, run, settings)
     picture = ""
     if experiment.figure and rows:

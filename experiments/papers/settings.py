@@ -79,9 +79,13 @@ class ReproduceSettings:
 
     def for_restore(self) -> RestoreSettings:
         """What all runs of `restore` have in common."""
-        count = (100 if self.full else 4) if self.count is None else self.count
         return RestoreSettings(
-            images=Images(images=self.images, fit=self.fit, size=self.size, count=count),
+            images=Images(
+                images=self.images,
+                fit=self.fit,
+                size=self.size,
+                count=(100 if self.full else 4) if self.count is None else self.count,
+            ),
             measurement=Measurement(sigma=self.sigma),
             run=Run(
                 seed=self.seeds,

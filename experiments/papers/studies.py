@@ -3,28 +3,23 @@
 They run and are reported like the papers' tables (`papers.command`), which have no such rows.
 """
 
-from typing import Any
-
 from dsg_jax.solvers import SOLVERS
 from experiments.papers.entry import (
     INPAINTING,
     LINEAR,
     NOT_IN_THE_PAPERS,
     Experiment,
-    Row,
     Sweep,
     pair,
-    plain,
-    projected,
+    plain_row,
+    projected_row,
 )
 
-TAUS = (0.9, 0.99, 0.999, 0.9999, 0.99999)
-FRACTIONS = (0.3, 0.5, 0.7, 0.9, 1.0)
 RANK_RULES = (
-    *[("per_channel", tau) for tau in TAUS],
+    *(("per_channel", tau) for tau in (0.9, 0.99, 0.999, 0.9999, 0.99999)),
     ("mean", 0.99),
     ("official", 0.99),
-    *[("fraction", fraction) for fraction in FRACTIONS],
+    *(("fraction", fraction) for fraction in (0.3, 0.5, 0.7, 0.9, 1.0)),
 )
 """Rule and its tau (for ``fraction``: the fraction of the full rank)."""
 STEPS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
@@ -32,40 +27,29 @@ STEPS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 are the published one times 1 to 64."""
 
 
-def plain_row(solver: str) -> Row:
-    """A plain solver, which the others are paired with."""
-    return Row(SOLVERS[solver].title, plain(solver))
-
-
-def projected_row(solver: str, label: str, options: dict | None = None, **fields: Any) -> Row:
-    """A projected row with fields of its `Method`, paired with the plain solver's."""
-    against = (SOLVERS[solver].title,)
-    return Row(label, projected(solver, **fields), options or {}, against=against)
-
-
 def rank_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
     """Quality against the rank for one solver."""
-    title = SOLVERS[solver].title
-    rules = [
-        projected_row(solver, f"{rule} {tau:g}", rank_rule=(rule,), tau=(tau,))
-        for rule, tau in RANK_RULES
-    ]
     return Experiment(
         f"study-rank-{solver}",
         "our study",
-        f"Which rank rule helps {title}? The papers' rule per channel with tau from"
+        f"Which rank rule helps {SOLVERS[solver].title}? The papers' rule per channel with tau from"
         " 0.9 to 0.99999, its mean over channels, the released rule, and fixed fractions of the"
         " full rank. Fraction 1 keeps everything and is the control.",
         NOT_IN_THE_PAPERS,
         tasks,
-        (plain_row(solver), *rules),
+        (
+            plain_row(solver),
+            *(
+                projected_row(solver, f"{rule} {tau:g}", rank_rule=(rule,), tau=(tau,))
+                for rule, tau in RANK_RULES
+            ),
+        ),
         figure="gains",
     )
 
 
 def step_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
     """Quality against the step size for one solver."""
-    rules = [projected_row(solver, rule, rank_rule=(rule,)) for rule in ("official", "per_channel")]
     return Experiment(
         f"study-step-{solver}",
         "our study (beyond DiffStateGrad, Figure 6)",
@@ -75,44 +59,15 @@ def step_study(solver: str, tasks: tuple[str, ...]) -> Experiment:
         " where it misses the plain line, the two differ.",
         NOT_IN_THE_PAPERS,
         tasks,
-        (plain_row(solver), *rules),
+        (
+            plain_row(solver),
+            projected_row(solver, "official", rank_rule=("official",)),
+            projected_row(solver, "per_channel", rank_rule=("per_channel",)),
+        ),
         ("psnr", "lpips"),
         sweep=Sweep("step_factor", STEPS, "step, multiples of the default"),
         figure="intervals",
     )
-
-
-def subspace_rows() -> tuple[Row, ...]:
-    """What is decomposed, times how its rank is chosen; and one side of the gradient only."""
-    rules = ("per_channel", "mean", "official")
-    both = [
-        projected_row("psld", f"{source}, {rule}", source=source, rank_rule=(rule,))
-        for source in ("random", "gradient", "state")
-        for rule in rules
-    ]
-    one = [
-        projected_row(
-            "psld", f"state, official, {side} side only", rank_rule=("official",), sides=side
-        )
-        for side in ("left", "right")
-    ]
-    return (plain_row("psld"), *both, *one)
-
-
-def optimiser_rows() -> tuple[Row, ...]:
-    """Gradients or AdamW's updates projected, all of them or every fifth."""
-    rows = [
-        projected_row(
-            "resample",
-            f"{place} projected, period {period}",
-            {"project": place},
-            rank_rule=("official",),
-            period=(period,),
-        )
-        for place in ("gradient", "update")
-        for period in (1, 5)
-    ]
-    return (plain_row("resample"), *rows)
 
 
 STUDIES = (
@@ -128,7 +83,23 @@ STUDIES = (
         " of a random matrix, each with three rank rules; and the state's on one side only.",
         NOT_IN_THE_PAPERS,
         ("random_inpainting", "super_resolution"),
-        subspace_rows(),
+        (
+            plain_row("psld"),
+            *(
+                projected_row("psld", f"{source}, {rule}", source=source, rank_rule=(rule,))
+                for source in ("random", "gradient", "state")
+                for rule in ("per_channel", "mean", "official")
+            ),
+            *(
+                projected_row(
+                    "psld",
+                    f"state, official, {side} side only",
+                    rank_rule=("official",),
+                    sides=side,
+                )
+                for side in ("left", "right")
+            ),
+        ),
         figure="gains",
     ),
     Experiment(
@@ -138,7 +109,20 @@ STUDIES = (
         " the papers) or the update that AdamW makes of it?",
         NOT_IN_THE_PAPERS,
         ("box_inpainting", "super_resolution"),
-        optimiser_rows(),
+        (
+            plain_row("resample"),
+            *(
+                projected_row(
+                    "resample",
+                    f"{place} projected, period {period}",
+                    {"project": place},
+                    rank_rule=("official",),
+                    period=(period,),
+                )
+                for place in ("gradient", "update")
+                for period in (1, 5)
+            ),
+        ),
         figure="gains",
     ),
     Experiment(

@@ -10,8 +10,8 @@ from experiments.papers.entry import (
     Experiment,
     Row,
     pair,
-    plain,
-    projected,
+    plain_row,
+    projected_row,
     psld_rows,
 )
 from experiments.papers.values import (
@@ -50,20 +50,23 @@ OFFICIAL_IDENTITY = (
 
 def subspace_rows() -> tuple[Row, ...]:
     """Table 1: every subspace with both steps, for the paper prints one and does not say which."""
-    methods = {
-        "no projection": plain("psld"),
-        "random matrix": projected("psld", "random"),
-        "measurement gradient": projected("psld", "gradient"),
-        "DiffStateGrad": projected("psld"),
-    }
+    rows = (
+        plain_row("psld")._replace(label="no projection"),
+        projected_row("psld", "random matrix", source="random"),
+        projected_row("psld", "measurement gradient", source="gradient"),
+        projected_row("psld", "DiffStateGrad"),
+    )
     print_one = {"no projection": "default", "DiffStateGrad": "large"}
-    rows = []
-    for step in ("default", "large"):
-        for name, method in methods.items():
-            printed = name if print_one.get(name, step) == step else None
-            against = () if name == "no projection" else (f"no projection, {step} step",)
-            rows.append(Row(f"{name}, {step} step", method, {}, step, printed, against))
-    return tuple(rows)
+    return tuple(
+        row._replace(
+            label=f"{row.label}, {step} step",
+            step=step,
+            printed=row.label if print_one.get(row.label, step) == step else None,
+            against=() if row.is_plain else (f"no projection, {step} step",),
+        )
+        for step in ("default", "large")
+        for row in rows
+    )
 
 
 def all_steps(word: str) -> tuple[Row, ...]:
@@ -210,8 +213,9 @@ TABLES = (
         FFHQ,
         INPAINTING + LINEAR,
         tuple(
-            row._replace(printed=row.printed if row.printed in printed else None)
-            for printed in [("PSLD, default step", "projected, large step")]
+            row._replace(printed=None)
+            if row.printed in ("PSLD, large step", "projected, default step")
+            else row
             for row in all_steps("PLoRG")
         ),
         TWO,
@@ -226,7 +230,7 @@ TABLES = (
         "Phase retrieval with latent solvers.",
         FFHQ,
         ("phase_retrieval",),
-        (Row("LatentDAPS", plain("latent-daps"), printed="LatentDAPS"), *PLORG_RESAMPLE),
+        (plain_row("latent-daps"), *PLORG_RESAMPLE),
         TWO,
         PHASE_LATENT,
         preset="plorg",

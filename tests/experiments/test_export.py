@@ -13,8 +13,8 @@ import pytest
 from dsg_jax.sample import sample
 from experiments import export as export_module
 from experiments.cli import parse
-from experiments.export import chosen_restorer, plan_export
-from experiments.export_settings import PLATFORMS, ExportSettings
+from experiments.export import chosen_program, plan_export
+from experiments.export_settings import ExportSettings, File
 from experiments.restore.batch import solver_of
 from support.golden_case import tiny_prior
 
@@ -57,7 +57,7 @@ def test_the_file_alone_gives_the_same_images(folder, capsys):
     np.save("y.npy", y)
     code = ELSEWHERE.format(loader=loader())
     subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=folder, timeout=200)
-    program, problem, _ = chosen_restorer(settings(COMMAND))
+    program, problem = chosen_program(settings(COMMAND))
     solver = solver_of(program.solver, program.arrays, problem._replace(y=y))
     keys = jax.random.split(jax.random.wrap_key_data(np.uint32([0, 7])), 2)
     images, info = jax.jit(jax.vmap(lambda key: sample(key, solver, program.shape)))(keys)
@@ -82,6 +82,6 @@ def test_the_file_alone_gives_the_same_images(folder, capsys):
     ],
 )
 def test_every_solver_lowers_for_every_platform(words):
-    entries = export_module.exported(chosen_restorer(settings(words)), PLATFORMS)
+    entries = export_module.exported(*chosen_program(settings(words)), File())
     assert json.loads(entries["description"].tobytes())["platforms"] == ["cpu", "cuda", "tpu"]
     assert entries["module"].size > 10_000
