@@ -3,20 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.settings import check_folder, check_whole
+from dsg_jax.checks import COUNT
+from experiments.checks import check_folder, check_numbers
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How many images, how long the runs are, and where to."""
+    """How many images, how long the runs are, and where to.
+
+    Attributes:
+      count: images per task
+      levels: annealing levels of DAPS
+      out: output folder
+    """
 
     count: int = 3
-    """images per task"""
     levels: int = 16
-    """annealing levels of DAPS"""
     out: Path = Path("results/demo")
-    """output folder"""
 
     def __post_init__(self):
-        check_whole(self, 1, "count")
+        check_numbers(self, count=COUNT)
         check_folder("out", self.out)

@@ -19,26 +19,32 @@ Platform = Literal["cpu", "cuda", "tpu"]
 
 @dataclass(frozen=True)
 class OneMethod(Method):
-    """Prior, sampler and projection: one of each."""
+    """Prior, sampler and projection: one of each.
+
+    Attributes:
+      projection: none: the plain solver; state: DiffStateGrad
+    """
 
     projection: ProjectionChoice = "state"
-    """none: the plain solver; state: DiffStateGrad"""
 
 
 @dataclass(frozen=True)
 class File:
-    """What the file is for."""
+    """What the file is for.
+
+    Attributes:
+      size: side of the images in pixels (default: the prior's)
+      samples: posterior samples that a call makes
+      seed: decides the mask or kernel, which is an array of the file
+      platforms: what it is to run on
+      out: the file to write, a numpy archive
+    """
 
     size: int | None = None
-    """side of the images in pixels (default: the prior's)"""
     samples: int = 1
-    """posterior samples that a call makes"""
     seed: int = 0
-    """decides the mask or kernel, which is an array of the file"""
     platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
-    """what it is to run on"""
     out: Path = Path("results/solver.npz")
-    """the file to write, a numpy archive"""
 
     def __post_init__(self):
         if self.out.suffix != ".npz":
@@ -47,14 +53,17 @@ class File:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Everything that `export` takes: one task and one method, as for `restore`."""
+    """Everything that `export` takes: one task and one method, as for `restore`.
+
+    Attributes:
+      task_options: by name; what is not named is the task's own default
+      solver_options: by name; what is not named is the published value for the task
+    """
 
     measurement: Measurement = Measurement()
     task_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "task"})
-    """by name; what is not named is the task's own default"""
     method: OneMethod = OneMethod()
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
-    """by name; what is not named is the published value for the task"""
     file: File = File()
 
     def __post_init__(self):

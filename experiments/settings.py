@@ -4,60 +4,20 @@ Free of jax, so that ``--help`` is instant. Numbers are checked when a value is 
 """
 
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
+from experiments.checks import SEED, check_folder, check_numbers, check_once
 
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
 Metric = Literal["ssim_skimage7", "lpips_vgg_unscaled", "lpips_piq_avgpool"]
 # Metrics of other codes, as further columns.
 EXTRA_METRICS = Metric.__args__  # type: ignore[attr-defined]
-
-
-def flag(name: str) -> str:
-    """An option as the command line spells it: "batch_size" -> "--batch-size"."""
-    return f"--{name.replace('_', '-')}"
-
-
-def check_whole(settings: object, least: int, *names: str) -> None:
-    """Raise ValueError where one of these whole numbers, or of their lists, is below the least."""
-    for name in names:
-        value = getattr(settings, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and number < least:
-                raise ValueError(f"{flag(name)} {number}: give a whole number >= {least}")
-
-
-def check_positive(settings: object, *names: str) -> None:
-    """Raise ValueError where one of these numbers is not finite and above zero."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{flag(name)} {value}: give a finite number > 0")
-
-
-def check_once(name: str, values: Iterable) -> None:
-    """Raise ValueError where a list of an option has an entry twice, or none at all."""
-    entries = list(values)
-    twice = [entry for entry in entries if entries.count(entry) > 1]
-    if twice:
-        raise ValueError(f"{flag(name)} names {twice[0]} twice: drop one")
-    if not entries:
-        raise ValueError(f"{flag(name)} names nothing: give at least one")
-
-
-def check_folder(name: str, folder: Path | None) -> None:
-    """Raise ValueError where an output folder, or one above it, is a file or write-protected."""
-    if folder is not None:
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-            fault = "cannot be written" if existing.is_dir() else "is a file"
-            raise ValueError(f"{flag(name)} {folder}: {existing} {fault}, give another folder")
 
 
 @dataclass(frozen=True)
@@ -83,7 +43,7 @@ class Images:
     count: int | None = None
 
     def __post_init__(self):
-        check_whole(self, 1, "size", "count")
+        check_numbers(self, size=COUNT, count=COUNT)
         if self.images and self.measured:
             raise ValueError(
                 "--images are degraded and restored, --measured only restored: give one"
@@ -103,8 +63,8 @@ class Measurement:
     sigma: float = 0.05
 
     def __post_init__(self):
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ValueError(f"--sigma {self.sigma}: give a noise level >= 0 in units of [-1, 1]")
+        level = Range(NOT_NEGATIVE.holds, "a noise level >= 0 in units of [-1, 1]")
+        check_numbers(self, sigma=level)
 
 
 @dataclass(frozen=True)
@@ -132,10 +92,8 @@ class Method:
     source: Source = "state"
 
     def __post_init__(self):
-        for name in ("solver", "tau"):
-            check_once(name, getattr(self, name))
-        for name in ("rank_rule", "period"):
-            check_once(name, getattr(self, name) or ("default",))
+        with_default = [name for name in ("rank_rule", "period") if getattr(self, name)]
+        check_once(self, "solver", "tau", *with_default)
 
 
 @dataclass(frozen=True)
@@ -167,14 +125,10 @@ class Run:
     metrics: tuple[Metric, ...] = ()
 
     def __post_init__(self):
-        check_whole(self, 1, "samples", "batch_size", "microbatch")
-        check_whole(self, 0, "seed")
-        check_once("seed", self.seed)
-        check_positive(self, "memory")
-        if max(self.seed) >= 2**32:
-            raise ValueError(f"--seed {max(self.seed)}: give a number below 2^32")
-        if not math.isfinite(self.failure_psnr):
-            raise ValueError(f"--failure-psnr {self.failure_psnr}: give a number of dB")
+        decibels = Range(math.isfinite, "a number of dB")
+        check_numbers(self, samples=COUNT, batch_size=COUNT, microbatch=COUNT, memory=POSITIVE)
+        check_numbers(self, seed=SEED, failure_psnr=decibels)
+        check_once(self, "seed")
         check_folder("out", self.out)
         self.part_of_whole()
 
@@ -216,8 +170,7 @@ class Devices:
     parameters: Literal["replicated", "sharded"] = "replicated"
 
     def __post_init__(self):
-        check_whole(self, 1, "save_every", "heartbeat")
-        check_positive(self, "save_minutes")
+        check_numbers(self, save_every=COUNT, heartbeat=COUNT, save_minutes=POSITIVE)
         named = self.coordinator, self.processes, self.process
         if self.distributed or named == (None, None, None):
             return

@@ -26,18 +26,20 @@ class Mixture(NamedTuple):
     """p(x) = sum_k w_k N(m_k, U diag(d_k) U' + f^2 I) for images of n = h w c entries.
 
     On the host the arrays are numpy's in float64; inside a prior they are jax's in float32.
+
+    Attributes:
+      weights: (k,) w, positive with sum 1.
+      means: (k, h, w, c) m.
+      basis: (n, r) U, orthonormal columns shared by the components.
+      variances: (k, r) d.
+      floor: () f, positive: the noise that every entry has on top of the part that U spans.
     """
 
     weights: Constants
-    """(k,) w, positive with sum 1."""
     means: Constants
-    """(k, h, w, c) m."""
     basis: Constants
-    """(n, r) U, orthonormal columns shared by the components."""
     variances: Constants
-    """(k, r) d."""
     floor: Constants
-    """() f, positive: the noise that every entry has on top of the part that U spans."""
 
 
 def smooth_basis(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,14 +18,17 @@ from dsg_jax.types import Operator
 
 
 class Posterior(NamedTuple):
-    """The posteriors of b measurements by one operator; images are flat, n entries."""
+    """The posteriors of b measurements by one operator; images are flat, n entries.
+
+    Attributes:
+      weights: (b, k) v.
+      means: (b, k, n).
+      covariances: (k, n, n); they do not depend on y.
+    """
 
     weights: np.ndarray
-    """(b, k) v."""
     means: np.ndarray
-    """(b, k, n)."""
     covariances: np.ndarray
-    """(k, n, n); they do not depend on y."""
 
 
 def operator_matrix(operator: Operator, shape: tuple[int, ...]) -> np.ndarray:

@@ -29,52 +29,58 @@ from experiments.restore.batch import Program
 from experiments.restore.plan import described
 from experiments.statistics import PLAIN
 
+# Name of the control among the samplers.
 EXACT = "exact"
-"""Name of the control among the samplers."""
 
+# Options of solvers that are steps along the gradient of a norm -> what they are multiplied by.
 NORM_STEPS = {
     "scale": 1 / 32,  # a norm over 256 x 256 entries is so much larger than one over 8 x 8
     "zeta": 1 / 2,  # 16 / 32: there a latent's entry stands for 16 of the image's, here for one
     "omega": 1 / 2,
     "gamma": 1 / 8,  # gluing is a norm over the latent, there of 64 x 64 entries
 }
-"""Options of solvers that are steps along the gradient of a norm -> what they are multiplied by."""
 
 
 class Case(NamedTuple):
-    """A prior and a task with n truths, measurements and posteriors; images have p entries."""
+    """A prior and a task with n truths, measurements and posteriors; images have p entries.
+
+    Attributes:
+      numbers: of prior and task; they seed what is drawn.
+      matrix: (p, p) of the operator.
+      sigma: standard deviation of the noise in y.
+      truths: (n, h, w, c).
+      y: (n, h, w, c).
+      mean: (n, p) of the exact posterior.
+      variance: (n, p) of the exact posterior.
+    """
 
     prior: str
     task: str
     numbers: tuple[int, int]
-    """Of prior and task; they seed what is drawn."""
     mixture: Mixture
     operator: Operator
     matrix: np.ndarray
-    """(p, p) of the operator."""
     sigma: float
-    """Standard deviation of the noise in y."""
     truths: np.ndarray
-    """(n, h, w, c)."""
     y: np.ndarray
-    """(n, h, w, c)."""
     posterior: Posterior
     mean: np.ndarray
-    """(n, p) of the exact posterior."""
     variance: np.ndarray
-    """(n, p) of the exact posterior."""
 
 
 class Sampler(NamedTuple):
-    """A solver with its settings, or the control, on a case; and the file of its scores."""
+    """A solver with its settings, or the control, on a case; and the file of its scores.
+
+    Attributes:
+      name: `EXACT`, or of `settings.samplers`.
+      program: None for the control.
+    """
 
     case: Case
     name: str
-    """`EXACT`, or of `settings.samplers`."""
     rule: str
     path: Path
     program: Program | None = None
-    """None for the control."""
 
 
 def case_of(name: str, settings: CalibrateSettings) -> Case:

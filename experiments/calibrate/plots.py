@@ -129,6 +129,7 @@ def draw_ranks(panel: Any, row: dict, looks: dict) -> None:
         panel.axhspan(low, high, color="0.9", zorder=0)
 
 
+# Figure -> what draws a row, ends of the calibrated line at 0 and 1, names of both axes.
 DRAWINGS: dict[str, tuple[Callable[[Any, dict, dict], None], tuple[int, int], str]] = {
     "coverage": (
         draw_coverage,
@@ -141,7 +142,6 @@ DRAWINGS: dict[str, tuple[Callable[[Any, dict, dict], None], tuple[int, int], st
         "rank of the truth along the direction measured least (across), 1 is calibrated (up)",
     ),
 }
-"""Figure -> what draws a row, ends of the calibrated line at 0 and 1, names of both axes."""
 
 
 def picture(x: np.ndarray, caption: str) -> Panel:

@@ -17,6 +17,7 @@ from dsg_jax.types import Operator
 SHAPE = (8, 8, 3)
 _SQUARES = (np.arange(SHAPE[0]) - (SHAPE[0] - 1) / 2) ** 2
 _SPOT = 0.4 * np.exp(-np.add.outer(_SQUARES, _SQUARES) / 2)[..., None].repeat(3, axis=2)
+# Name -> the distribution of the images.
 PRIORS = {
     # One Gaussian of mean 0. Two equal components, so that both priors have the same arrays and
     # share programs.
@@ -25,7 +26,6 @@ PRIORS = {
     # the posterior has two modes.
     "spots": smooth_mixture([0.6, 0.4], np.stack([_SPOT, -_SPOT]), 0.2),
 }
-"""Name -> the distribution of the images."""
 
 
 def operator_of(task: str, seed: int) -> Operator:

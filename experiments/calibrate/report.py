@@ -17,8 +17,8 @@ from experiments.restore.report import markdown_table
 from experiments.settings import as_table
 from experiments.statistics import PLAIN, grouped
 
+# p value below which ranks are called not uniform; one in a hundred of a calibrated sampler's.
 SIGNIFICANT = 0.01
-"""p value below which ranks are called not uniform; one in a hundred of a calibrated sampler's."""
 COLUMNS = (
     ("solver", "rule", "std ratio", "hidden", "seen", "to plain", "bias", "coverage")
     + ("rank spread", *(f"p {name}" for name in FUNCTIONALS))

@@ -19,12 +19,12 @@ from experiments.calibrate.cases import Case, Sampler
 from experiments.calibrate.settings import BINS, levels_of
 from experiments.statistics import PLAIN
 
+# Scalar functions of an image, see `functionals`.
 FUNCTIONALS = ("mean", "pixel", "direction", "likelihood")
-"""Scalar functions of an image, see `functionals`."""
+# How often the bootstrap draws the truths anew.
 DRAWS = 2000
-"""How often the bootstrap draws the truths anew."""
+# Numpy arrays by name: what is stored of a sampler's samples, see `stored`.
 Arrays = dict[str, Any]
-"""Numpy arrays by name: what is stored of a sampler's samples, see `stored`."""
 
 
 def functionals(case: Case, images: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 
 from dsg_jax.solvers import SOLVERS
+from experiments.checks import flag
 from experiments.files import array_hash, versions_and_hardware
 from experiments.papers.plan import REDUCED, PlannedExperiment, Point, psld_step
 from experiments.papers.settings import ReproduceSettings, changed, words_of
 from experiments.restore.metrics import installed_weights
 from experiments.restore.plan import Plan
-from experiments.settings import flag
 
 METRIC_PROTOCOL = {
     "psnr": "dB, peak 1, image clipped to [-1, 1] and mapped to [0, 1], not rounded to 8 bits",

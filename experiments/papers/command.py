@@ -49,8 +49,8 @@ from experiments.restore.compute import (
 )
 from experiments.restore.plan import Problems
 
+# Every table and measured figure of the two papers by name, and our own studies.
 EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES)}
-"""Every table and measured figure of the two papers by name, and our own studies."""
 
 
 def chosen_experiments(names: tuple[str, ...]) -> list[Experiment]:

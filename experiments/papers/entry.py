@@ -8,17 +8,17 @@ from typing import Any, Literal, NamedTuple
 from dsg_jax.solvers import SOLVERS
 from experiments.settings import Method, RestoreSettings
 
+# Name -> as a heading. Lower is better for LPIPS and seconds.
 METRICS = {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR / dB", "seconds": "s per image"}
-"""Name -> as a heading. Lower is better for LPIPS and seconds."""
+# Metric -> decimal places, 3 where it is not named.
 DIGITS = {"psnr": 2, "seconds": 2}
-"""Metric -> decimal places, 3 where it is not named."""
 LINEAR = ("gaussian_deblur", "motion_deblur", "super_resolution")
 INPAINTING = ("box_inpainting", "random_inpainting")
 NONLINEAR = ("phase_retrieval", "nonlinear_deblur", "hdr")
+# The setting of our own studies.
 NOT_IN_THE_PAPERS = "no counterpart"
-"""The setting of our own studies."""
+# How the samples of an image become scores; "" where it has one. The papers print the first.
 BY_PSNR, BY_MISFIT, SINGLE = "best by PSNR", "lowest misfit", "single runs"
-"""How the samples of an image become scores; "" where it has one. The papers print the first."""
 
 
 class Value(NamedTuple):
@@ -28,24 +28,27 @@ class Value(NamedTuple):
     std: float | None
 
 
+# (row as the paper calls it, task, metric) -> printed number.
 Values = Mapping[tuple[str, str, str], Value]
-"""(row as the paper calls it, task, metric) -> printed number."""
 
 
 class Row(NamedTuple):
-    """One method with its settings."""
+    """One method with its settings.
+
+    Attributes:
+      method: one solver, plain or with one projection; without a rank rule it has the experiment's.
+      options: options of the solver that this row sets.
+      step: guidance step; of PSLD only.
+      printed: the paper's row of which this is ours; None where it has none.
+      against: labels of the rows that this one is paired with.
+    """
 
     label: str
     method: Method
-    """One solver, plain or with one projection; without a rank rule it has the experiment's."""
     options: Mapping[str, Any] = {}
-    """Options of the solver that this row sets."""
     step: Literal["default", "large"] = "default"
-    """Guidance step; of PSLD only."""
     printed: str | None = None
-    """The paper's row of which this is ours; None where it has none."""
     against: tuple[str, ...] = ()
-    """Labels of the rows that this one is paired with."""
 
     @property
     def solver(self) -> str:
@@ -84,28 +87,31 @@ class Sweep(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """A table or a figure."""
+    """A table or a figure.
+
+    Attributes:
+      source: paper and number.
+      shows: what it compares and what the paper says about it.
+      setting: prior, images and hardware of the paper.
+      figure: a key of `papers.plots.DRAWINGS`; None for a table.
+      preset: rank rule, period and stages: a preset of ReSample, whose rank rule the others share.
+      samples: task -> posterior samples of an image, 1 where it is not named.
+      note: what the paper leaves open, and our choice.
+    """
 
     name: str
     source: str
-    """Paper and number."""
     shows: str
-    """What it compares and what the paper says about it."""
     setting: str
-    """Prior, images and hardware of the paper."""
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
     metrics: tuple[str, ...] = ("lpips", "ssim", "psnr")
     values: Values = {}
     sweep: Sweep | None = None
     figure: str | None = None
-    """A key of `papers.plots.DRAWINGS`; None for a table."""
     preset: str = "paper"
-    """Rank rule, period and stages: a preset of ReSample, whose rank rule the others share."""
     samples: Mapping[str, int] = {"phase_retrieval": 4}
-    """Task -> posterior samples of an image, 1 where it is not named."""
     note: str = ""
-    """What the paper leaves open, and our choice."""
 
 
 def value_text(value: Value | None, metric: str) -> str:

@@ -16,41 +16,47 @@ from experiments.restore.compute import Work, outstanding
 from experiments.restore.plan import Plan, Problems, plan
 from experiments.settings import RestoreSettings, as_table
 
+# Solver -> how it is shortened without ``--full``; everything else is as in the reference.
 REDUCED: dict[str, dict[str, Any]] = {
     "psld": {"steps": 50},
     "resample": {"steps": 50, "pixel_limit": 50, "latent_limit": 50},
     "daps": {"levels": 20},
     "latent-daps": {"levels": 10},
 }
-"""Solver -> how it is shortened without ``--full``; everything else is as in the reference."""
+# Multiple of PSLD's published step that 50 steps take as their default: an assumption.
 REDUCED_STEP = 8.0
-"""Multiple of PSLD's published step that 50 steps take as their default: an assumption."""
 
+# Kind ("pixel", "latent") -> prior and card.
 Priors = dict[str, tuple[Prior, dict]]
-"""Kind ("pixel", "latent") -> prior and card."""
+# Task and folder of a plan: what two points have in common that have the same images.
 Place = tuple[str, Path]
-"""Task and folder of a plan: what two points have in common that have the same images."""
 
 
 class Point(NamedTuple):
-    """One row on one task at one value of what is varied (None: nothing is)."""
+    """One row on one task at one value of what is varied (None: nothing is).
+
+    Attributes:
+      settings: of all seeds.
+      plans: one for every seed.
+    """
 
     task: str
     row: Row
     x: float | None
     settings: RestoreSettings
-    """Of all seeds."""
     plans: list[Plan]
-    """One for every seed."""
 
 
 class PlannedExperiment(NamedTuple):
-    """An experiment, ready to start."""
+    """An experiment, ready to start.
+
+    Attributes:
+      absent: task and row of what is not run, and why: these have the paper's value only.
+    """
 
     experiment: Experiment
     points: list[Point]
     absent: list[tuple[str, Row, str]]
-    """Task and row of what is not run, and why: these have the paper's value only."""
 
     @property
     def plans(self) -> dict[Place, Plan]:

@@ -141,6 +141,7 @@ def draw_gains(panel: Any, experiment: Experiment, rows: list[dict], metric: str
     panel.grid(alpha=0.3, axis="x")
 
 
+# Kind of figure -> what draws one panel of it: of one task, and of one metric where it varies.
 DRAWINGS = {
     "lines": draw_lines,
     "intervals": draw_lines,
@@ -148,4 +149,3 @@ DRAWINGS = {
     "bars": draw_bars,
     "gains": draw_gains,
 }
-"""Kind of figure -> what draws one panel of it: of one task, and of one metric where it varies."""

@@ -14,20 +14,23 @@ from experiments.restore.memory import planned_bytes
 from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
 
+# Steps that the probe takes from the middle of a run, 2 where a solver is not named: every tenth of
+# ReSample's has an optimisation.
 PROBE_STEPS = {"resample": 20}
-"""Steps that the probe takes from the middle of a run, 2 where a solver is not named: every tenth
-of ReSample's has an optimisation."""
 
 
 class Cost(NamedTuple):
-    """What a probe of a few steps tells."""
+    """What a probe of a few steps tells.
+
+    Attributes:
+      step: seconds of a step of a batch.
+      compiling: seconds.
+      bytes: that the program reserves; nan where the backend does not say.
+    """
 
     step: float
-    """Seconds of a step of a batch."""
     compiling: float
-    """Seconds."""
     bytes: float
-    """That the program reserves; nan where the backend does not say."""
 
 
 def kind_of(work: Work) -> tuple:

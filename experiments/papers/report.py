@@ -23,8 +23,8 @@ from experiments.papers.settings import ReproduceSettings
 from experiments.restore.report import EXTRA_NOTE, markdown_table
 from experiments.statistics import extra_names, grouped
 
+# Heading and text of every column of a line.
 Cells = list[tuple[str, str]]
-"""Heading and text of every column of a line."""
 
 
 def text_of(value: float | None, form: str = ".2f") -> str:

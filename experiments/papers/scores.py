@@ -19,8 +19,8 @@ from experiments.statistics import (
 
 QUALITY = ("psnr", "ssim", "lpips")
 
+# Records of the samples of every plan.
 Records = dict[Place, list[dict]]
-"""Records of the samples of every plan."""
 
 
 def scores_of(point: Point, records: Records) -> list[dict]:

@@ -15,16 +15,16 @@ from experiments.papers.entry import (
     projected_row,
 )
 
+# Rule and its tau (for ``fraction``: the fraction of the full rank).
 RANK_RULES = (
     *(("per_channel", tau) for tau in (0.9, 0.99, 0.999, 0.9999, 0.99999)),
     ("mean", 0.99),
     ("official", 0.99),
     *(("fraction", fraction) for fraction in (0.3, 0.5, 0.7, 0.9, 1.0)),
 )
-"""Rule and its tau (for ``fraction``: the fraction of the full rank)."""
+# Multiples of the default step. That of a shortened PSLD is 8 times the published one, so these are
+# the published one times 1 to 64.
 STEPS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
-"""Multiples of the default step. That of a shortened PSLD is 8 times the published one, so these
-are the published one times 1 to 64."""
 
 
 def rank_study(solver: str, tasks: tuple[str, ...]) -> Experiment:

@@ -54,6 +54,7 @@ def _deconvolve(deblur: Callable, items: list[Item]) -> list[np.ndarray]:
     return [deblur(y, kernel, balance) for y, kernel in zip(ys, kernels, strict=True)]
 
 
+# In the order of the report.
 BARS = (
     Bar("super_resolution", "bicubic", _enlarge, 1.5),
     Bar("random_inpainting", "biharmonic", _fill, 3.0),
@@ -62,4 +63,3 @@ BARS = (
     Bar("motion_deblur", "least squares", partial(_deconvolve, tikhonov), 1.5),
     Bar("box_inpainting", "biharmonic", _fill, 0.0),
 )
-"""In the order of the report."""

@@ -34,8 +34,8 @@ def psnr_where(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None
     return float(-10 * np.log10(np.mean(square if where is None else square[where])))
 
 
+# Method -> (n, h, w, c) posterior samples of every item.
 Samples = dict[str, list[np.ndarray]]
-"""Method -> (n, h, w, c) posterior samples of every item."""
 
 
 def compare(bar: Bar, items: list[Item], samples: Samples) -> dict:

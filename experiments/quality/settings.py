@@ -9,26 +9,29 @@ from experiments.settings import Images, Measurement, Method, RestoreSettings, R
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """Which prior, on how many held-out images, and how long the runs are."""
+    """Which prior, on how many held-out images, and how long the runs are.
+
+    Attributes:
+      prior: emoji, photo, or the folder of a prior
+      size: side of the images in pixels
+      count: held-out images
+      levels: annealing levels of DAPS
+      samples: posterior samples of every image
+      batch_size: samples computed at once
+      seed: decides masks, kernels, noise and samples
+      failure_psnr: phase retrieval succeeds from here on, dB
+      out: output folder
+    """
 
     prior: str = "emoji"
-    """emoji, photo, or the folder of a prior"""
     size: int = 64
-    """side of the images in pixels"""
     count: int = 6
-    """held-out images"""
     levels: int = 20
-    """annealing levels of DAPS"""
     samples: int = 4
-    """posterior samples of every image"""
     batch_size: int = 8
-    """samples computed at once"""
     seed: int = 0
-    """decides masks, kernels, noise and samples"""
     failure_psnr: float = 20.0
-    """phase retrieval succeeds from here on, dB"""
     out: Path = Path("results/quality")
-    """output folder"""
 
     def __post_init__(self):
         self.for_restore((), self.samples, "tasks")

@@ -12,8 +12,9 @@ from dsg_jax.operators.blur_network import MISSING, load_blur_network
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Projection
+from experiments.checks import flag
 from experiments.files import array_hash
-from experiments.settings import Method, RestoreSettings, flag
+from experiments.settings import Method, RestoreSettings
 
 _network = cache(load_blur_network)
 

@@ -10,10 +10,11 @@ import numpy as np
 from dsg_jax.operators.linear import blur, inpainting
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.types import Operator, Problem
+from experiments.checks import flag
 from experiments.files import array_hash
 from experiments.images import Picture, Unreadable, check_sides, name_index, read_image
 from experiments.restore.choices import task_options
-from experiments.settings import RestoreSettings, flag
+from experiments.settings import RestoreSettings
 
 
 class PosedProblem(NamedTuple):

@@ -28,10 +28,10 @@ from experiments.speed.report import tables
 from experiments.speed.settings import SpeedSettings
 from experiments.speed.timer import measured
 
+# Side of latents that a prior with smaller ones is timed at too, one sample at once.
 LARGE = 64
-"""Side of latents that a prior with smaller ones is timed at too, one sample at once."""
+# (samples, side) of the states with three channels that engines of the projection are timed at.
 STATES = ((1, 64), (16, 64), (1, 256), (4, 256))
-"""(samples, side) of the states with three channels that engines of the projection are timed at."""
 
 
 def plan_speed(settings: SpeedSettings) -> Callable[[], None]:

@@ -25,13 +25,13 @@ from experiments.speed.pieces import TASK, low_resolution, solvers_for
 from experiments.speed.published import MODELS, prior_forms
 from experiments.speed.settings import MemorySettings
 
+# What latent models compute again in the backward pass -> these parts of a `Prior`.
 REMAT = {
     "nothing recomputed": (),
     "U-Net recomputed": ("network",),
     "first stage recomputed": ("first_stage",),
     "both recomputed": ("network", "first_stage"),
 }
-"""What latent models compute again in the backward pass -> these parts of a `Prior`."""
 
 
 def recomputing(prior: Prior, parts: tuple[str, ...]) -> Prior:

@@ -27,10 +27,10 @@ from experiments.restore.batch import solver_of, state_shape
 from experiments.speed.timer import Measured, measured
 
 TASK = "super_resolution"
+# Options that shorten a run of solvers that have them.
 SHORT = {"levels": 6, "steps": 40}
-"""Options that shorten a run of solvers that have them."""
+# Outer steps that are timed at most, from two thirds of a run on: one of ReSample's optimises.
 LONGEST = 5
-"""Outer steps that are timed at most, from two thirds of a run on: one of ReSample's optimises."""
 
 
 def hollow(prior: Prior, shape: tuple[int, ...]) -> Prior:

@@ -14,13 +14,16 @@ from dsg_jax.types import Prior
 
 
 class Model(NamedTuple):
-    """A prior whose card is known: `CARD_KINDS` has its parameters and how it is built."""
+    """A prior whose card is known: `CARD_KINDS` has its parameters and how it is built.
+
+    Attributes:
+      kind: key of `CARD_KINDS`.
+      card: what the kind's ``build`` reads, and ``size``, the side of the images in pixels.
+    """
 
     kind: str
-    """Key of `CARD_KINDS`."""
     architecture: Architecture
     card: dict[str, Any]
-    """What the kind's ``build`` reads, and ``size``, the side of the images in pixels."""
 
     def structs(self) -> dict:
         """Shapes and types of the parameters."""

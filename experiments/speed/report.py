@@ -15,6 +15,7 @@ def piece(name: str) -> Callable[[dict], str]:
     return lambda r: f"{r[name]:.1f} ({r[name] / r['step']:.1%})"
 
 
+# Entry of the report -> title of a column -> its text of a row.
 TABLES: dict[str, dict[str, Callable[[dict], str]]] = {
     "networks": {
         "network": lambda r: r["prior"],
@@ -49,7 +50,6 @@ TABLES: dict[str, dict[str, Callable[[dict], str]]] = {
         "faster than the first": lambda r: f"{r['times_faster']:.2f}x",
     },
 }
-"""Entry of the report -> title of a column -> its text of a row."""
 
 
 def tables(report: dict) -> str:

@@ -8,21 +8,24 @@ import numpy as np
 
 from experiments.restore.memory import planned_bytes
 
+# Seconds of a call after which it is not called again.
 ENOUGH = 15.0
-"""Seconds of a call after which it is not called again."""
 
 
 class Measured(NamedTuple):
-    """What a compiled call takes."""
+    """What a compiled call takes.
+
+    Attributes:
+      milliseconds: the least of all turns: what else runs on a machine can only add to it.
+      flops: of the program before the compiler's passes; bodies of loops count once.
+      bytes_accessed: of the compiled program, as XLA counts them; bodies of loops count once.
+      planned_bytes: arguments, results and intermediate values; nan where XLA does not tell.
+    """
 
     milliseconds: float
-    """The least of all turns: what else runs on a machine can only add to it."""
     flops: float
-    """Of the program before the compiler's passes; bodies of loops count once."""
     bytes_accessed: float
-    """Of the compiled program, as XLA counts them; bodies of loops count once."""
     planned_bytes: float
-    """Arguments, results and intermediate values; nan where XLA does not tell."""
 
 
 def measured(calls: dict[str, tuple], repeat: int = 7) -> dict[str, Measured]:

@@ -27,19 +27,22 @@ _SMALL = AutoencoderConfig(
 )
 CONFIGS = {"emoji": _SMALL, "photo": _SMALL}
 COMMITMENT = 0.25
+# Steps without use after which a code is moved to where the encoder's outputs are.
 REVIVE_AFTER = 100
-"""Steps without use after which a code is moved to where the encoder's outputs are."""
 
 
 class FirstStageState(NamedTuple):
-    """A `TrainState` with the use of the codes."""
+    """A `TrainState` with the use of the codes.
+
+    Attributes:
+      idle: (codes,) steps since each code was the nearest to some latent pixel.
+    """
 
     step: jax.Array
     params: dict
     ema: dict
     moments: optax.OptState
     idle: jax.Array
-    """(codes,) steps since each code was the nearest to some latent pixel."""
 
 
 class Perception(NamedTuple):

@@ -108,14 +108,17 @@ def photo_batches(paths: list[Path], size: int, seed: int) -> Batches:
 
 
 class Source(NamedTuple):
-    """An image package."""
+    """An image package.
+
+    Attributes:
+      split: folder -> training and held-out files.
+      batches: (files, side in pixels, seed) -> batches.
+      origin: what the card of a prior says about its images.
+    """
 
     split: Callable[[Path], tuple[list[Path], list[Path]]]
-    """Folder -> training and held-out files."""
     batches: Callable[[list[Path], int, int], Batches]
-    """(files, side in pixels, seed) -> batches."""
     origin: dict[str, str]
-    """What the card of a prior says about its images."""
 
 
 SOURCES = {

@@ -47,13 +47,16 @@ def latent_levels() -> Levels:
 
 
 class Trained(NamedTuple):
-    """The result of a run of `train-first-stage`."""
+    """The result of a run of `train-first-stage`.
+
+    Attributes:
+      params: EMA parameters, float32.
+      facts: the last line of its log, of which ``held_out`` says how well images survive.
+    """
 
     step: int
     params: dict
-    """EMA parameters, float32."""
     facts: dict
-    """The last line of its log, of which ``held_out`` says how well images survive."""
 
     def stage(self, name: str) -> FirstStage:
         """As a first stage whose latents have unit variance."""

@@ -26,13 +26,16 @@ from experiments.train.settings import TrainerSettings
 
 
 class TrainState(NamedTuple):
-    """Everything a resumed run needs; the fields name the entries of its checkpoints."""
+    """Everything a resumed run needs; the fields name the entries of its checkpoints.
+
+    Attributes:
+      step: () optimiser steps done.
+      ema: their moving average, which is what an exported prior holds.
+    """
 
     step: jax.Array
-    """() optimiser steps done."""
     params: dict
     ema: dict
-    """Their moving average, which is what an exported prior holds."""
     moments: optax.OptState
 
 

@@ -40,10 +40,13 @@ HELD_OUT_SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0)
 
 
 class Levels(NamedTuple):
-    """The noise levels to train at, log-normal (Karras et al. 2022) within bounds."""
+    """The noise levels to train at, log-normal (Karras et al. 2022) within bounds.
+
+    Attributes:
+      time: sigma -> the network's time.
+    """
 
     time: Callable[[jax.Array], jax.Array]
-    """sigma -> the network's time."""
     log_mean: float = -0.7
     log_std: float = 1.6
     low: float = 0.005
@@ -59,7 +62,7 @@ ADM_LEVELS = Levels(Partial(time_of_sigma))
 
 
 def coefficients(sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """c = 1 / sqrt(1 + sigma^2) and s = sigma c, both (b, 1, 1, 1), of (b,) noise levels."""
+    """Weights c = 1 / sqrt(1 + sigma^2) and s = sigma c, (b, 1, 1, 1) each, of (b,) levels."""
     c = jax.lax.rsqrt(1 + sigma**2)[:, None, None, None]
     return c, sigma[:, None, None, None] * c
 

@@ -89,7 +89,9 @@ def settings_file(text: str) -> Callable[[Path], object]:
 
 NUMBERS = {
     "--samples 0: give a whole number >= 1": restore(BOX + "--samples 0"),
-    "--seed 4294967296: give a number below 2^32": restore(BOX + "--seed 4294967296"),
+    "--seed 4294967296: give a whole number >= 0 and below 2^32": restore(
+        BOX + "--seed 4294967296"
+    ),
     "--failure-psnr nan: give a number of dB": restore(BOX + "--failure-psnr nan"),
     "--sigma -1.0: give a noise level >= 0": restore(BOX + "--sigma -1"),
     "--memory 0.0: give a finite number > 0": restore(BOX + "--memory 0"),

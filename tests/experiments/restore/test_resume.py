@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
+from experiments.checks import check_folder
 from experiments.cli import UsageError
 from experiments.restore import compute as compute_module
 from experiments.restore import parts, resume
@@ -19,7 +20,6 @@ from experiments.restore.compute import compute
 from experiments.restore.plan import plan
 from experiments.restore.resume import FOLDER
 from experiments.restore.stacking import part_length
-from experiments.settings import check_folder
 from support.gaussian_prior import gaussian_prior
 from support.words import settings_of
 
