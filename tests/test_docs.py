@@ -1,12 +1,18 @@
-"""The README's library example runs as printed, and its tables are those of the program."""
+"""What README and docs say exists: the example runs, tables, names and links are true."""
 
+import pkgutil
 import re
 from pathlib import Path
+
+import pytest
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PACKAGES = "dsg_jax|experiments|checkpoints_convert"
 
 
 def test_the_library_example_runs():
@@ -28,3 +34,14 @@ def test_the_table_of_tasks():
     table = README.partition("| task |")[2].partition("\n\n")[0]
     named = re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.split("\n")[2:]))
     assert sorted(named) == sorted(TASKS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_paths_and_links(page):
+    text = page.read_text()
+    for name in set(re.findall(rf"`((?:{PACKAGES})(?:\.\w+)+)", text)):
+        pkgutil.resolve_name(name)
+    paths = {ROOT / p for p in re.findall(rf"`((?:{PACKAGES}|tests|docs|reports)/[\w/.-]+)`", text)}
+    links = re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text)
+    missing = [p for p in paths | {page.parent / link for link in links} if not p.exists()]
+    assert not missing
