@@ -49,16 +49,16 @@ class Conversion(NamedTuple):
 
 
 def plan_convert(input: list[Path], **options) -> Callable[[], list[dict]]:
-    """Check files and options (those of `plan`); the work that is left is returned.
+    """Check files and options (those of `conversion_of`); the work that is left is returned.
 
     Raises:
       ValueError, OSError: a file that is no checkpoint of the kind, or options that do not fit.
     """
-    planned = plan(input, **options)
+    planned = conversion_of(input, **options)
     return lambda: convert(planned)
 
 
-def plan(
+def conversion_of(
     inputs: list[Path],
     out: Path,
     kind: str = "auto",

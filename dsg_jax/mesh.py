@@ -193,11 +193,11 @@ def over_pairs(batched: Callable, mesh: Mesh, parameters: str = "replicated") ->
         specs = (PartitionSpec(PAIRS), *[PartitionSpec()] * len(shared))
         return split_pairs(batched, mesh, specs, parameters)(pairs, *shared)
 
-    def run(pairs: Any, *shared: Any) -> Any:
+    def on_mesh(pairs: Any, *shared: Any) -> Any:
         n = len(jax.tree.leaves(pairs)[0])
         missing = full_width(mesh, n) - n
         fill = lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * missing])
         result = program(place_pairs(jax.tree.map(fill, pairs), mesh), *shared)
         return jax.tree.map(lambda leaf: leaf[:n], result)
 
-    return run
+    return on_mesh

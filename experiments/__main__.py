@@ -50,7 +50,7 @@ COMMANDS = {
     "restore": Command(
         "degrade images and restore them with and without DiffStateGrad, or restore measured ones",
         "settings:RestoreSettings",
-        "restore.run:plan_restore",
+        "restore.command:plan_restore",
     ),
     "quality": Command(
         "compare a prior's restorations with classical methods on held-out images",
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m experiments") -> 
         return 2
     with collected_faults() as faults, terminable():
         try:
-            code = run(settings, located(command.plan))
+            code = execute(settings, located(command.plan))
         except KeyboardInterrupt:
             print("stopped: the same command goes on where it was", file=sys.stderr)
             return STOPPED
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m experiments") -> 
         return code or int(bool(faults))
 
 
-def run(settings: Any, plan: Callable[[Any], Work]) -> int:
+def execute(settings: Any, plan: Callable[[Any], Work]) -> int:
     """Check and do what a command is asked for; returns the exit code."""
     try:
         if hasattr(settings, "devices"):

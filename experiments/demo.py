@@ -12,9 +12,9 @@ from dsg_jax.solvers import SOLVERS
 from experiments.demo_settings import DemoSettings
 from experiments.images import from_bytes, save_png
 from experiments.pictures import grid, show_measurement
+from experiments.restore.command import carry_out
 from experiments.restore.gallery import grid_row
 from experiments.restore.plan import Plan, plan
-from experiments.restore.run import run
 from experiments.settings import Images, Measurement, Method, RestoreSettings, Run
 from experiments.statistics import grouped, lowest_misfit
 
@@ -55,7 +55,7 @@ def demo(plans: list[Plan]) -> None:
     """Run the plans and draw a row per task, each on another image; says where the picture is."""
     rows = []
     for planned in plans:
-        samples = grouped(run(planned), "task", "image", "method")
+        samples = grouped(carry_out(planned), "task", "image", "method")
         for number, task in enumerate(dict.fromkeys(job.task for job in planned.jobs)):
             jobs = [job for job in planned.jobs if job.task == task]
             item = jobs[0].items[number % len(jobs[0].items)]

@@ -30,7 +30,7 @@ from experiments.restore.choices import chosen_methods, chosen_tasks, task_optio
 from experiments.restore.plan import DEFAULT_PRIORS, check_prior
 
 
-def restored(
+def restorations(
     solver: str, samples: int, shape: tuple[int, int, int], key: Array, y: Array, arrays: dict
 ) -> tuple[Array, Array]:
     """(2, ) key and measurement -> images (samples, h, w, c) and misfits (samples,).
@@ -69,7 +69,7 @@ def exported(program: Program, problem: Problem, file: File) -> dict[str, np.nda
         "settings": program.settings,
     }
     leaves, structure = jax.tree.flatten_with_path(jax.tree.map(jnp.asarray, arrays))
-    function = partial(restored, program.solver, file.samples, program.shape)
+    function = partial(restorations, program.solver, file.samples, program.shape)
     flat = lambda key, y, *values: function(key, y, jax.tree.unflatten(structure, values))
     takes: dict[str, Any] = {
         "key": jax.ShapeDtypeStruct((2,), jnp.uint32),
@@ -80,9 +80,9 @@ def exported(program: Program, problem: Problem, file: File) -> dict[str, np.nda
     forms = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in takes.values()]
     module = export.export(jax.jit(flat, keep_unused=True), platforms=file.platforms)(*forms)
     description = {
-        "takes": [described(name, a) for name, a in takes.items()],
+        "takes": [array_facts(name, a) for name, a in takes.items()],
         "gives": [
-            described(name, a)
+            array_facts(name, a)
             for name, a in zip(("images", "misfits"), module.out_avals, strict=True)
         ],
         "platforms": list(module.platforms),
@@ -96,7 +96,7 @@ def exported(program: Program, problem: Problem, file: File) -> dict[str, np.nda
     }
 
 
-def described(name: str, a: Any) -> dict:
+def array_facts(name: str, a: Any) -> dict:
     """Name, shape and type of an array."""
     return {"name": name, "shape": list(a.shape), "dtype": str(a.dtype)}
 

@@ -26,7 +26,7 @@ from experiments.calibrate.problems import PRIORS, SHAPE, known_tasks, one_form,
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, samplers
 from experiments.files import array_hash, content_hash, installed
 from experiments.restore.batch import Program
-from experiments.restore.plan import described
+from experiments.restore.plan import settings_facts
 from experiments.statistics import PLAIN
 
 # Name of the control among the samplers.
@@ -191,5 +191,7 @@ def samplers_of(case: Case, settings: CalibrateSettings) -> list[Sampler]:
             choices = entry.projection_defaults() | {"tau": settings.tau, "rule": rule}
             projection = None if rule == PLAIN else Projection(**choices)
             program = Program(entry.name, chosen, projection, prior, axes=(), shape=SHAPE)
-            members.append(Sampler(case, name, rule, path(name, rule, described(chosen)), program))
+            members.append(
+                Sampler(case, name, rule, path(name, rule, settings_facts(chosen)), program)
+            )
     return members

@@ -12,7 +12,7 @@ from experiments.calibrate.plots import save_plots, write_maps
 from experiments.calibrate.scores import FUNCTIONALS, scores_of
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, levels_of
 from experiments.files import array_hash, versions_and_hardware, write_atomically
-from experiments.restore.plan import described
+from experiments.restore.plan import settings_facts
 from experiments.restore.report import markdown_table
 from experiments.settings import as_table
 from experiments.statistics import PLAIN, grouped
@@ -116,7 +116,9 @@ def run_lengths(samplers: list[Sampler]) -> dict[str, str]:
     }
 
 
-def card_of(samplers: list[Sampler], rows: list[dict], settings: CalibrateSettings) -> dict:
+def calibration_card(
+    samplers: list[Sampler], rows: list[dict], settings: CalibrateSettings
+) -> dict:
     """Everything that the numbers depend on, as JSON values."""
     return {
         "settings": {
@@ -130,7 +132,7 @@ def card_of(samplers: list[Sampler], rows: list[dict], settings: CalibrateSettin
             if s.name == EXACT  # one of every case
         },
         "methods": {
-            ", ".join((*place_of(s), s.name)): described(s.program.settings)
+            ", ".join((*place_of(s), s.name)): settings_facts(s.program.settings)
             for s in samplers
             if s.program is not None and s.rule == PLAIN
         },
@@ -170,7 +172,7 @@ def write_report(samplers: list[Sampler], settings: CalibrateSettings) -> list[d
         table = markdown_table(COLUMNS, [table_row(row) for row in members])
         text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps](maps-{prior}-{task}.png)\n"
     write_atomically(report / "report.md", text.encode())
-    for name, values in {"rows": rows, "card": card_of(samplers, rows, settings)}.items():
+    for name, values in {"rows": rows, "card": calibration_card(samplers, rows, settings)}.items():
         content = json.dumps(values, indent=1, default=float) + "\n"
         write_atomically(report / f"{name}.json", content.encode())
     print(text)

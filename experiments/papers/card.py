@@ -26,7 +26,7 @@ METRIC_PROTOCOL = {
 }
 
 
-def card_of(
+def experiment_card(
     planned: PlannedExperiment, rows: list[dict], run: dict, settings: ReproduceSettings
 ) -> dict:
     """Everything needed to run an experiment again, as JSON values."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.files import write_atomically
-from experiments.papers.card import card_of, differences
+from experiments.papers.card import differences, experiment_card
 from experiments.papers.entry import (
     DIGITS,
     METRICS,
@@ -186,7 +186,7 @@ def write_report(
       settings: of ``reproduce``.
     """
     experiment, rows = planned.experiment, table_rows(planned, records, settings.failure_psnr)
-    card = card_of(planned, rows, run, settings)
+    card = experiment_card(planned, rows, run, settings)
     picture = ""
     if experiment.figure and rows:
         reason = save_figure(folder / "figure.png", experiment, rows)

@@ -21,10 +21,10 @@ from experiments.files import versions_and_hardware, write_atomically
 from experiments.images import read_image
 from experiments.quality.bars import BARS, Bar, mask_of, truth_of
 from experiments.quality.settings import QualitySettings
+from experiments.restore.command import carry_out
 from experiments.restore.metrics import lpips_or_none
 from experiments.restore.plan import Item, Plan, plan
 from experiments.restore.report import markdown_table
-from experiments.restore.run import run
 from experiments.statistics import grouped
 
 
@@ -193,7 +193,8 @@ def samples_of(planned: Plan, items: list[Item], records: list[dict]) -> Samples
 def quality(settings: QualitySettings, linear: Plan, phase: Plan) -> None:
     """Run both plans, compare, and write ``quality.md`` and ``quality.json``."""
     items = {j.task: [item for item in j.items if item.sample == 0] for j in linear.jobs}
-    records, phases = grouped(run(linear), "task"), phase_rows(run(phase), settings.failure_psnr)
+    records = grouped(carry_out(linear), "task")
+    phases = phase_rows(carry_out(phase), settings.failure_psnr)
     rows = [
         compare(bar, items[bar.task], samples_of(linear, items[bar.task], records[(bar.task,)]))
         for bar in BARS

@@ -25,7 +25,7 @@ from experiments.restore.batch import (
 )
 from experiments.restore.devices import device_count, on_devices
 from experiments.restore.jobs import Item, Job, Plan
-from experiments.restore.memory import fit
+from experiments.restore.memory import fitting_runner
 from experiments.restore.metrics import record_of
 from experiments.restore.parts import run_batch
 from experiments.restore.resume import forget, saving_of
@@ -184,7 +184,7 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
                 continue
             if runner is None:  # only now: a process that finds all batches taken never compiles
                 started = time.perf_counter()
-                runner = fit(work.planned, work.job, work.width)
+                runner = fitting_runner(work.planned, work.job, work.width)
                 compile_seconds = time.perf_counter() - started
             store(stored, compute_batch(work, runner, batch, bar))
             # Last: a run that is killed before its results are stored goes on from its states.

@@ -62,7 +62,7 @@ def write_problems(
     return problems
 
 
-def restored(out: Path, record: dict) -> np.ndarray:
+def restored_image(out: Path, record: dict) -> np.ndarray:
     """A restored image as its PNG holds it."""
     return read_image(out / record["png"], record["settings"]["shape"][2])
 
@@ -72,7 +72,7 @@ def posterior_maps(out: Path, folder: Path, samples: list[dict]) -> np.ndarray |
     finite = [record for record in samples if record["finite"]]
     if len(samples) < 2 or not finite:
         return None
-    stack = np.stack([restored(out, record) for record in finite])
+    stack = np.stack([restored_image(out, record) for record in finite])
     mean, std = stack.mean(axis=0), stack.std(axis=0)
     place = folder / samples[0]["method"]
     save_png(place / f"{samples[0]['image']}_mean.png", mean)
@@ -98,7 +98,7 @@ def columns_of(titles: list[str], with_truth: bool, several: bool) -> list[str]:
 
 def grid_row(name: str, picture: Picture, measured: np.ndarray, chosen: list[dict], out: Path, std):
     """The panels of one image, in the order of `columns_of`."""
-    shown, several = [restored(out, record) for record in chosen], std is not None
+    shown, several = [restored_image(out, record) for record in chosen], std is not None
     cells = [Panel(colour(measured), name)]
     cells += [Panel(colour(x), caption(r, several)) for x, r in zip(shown, chosen, strict=True)]
     if picture.pixels is not None:

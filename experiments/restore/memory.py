@@ -34,7 +34,7 @@ class Budget(NamedTuple):
     origin: str
 
 
-def fit(planned: Plan, job: Job, width: int) -> Runner:
+def fitting_runner(planned: Plan, job: Job, width: int) -> Runner:
     """Compile a job's program for batches of ``width`` samples within the memory that there is.
 
     Prints one line. Blocks are recomputed only where otherwise not even one sample fits.

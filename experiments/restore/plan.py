@@ -104,7 +104,7 @@ def jobs_of(
             "seed": seed,
             "prior": identity,
             "version": installed("dsg_jax"),
-        } | described(solver_settings)
+        } | settings_facts(solver_settings)
         members = [posed for posed in problems if posed.shape == shape]
         jobs.append(
             Job(
@@ -135,7 +135,7 @@ def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int
     return items
 
 
-def described(solver_settings: Any) -> dict:
+def settings_facts(solver_settings: Any) -> dict:
     """A solver's settings as JSON values; arrays are their longest shape and a hash of them all."""
     facts: dict[str, Any] = {}
     for entry in dataclasses.fields(solver_settings):

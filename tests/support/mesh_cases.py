@@ -33,8 +33,8 @@ from experiments.restore.batch import (
     solver_of,
     state_shape,
 )
+from experiments.restore.command import restore
 from experiments.restore.memory import planned_bytes
-from experiments.restore.run import restore
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
 from support.words import settings_of

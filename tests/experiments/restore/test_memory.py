@@ -8,7 +8,7 @@ import pytest
 from experiments.restore import batch
 from experiments.restore import memory as budget
 from experiments.restore.compute import compute
-from experiments.restore.memory import fit, planned_bytes, widest
+from experiments.restore.memory import fitting_runner, planned_bytes, widest
 from experiments.restore.plan import plan
 from support.gaussian_prior import gaussian_prior
 from support.golden_case import tiny_latent_prior
@@ -54,14 +54,14 @@ def test_a_run_that_fits_is_compiled_once_and_whole(tmp_path, capsys, monkeypatc
     assert batch.program_count() - before == 1 and len(works[0].stored.records) == 4
     assert "dps, 4 samples at once" in capsys.readouterr().out
     limited = planned_run(tmp_path, "--microbatch", "3", "--memory", "1e-9")
-    assert fit(limited, limited.jobs[0], 4).chunk == 2  # even ones
+    assert fitting_runner(limited, limited.jobs[0], 4).chunk == 2  # even ones
 
 
 def test_a_backend_that_does_not_tell_runs_whole_batches(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(budget, "_said", set())
     monkeypatch.setattr(budget, "planned_bytes", lambda compiled: np.nan)
     planned = planned_run(tmp_path)
-    assert fit(planned, planned.jobs[0], 4).chunk == 4
+    assert fitting_runner(planned, planned.jobs[0], 4).chunk == 4
     assert "4 samples at once, which this backend's" in capsys.readouterr().out
 
 
@@ -73,11 +73,11 @@ def test_a_run_that_does_not_fit_is_cut_or_refused(tmp_path, capsys, monkeypatch
     first = batch.batch_inputs(job.seed, job.items, program.axes, 2)
     one, two = (planned_bytes(batch.compile_batch(*first, program, b).compiled) for b in (1, 2))
     assert one < two < 3 * one
-    runner = fit(with_memory(planned, (one + 100) / budget.GB), job, 2)
+    runner = fitting_runner(with_memory(planned, (one + 100) / budget.GB), job, 2)
     assert runner.chunk == 1 and runner.program.prior is planned.prior
     assert "dps, 1 sample at once" in capsys.readouterr().out
     with pytest.raises(MemoryError, match=r"one sample of dps needs .* GB.* --memory is 1e-06 GB"):
-        fit(with_memory(planned, 1e-6), job, 2)
+        fitting_runner(with_memory(planned, 1e-6), job, 2)
 
 
 def test_blocks_are_recomputed_where_one_sample_does_not_fit(tmp_path, monkeypatch):
@@ -90,10 +90,10 @@ def test_blocks_are_recomputed_where_one_sample_does_not_fit(tmp_path, monkeypat
     )
     monkeypatch.setattr(budget, "compile_batch", runner)
     monkeypatch.setattr(budget, "planned_bytes", lambda size: size)
-    runner = fit(with_memory(planned, 7.0), planned.jobs[0], 4)
+    runner = fitting_runner(with_memory(planned, 7.0), planned.jobs[0], 4)
     assert runner.program.prior is recomputing and runner.chunk == 2
     with pytest.raises(MemoryError, match="needs 3 GB, even with its blocks recomputed"):
-        fit(with_memory(planned, 2.0), planned.jobs[0], 4)
+        fitting_runner(with_memory(planned, 2.0), planned.jobs[0], 4)
 
 
 def test_what_this_machine_has_left(tmp_path, monkeypatch):

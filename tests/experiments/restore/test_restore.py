@@ -11,9 +11,9 @@ from dsg_jax.operators.tasks import TASKS
 from dsg_jax.types import Info
 from experiments.images import read_image
 from experiments.restore import batch, compute
+from experiments.restore.command import restore
 from experiments.restore.metrics import record_of
 from experiments.restore.plan import plan
-from experiments.restore.run import restore
 from support.gaussian_prior import gaussian_prior
 from support.words import settings_of
 

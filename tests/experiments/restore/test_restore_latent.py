@@ -7,7 +7,7 @@ import pytest
 from dsg_jax.solvers import SOLVERS, settings_for
 from dsg_jax.solvers.dps import DPS_SCALE
 from experiments.__main__ import main
-from experiments.restore import run as restore
+from experiments.restore import command as restore
 from experiments.restore.choices import chosen_methods
 from support.golden_case import tiny_latent_prior
 from support.words import settings_of

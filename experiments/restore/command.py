@@ -23,15 +23,15 @@ from experiments.settings import RestoreSettings, as_table
 def plan_restore(settings: RestoreSettings) -> Callable[[], list[dict]]:
     """Check the settings of `restore`; the result computes and reports."""
     planned = plan(settings)
-    return lambda: run(planned)
+    return lambda: carry_out(planned)
 
 
 def restore(settings: RestoreSettings, prior: tuple[Prior, dict] | None = None) -> list[dict]:
     """Plan and run; returns the records of this plan's samples (see `plan` for the arguments)."""
-    return run(plan(settings, prior))
+    return carry_out(plan(settings, prior))
 
 
-def run(planned: Plan) -> list[dict]:
+def carry_out(planned: Plan) -> list[dict]:
     """Compute what is missing, then write tables, grids and ``run.json`` for the whole plan.
 
     A shard writes none of these, and returns the records that are there. Of several processes the
