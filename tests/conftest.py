@@ -14,6 +14,15 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the cases of ``slow_cases.txt`` as slow."""
+    lines = (Path(__file__).parent / "slow_cases.txt").read_text().splitlines()
+    names = [line for line in lines if line and not line.startswith("#")]
+    for item in items:
+        if any(name in item.nodeid for name in names):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def source(tmp_path_factory):
     """A folder like the unpacked emoji package, with plain coloured discs."""

@@ -12,7 +12,7 @@ from experiments import figures
 from experiments.calibrate.cases import case_of, samplers_of
 from experiments.calibrate.command import draw_batch, plan_calibrate
 from experiments.calibrate.plots import save_plots
-from experiments.calibrate.report import card_of, run_lengths, sentences, sides
+from experiments.calibrate.report import calibration_card, run_lengths, sentences, sides
 from experiments.calibrate.scores import (
     bias,
     bootstrap_weights,
@@ -149,7 +149,7 @@ def test_the_command_samples_once_and_one_program_serves_all_tasks(tmp_path, mon
 def test_the_card_has_the_settings_of_every_solver():
     settings = CalibrateSettings(truths=5)
     members = samplers_of(case_of("gaussian:gaussian_deblur", settings), settings)
-    card = json.loads(json.dumps(card_of(members, [], settings), default=float))
+    card = json.loads(json.dumps(calibration_card(members, [], settings), default=float))
     methods = {name.rsplit(", ")[-1]: method for name, method in card["methods"].items()}
     assert list(methods) == list(settings.solver) == list(samplers())
     assert methods["daps"]["tau_y"] == 0.01 and methods["daps-sigma"]["tau_y"] == settings.sigma
