@@ -8,7 +8,7 @@ demo: .venv/.run
 	$(BIN)/python -m experiments demo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 1200

@@ -15,12 +15,13 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the cases of ``slow_cases.txt`` as slow."""
+    """Mark the cases of ``slow_cases.txt`` as slow; the longest files come first, for xdist."""
     lines = (Path(__file__).parent / "slow_cases.txt").read_text().splitlines()
     names = [line for line in lines if line and not line.startswith("#")]
     for item in items:
         if any(name in item.nodeid for name in names):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in ("test_errors.py", "test_docs.py"))
 
 
 @pytest.fixture(scope="session")
