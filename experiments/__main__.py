@@ -43,7 +43,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command(
-        "restore bundled images over seven tasks, DAPS beside DiffStateGrad-DAPS",
+        "restore bundled images over the tasks, DAPS beside DiffStateGrad-DAPS",
         "demo_settings:DemoSettings",
         "demo:plan_demo",
     ),

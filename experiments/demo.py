@@ -1,4 +1,4 @@
-"""Held-out images restored over seven tasks on pixels and one on latents: tables, and one picture.
+"""Held-out images restored over the tasks on pixels and one on latents: tables, and one picture.
 
 dsg-jax demo
 """
