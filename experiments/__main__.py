@@ -44,7 +44,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command(
         "restore bundled images over the tasks, DAPS beside DiffStateGrad-DAPS",
-        "demo_settings:DemoSettings",
+        "settings:DemoSettings",
         "demo:plan_demo",
     ),
     "restore": Command(

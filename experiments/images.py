@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dsg_jax.priors.samples import sample_images
+from experiments.decode import Unreadable, read_image
 from experiments.files import fault, write_atomically
 
 # Least side of an image whose SSIM can be computed.
 SSIM_WINDOW = 11
-
-_MODES = {1: "L", 3: "RGB"}
-
-
-class Unreadable(ValueError):
-    """A file that is damaged; among several it is left out."""
 
 
 class Picture(NamedTuple):
@@ -34,33 +29,6 @@ class Picture(NamedTuple):
     name: str
     image_index: int
     pixels: np.ndarray | None
-
-
-def read_image(path: Path, channels: int = 3) -> np.ndarray:
-    """Decode any format that Pillow knows to float32 (h, w, channels) in [-1, 1].
-
-    The EXIF orientation is applied, transparency is put on white, 16-bit greyscale keeps its depth.
-    """
-    if channels not in _MODES:
-        raise ValueError(f"a prior of {channels} channels restores no image file: use 1 or 3")
-    try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow reports a damaged file by any of these.
-        raise Unreadable(f"{path} is not a readable image: {error}") from error
-    if picture.mode == "F":
-        raise ValueError(f"{path} holds floating-point pixels: save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture, np.float32)[..., None] / 65535
-        return np.repeat(grey, channels, axis=2) * 2 - 1
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    pixels = np.asarray(picture.convert(_MODES[channels]), np.float32)
-    return pixels.reshape(*pixels.shape[:2], channels) / 127.5 - 1
 
 
 def crop_and_resize(x: np.ndarray, size: int) -> np.ndarray:
@@ -164,8 +132,8 @@ def sample_pictures(
     check_sides((size, size), multiple, f"--size {size}")
     if channels == 1:
         images = images.mean(axis=3, keepdims=True, dtype=np.float32)
-    pairs = zip(names, images, strict=True)
-    return [Picture(name, i, crop_and_resize(x, size)) for i, (name, x) in enumerate(pairs)]
+    each = enumerate(zip(names, images, strict=True))
+    return [Picture(name, i, crop_and_resize(x, size)) for i, (name, x) in each]
 
 
 def to_bytes(x: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ class Images:
       measured: degraded images to restore: files, or .npy
       mask: with --measured: inpainting mask, white is known; or .npy
       kernel: with --measured: blur kernel, scaled to sum 1; or .npy
+      kernel_is: psf: what a point becomes (convolution); correlation: the weights of neighbours
       fit: crop: central square resized to --size; none: images as they are
       size: side of the images in pixels (default: the prior's)
       count: only the first N images
@@ -38,6 +39,7 @@ class Images:
     measured: tuple[Path, ...] = ()
     mask: Path | None = None
     kernel: Path | None = None
+    kernel_is: Literal["psf", "correlation"] = "psf"
     fit: Literal["crop", "none"] = "crop"
     size: int | None = None
     count: int | None = None
@@ -205,6 +207,25 @@ class RestoreSettings:
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
     run: Run = Run()
     devices: Devices = Devices()
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """How many images, how long the runs are, and where to.
+
+    Attributes:
+      count: images per task
+      levels: annealing levels of DAPS
+      out: output folder
+    """
+
+    count: int = 3
+    levels: int = 16
+    out: Path = Path("results/demo")
+
+    def __post_init__(self):
+        check_numbers(self, count=COUNT)
+        check_folder("out", self.out)
 
 
 def as_table(settings: Any) -> dict[str, Any]:

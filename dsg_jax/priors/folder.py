@@ -51,6 +51,15 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
     return card
 
 
+def card_name(card: dict) -> str:
+    """What a folder of results is called after a prior: bundled ones have names.
+
+    One that was converted has its model's, and a part of the hash of its tensors: a model has
+    averaged and raw weights, in several types.
+    """
+    return card.get("name") or f"{card['model']}-{card['tensors_sha256'][:8]}"
+
+
 @contextmanager
 def naming_lacks(folder: str | Path) -> Iterator[None]:
     """Around what looks entries of a folder's card up: says which one there is none of.

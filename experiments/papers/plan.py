@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.priors import load_prior
+from dsg_jax.priors.folder import card_name
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Prior
 from experiments.files import content_hash
@@ -189,7 +190,7 @@ def plan_seed(
             content_hash(facts)[:8],
         ]
     )
-    out = whole.run.out / "runs" / priors[kind][1]["name"] / name
+    out = whole.run.out / "runs" / card_name(priors[kind][1]) / name
     whole = replace(whole, run=replace(whole.run, seed=(seed,), out=out))
     # Problems depend on prior and noise beside task and seed, which are their keys.
     return plan(whole, priors[kind], problems.setdefault((kind, sigma), {}))

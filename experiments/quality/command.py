@@ -17,8 +17,8 @@ from importlib.util import find_spec
 import numpy as np
 
 from dsg_jax.operators.tasks import TASKS
+from experiments.decode import read_image
 from experiments.files import versions_and_hardware, write_atomically
-from experiments.images import read_image
 from experiments.quality.bars import BARS, Bar, mask_of, truth_of
 from experiments.quality.settings import QualitySettings
 from experiments.restore.command import carry_out

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.decode import read_image
 from experiments.files import write_atomically
-from experiments.images import Picture, from_bytes, read_image, save_png
+from experiments.images import Picture, from_bytes, save_png
 from experiments.pictures import (
     ERROR_WHITE,
     Panel,

@@ -11,8 +11,10 @@ from dsg_jax.operators.linear import blur, inpainting
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.types import Operator, Problem
 from experiments.checks import flag
-from experiments.files import array_hash
-from experiments.images import Picture, Unreadable, check_sides, name_index, read_image
+from experiments.decode import read_image
+from experiments.files import array_hash, say
+from experiments.images import Picture, check_sides, name_index
+from experiments.restore.camera import read_array, read_kernel, read_mask
 from experiments.restore.choices import task_options
 from experiments.settings import RestoreSettings
 
@@ -55,20 +57,6 @@ def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
         raise ValueError(f"{flag(strange[0])} does not belong to a measured {tasks[0]}: drop it")
 
 
-def read_array(path: Path) -> np.ndarray:
-    """A .npy file of finite real numbers as float32."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise Unreadable(f"{path} is not a readable .npy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise ValueError(f"{path} does not hold one array of real numbers: save one by numpy.save")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds NaN or infinite values: replace them first")
-    return array
-
-
 def read_measurement(path: Path, channels: int, magnitude: bool) -> np.ndarray:
     """An image file, or a .npy array in the operator's units, as (h, w, channels) float32."""
     if path.suffix != ".npy":
@@ -81,28 +69,9 @@ def read_measurement(path: Path, channels: int, magnitude: bool) -> np.ndarray:
         raise ValueError(f"{path} has shape {y.shape}, the prior restores (h, w, {channels})")
     if not magnitude and np.abs(y).max() > _LARGEST:
         raise ValueError(f"{path} reaches {np.abs(y).max():g}: scale it to [-1, 1] first")
+    if not magnitude and y.min() >= 0:
+        say(f"{path} has no value below 0: if white is 1 and black is 0, give 2 y - 1 instead")
     return y
-
-
-def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """(h, w) of 0 and 1; in an image, bright is known."""
-    npy = path.suffix == ".npy"
-    mask = read_array(path) if npy else (read_image(path, 1)[..., 0] > 0).astype(np.float32)
-    if mask.shape[:2] != shape[:2]:
-        sizes = [" x ".join(map(str, s[:2])) for s in (mask.shape, shape)]
-        raise ValueError(
-            f"the mask {path} is {sizes[0]}, but the measurement is {sizes[1]}: give one as large"
-        )
-    return mask
-
-
-def read_kernel(path: Path) -> np.ndarray:
-    """(k, l) blur kernel scaled to sum 1; in an image, black is 0."""
-    kernel = read_array(path) if path.suffix == ".npy" else (read_image(path, 1)[..., 0] + 1) / 2
-    total = kernel.sum()
-    if total <= 0:
-        raise ValueError(f"the kernel {path} sums to {total:g}: it must have a positive sum")
-    return kernel / total
 
 
 def camera(
@@ -114,7 +83,7 @@ def camera(
         mask = read_mask(images.mask, y.shape)
         return inpainting(jnp.asarray(mask)), y.shape, mask
     if need == "kernel" and images.kernel:
-        kernel = read_kernel(images.kernel)
+        kernel = read_kernel(images.kernel, images.kernel_is)
         return blur(y.shape, jnp.asarray(kernel)), y.shape, kernel
     height, width, channels = y.shape
     options, _ = task_options(settings, task)
@@ -141,11 +110,13 @@ def measured_problem(
         )
     if TASKS[task].needs == "mask":
         y = np.asarray(operator.forward(jnp.asarray(y)))  # a hole reads 0, whatever the file shows
-    inputs = {
-        "measured": array_hash(y),
-        "camera": None if description is None else array_hash(description),
-        "options": task_options(settings, task)[1],
-    }
-    picture = Picture(path.stem, name_index(path.name), None)
-    problem = Problem(operator, jnp.asarray(y), settings.measurement.sigma)
-    return PosedProblem(picture, problem, shape, inputs)
+    return PosedProblem(
+        Picture(path.stem, name_index(path.name), None),
+        Problem(operator, jnp.asarray(y), settings.measurement.sigma),
+        shape,
+        {
+            "measured": array_hash(y),
+            "camera": None if description is None else array_hash(description),
+            "options": task_options(settings, task)[1],
+        },
+    )

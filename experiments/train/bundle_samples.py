@@ -9,10 +9,10 @@ IMAGE_PACKAGES holds the unpacked packages of `training_images`; SKIMAGE_DATA is
 import sys
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from dsg_jax.priors.samples import SAMPLES
+from experiments.images import crop_and_resize
 from experiments.train.images import SOURCES, emoji_family, load_emoji, load_photo, photo_family
 
 FOLDER = Path(__file__).parents[2] / "dsg_jax" / "bundled" / "samples"
@@ -47,12 +47,6 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 TOO_DARK = "nathan-anderson-297460"  # almost no structure at 256 px
 
 
-def centre(image: np.ndarray, size: int) -> np.ndarray:
-    """The central square of the given side."""
-    top, left = ((side - size) // 2 for side in image.shape[:2])
-    return image[top : top + size, left : left + size]
-
-
 def bundle(packages: Path, skimage: Path) -> None:
     """Write every sample image as PNG without metadata."""
     # of a family the first by name, for the last entry of a dict stays
@@ -63,7 +57,7 @@ def bundle(packages: Path, skimage: Path) -> None:
     sides = SAMPLES["emoji"], SAMPLES["photo"]
     images = {f"emoji/{EMOJI[family]}": load_emoji(first[family], sides[0]) for family in EMOJI}
     for name, path in photos.items():
-        images[f"photo/{name}"] = centre(load_photo(path, sides[1]), sides[1])
+        images[f"photo/{name}"] = crop_and_resize(load_photo(path, sides[1]), sides[1])
     for name, image in images.items():
         file = FOLDER / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """The errors of `restore`'s arguments and images, and what provokes them; see test_errors.py."""
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pytest import MonkeyPatch
 
 from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
-from experiments.images import read_image
+from experiments.decode import read_image
 from experiments.restore import memory as budget
 from experiments.restore.choices import chosen_methods, chosen_tasks
 from experiments.restore.plan import check_operators, check_prior
@@ -21,8 +23,21 @@ from support.tiny_command import RUN, stand_in
 
 BOX = "--task box_inpainting "
 MASKED = BOX + "--mask mask.png --measured "
+BLURRED = "--task motion_deblur --measured y.png --kernel "
 PHASE = "--task phase_retrieval --measured "
 TOGETHER = BOX + "--coordinator here:1 "
+
+
+def deep_png() -> bytes:
+    """A PNG file of one pixel in colours of 16 bits, which Pillow does not write."""
+    chunk = lambda name, content: (
+        struct.pack(">I", len(content)) + name + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )  # fmt: skip
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + bytes(6))
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *chunks])
 
 
 def write_inputs() -> None:
@@ -37,10 +52,20 @@ def write_inputs() -> None:
     picture.resize((8, 8)).save("tiny.png")
     Path("torn.png").write_bytes(Path("y.png").read_bytes()[:300])
     Image.new("F", (16, 16)).save("float.tif")
+    Path("deep.png").write_bytes(deep_png())
     Image.new("L", (20, 16)).save("mask.png")
+    picture.save("colours.png")
     Image.new("L", (3, 3)).save("black.png")
     np.save("nan.npy", np.full((16, 16, 3), np.nan))
     np.save("grey.npy", np.zeros((16, 16)))
+    np.save("cube.npy", np.zeros((4, 4, 4)))
+    np.save("known.npy", np.ones((16, 16)))
+    np.save("scaled.npy", np.eye(16) * 255)
+    np.save("even.npy", np.ones((4, 3)))
+    np.save("flat.npy", np.ones((3, 3)))
+    np.save("soft.npy", np.full((16, 16), 0.4))
+    np.save("light.npy", np.zeros((16, 16, 3)))
+    Image.fromarray(np.full((16, 16), 4095, np.uint16)).save("dark.png")
     np.save("bright.npy", np.full((16, 16, 3), 200.0))
     np.save("names.npy", np.array(["a"]))
     Path("bad.npy").write_bytes(b"\x93NUMPY but no more")
@@ -68,6 +93,13 @@ def a_folder_of_somebody_else(folder: Path) -> int:
     with MonkeyPatch.context() as world:
         world.setattr(os, "access", lambda path, mode: False)
         return restore(BOX)(folder)
+
+
+def a_damaged_orientation(folder: Path) -> object:
+    with MonkeyPatch.context() as world:
+        world.setattr("experiments.decode.ImageOps.exif_transpose", lambda picture: 1 / 0)
+        Image.new("RGB", (4, 4)).save(folder / "y.png")
+        return read_image(folder / "y.png")
 
 
 def a_device_with_little_memory(folder: Path) -> int:
@@ -158,7 +190,12 @@ IMAGES = {
     "warning: torn.png is not a readable image": restore(
         BOX + "--fit none --images torn.png odd.png"
     ),
-    "float.tif holds floating-point pixels": restore(BOX + "--images float.tif"),
+    "float.tif holds floating-point, signed or 32-bit": restore(BOX + "--images float.tif"),
+    "deep.png has colours of 16 bits, which would be cut": restore(BOX + "--images deep.png"),
+    "dark.png uses 12 of its 16 bits at most": restore(
+        BOX + "--fit none --images dark.png odd.png"
+    ),
+    "its EXIF orientation is damaged and not applied": a_damaged_orientation,
     "missing.png does not exist: give an image file": restore(BOX + "--images missing.png"),
     "the folder empty holds no image: name another": restore(BOX + "--images empty"),
     "two images are called 'x': rename one": restore(BOX + "--images twice"),
@@ -182,9 +219,21 @@ MEASURED = {
     "grey.npy has shape (16, 16, 1), the prior restores": restore(MASKED + "grey.npy"),
     "bright.npy reaches 200: scale it to [-1, 1]": restore(MASKED + "bright.npy"),
     "the mask mask.png is 16 x 20, but the measurement is 16 x 16": restore(MASKED + "y.png"),
-    "the kernel black.png sums to 0": restore(
-        "--task motion_deblur --measured y.png --kernel black.png"
+    "colours.png has colours or transparency": restore(BOX + "--mask colours.png --measured y.png"),
+    "cube.npy has shape (4, 4, 4): give (height, width)": restore(BLURRED + "cube.npy"),
+    "the mask known.npy has one class": restore(BOX + "--mask known.npy --measured y.png"),
+    "the mask scaled.npy reaches from 0 to 255": restore(
+        BOX + "--mask scaled.npy --measured y.png"
     ),
+    "light.npy has no value below 0: if white is 1": restore(MASKED + "light.npy"),
+    "the mask soft.npy has 256 grey pixels of 256": restore(
+        BOX + "--mask soft.npy --measured y.png"
+    ),
+    "the kernel flat.npy is flat: the mean over 3 x 3": restore(
+        "--task motion_deblur --measured odd.png --kernel flat.npy"
+    ),
+    "the kernel black.png sums to 0": restore(BLURRED + "black.png"),
+    "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
 CASES = {**NUMBERS, **CHOICES, **DEVICES, **SETTINGS, **IMAGES, **MEASURED}

@@ -15,8 +15,9 @@ from PIL import Image
 
 from experiments import files
 from experiments.__main__ import main
+from experiments.decode import Unreadable
 from experiments.files import collected_faults
-from experiments.images import Unreadable, readable
+from experiments.images import readable
 from experiments.restore import compute
 from experiments.restore.batch import program_count
 from experiments.restore.plan import Item

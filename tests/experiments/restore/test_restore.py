@@ -9,7 +9,7 @@ from PIL import Image
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.types import Info
-from experiments.images import read_image
+from experiments.decode import read_image
 from experiments.restore import batch, compute
 from experiments.restore.command import restore
 from experiments.restore.metrics import record_of

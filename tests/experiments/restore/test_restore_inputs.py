@@ -11,7 +11,8 @@ from PIL import Image
 
 from dsg_jax.priors.samples import SAMPLES, sample_images
 from experiments.__main__ import main
-from experiments.images import crop_and_resize, image_files, png, read_image
+from experiments.decode import read_image
+from experiments.images import crop_and_resize, image_files, png
 from experiments.pictures import Panel, error_map, grid, show_measurement
 from experiments.restore import plan as plan_module
 from experiments.settings import as_table
@@ -61,7 +62,7 @@ def folder(tmp_path, monkeypatch):
         ("--task gaussian_deblur --kernel-size 4", "4"),
         (MEASURED + "--box 4", "--box does not belong"),
         (BOX + "--measured y.png --mask absent.png", "absent.png"),
-        ("--task motion_deblur --measured y.png --kernel even.png", "(4, 4)"),
+        ("--task motion_deblur --measured y.png --kernel even.png", "4 x 4"),
         ("--task super_resolution --measured tiny.png --factor 0", "factor 0"),
     ],
 )
