@@ -50,6 +50,8 @@ class Images:
             raise ValueError(
                 "--images are degraded and restored, --measured only restored: give one"
             )
+        if self.kernel_is != "psf" and self.kernel is None:
+            raise ValueError(f"--kernel-is {self.kernel_is} is about a --kernel: give one")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ def blur(shape: tuple[int, int, int], kernel: Array | np.ndarray, method: str = 
 
     Args:
       shape: (h, w, c) of the image.
-      kernel: (k, k), or (k, l), odd sides; kept as an array leaf, so a new one does not recompile.
+      kernel: (k, k), or (k, l), odd sides: the weights of a pixel's neighbours. A point-spread
+        function (what a point becomes: scipy's convolve, MATLAB's conv2) is ``kernel[::-1, ::-1]``.
+        It is an array leaf, so a new one does not recompile.
       method: "fft", "direct", or "auto", the faster one for this size of kernel.
 
     Returns:

@@ -33,17 +33,15 @@ class PosedProblem(NamedTuple):
     inputs: dict
 
 
-_LARGEST = 4.0  # |y| beyond this is no image in [-1, 1], however noisy
-
-
 def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
     """Raise ValueError unless what describes the camera matches the mode and the task."""
     images = settings.images
     described = [name for name in ("mask", "kernel") if getattr(images, name)]
     if not images.measured:
         if described:
-            name = described[0]
-            raise ValueError(f"--{name} describes a measured image: give that with --measured")
+            raise ValueError(
+                f"--{described[0]} describes a measured image: give that with --measured"
+            )
         return
     if len(tasks) != 1:
         raise ValueError(f"--measured is restored for one task, not {len(tasks)}: name one")
@@ -67,7 +65,7 @@ def read_measurement(path: Path, channels: int, magnitude: bool) -> np.ndarray:
     y = y[..., None] if y.ndim == 2 else y
     if y.ndim != 3 or y.shape[-1] != channels:
         raise ValueError(f"{path} has shape {y.shape}, the prior restores (h, w, {channels})")
-    if not magnitude and np.abs(y).max() > _LARGEST:
+    if not magnitude and np.abs(y).max() > 4:  # no image in [-1, 1], however noisy
         raise ValueError(f"{path} reaches {np.abs(y).max():g}: scale it to [-1, 1] first")
     if not magnitude and y.min() >= 0:
         say(f"{path} has no value below 0: if white is 1 and black is 0, give 2 y - 1 instead")

@@ -205,6 +205,9 @@ IMAGES = {
     ),
 }
 MEASURED = {
+    "--kernel-is correlation is about a --kernel": restore(
+        MASKED + "y.png --kernel-is correlation"
+    ),
     "--mask describes a measured image": restore(BOX + "--mask mask.png"),
     "--images are degraded and restored": restore(MASKED + "y.png --images y.png"),
     "--measured is restored for one task, not 2": restore("--task hdr identity --measured y.png"),

@@ -5,6 +5,7 @@ import csv
 import pytest
 from PIL import Image
 
+from dsg_jax.priors import load_prior
 from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
 from experiments.figures import new_figure
@@ -15,6 +16,7 @@ from experiments.papers.plan import plan_experiment
 from experiments.papers.plots import add_legend, draw_lines, save_figure
 from experiments.papers.report import as_csv, gains_table, main_table
 from experiments.papers.scores import absent_rows, table_rows
+from support.golden_models import lightning_folder
 from support.reproduce_cases import reproduce_settings, tiny_priors
 
 NAMES = [f"table{i}" for i in range(1, 10)] + [f"plorg-table{i}" for i in range(1, 5)]
@@ -24,6 +26,16 @@ RANGES = {"psnr": (5, 40), "ssim": (0.05, 1), "lpips": (0.05, 0.8)}
 
 def planned_of(name, out, text="--count 1"):
     return plan_experiment(EXPERIMENTS[name], reproduce_settings(out, text), tiny_priors(), {})
+
+
+def test_runs_of_converted_priors_are_named_by_their_weights(tmp_path):
+    """The two sets of weights of one model go to folders of their own."""
+    settings, names = reproduce_settings(tmp_path, "--count 1"), set()
+    for weights in ("ema", "raw"):
+        priors = {"latent": load_prior(lightning_folder() / weights)}
+        planned = plan_experiment(EXPERIMENTS["table1"], settings, priors, {})
+        names |= {plan.out.parent.name for plan in planned.plans.values()}
+    assert len(names) == 2 and all(name.startswith("ldm-ffhq-") for name in names)
 
 
 def test_every_table_and_figure_is_there():
