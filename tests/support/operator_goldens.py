@@ -40,21 +40,23 @@ def statistics(a):
     return np.array(powers + [(a64 * p).sum() for p in patterns])
 
 
-def assert_statistics(name, value, expected, tolerance):
+def assert_statistics(name, value, expected, tolerance, kink=0.0):
     """The manifest's tolerances, and for the sum and the extremes two float32 roundings a term.
 
     The manifest gives these only relative to the result, but the sum of a glue image cancels and
-    the least Fourier magnitude is nearly 0 beside a largest of 100.
+    the least Fourier magnitude is nearly 0 beside a largest of 100. ``kink`` is the relative
+    error of a gradient through ReLUs at their kink, which the last bits of a CPU decide.
     """
     rtol, atol = map(float, re.findall(r"\d\.\d+e[-+]\d+", tolerance))
     terms = np.abs(np.float64(value))
-    rounding = 2e-7 * np.array([terms.sum(), 0, terms.max(), terms.max()])
+    rounding = np.array([2e-7 * terms.sum(), 0, *[(2e-7 + kink) * terms.max()] * 2])
     error = np.abs(statistics(value) - expected)
     assert np.all(error[:4] <= rtol * np.abs(expected[:4]) + rounding), f"{name}: {error}"
-    assert np.all(error[4:] <= atol), f"{name}: {error}"
+    projected = 4 * kink * np.sqrt(np.sum(terms**2))
+    assert np.all(error[4:] <= atol + projected), f"{name}: {error}"
 
 
-def assert_probes(values, arrays, manifest, prefix, places):
+def assert_probes(values, arrays, manifest, prefix, places, kink=0.0):
     """Rows, columns and statistics of large arrays.
 
     ``places`` names the lists of indices for the values that have to be there; all others have
@@ -66,7 +68,7 @@ def assert_probes(values, arrays, manifest, prefix, places):
         kind, part = name.removeprefix(prefix).split("__")
         value = np.asarray(values[kind])
         if part == "stat":
-            assert_statistics(name, value, arrays[name], manifest["tolerance"]["atol"][name])
+            assert_statistics(name, value, arrays[name], manifest["tolerance"]["atol"][name], kink)
             continue
         where = manifest["config"][f"{places.get(kind, 'grad_probe')}_{part}"]
         value = value[where] if part == "rows" else value[:, where]

@@ -119,7 +119,9 @@ def test_golden_parts():
     cotangent = nhwc(pattern(9, (1, 3, 256, 256)))
     values = golden_parts(reduced_network().params, u, nhwc(arrays["k"]), cotangent, REDUCED)
     places = {"features": "feature_probe", "adapted": "feature_probe"}
-    assert_probes(values, arrays, manifest, "", places | {"output": "probe", "grad_u": "probe"})
+    places |= {"output": "probe", "grad_u": "probe"}
+    # The reference's own float32 gradient is 1.2e-4 from float64, for ReLUs at their kink.
+    assert_probes(values, arrays, manifest, "", places, kink=1.2e-4)
 
 
 def test_published_names_and_shapes():
