@@ -207,14 +207,17 @@ def test_a_metric_that_is_asked_for_must_be_there(whole):
 @pytest.mark.slow
 def test_two_processes_killed_at_random_lose_and_repeat_nothing(tmp_path):
     """Both at once, five times; then one run finishes what is left."""
-    run, out, rng = f"{RUN} --count 24 --samples 4", tmp_path / "out", random.Random(0)
-    grown = []
+    run, out, rng, grown = f"{RUN} --count 24 --samples 4", tmp_path / "out", random.Random(0), []
     for _ in range(5):
         pair = [started(-1, *command(run, out)) for _ in "ab"]
         for process in pair:
             if not process.stdout.readline():  # one when it has planned, one at the end
                 raise AssertionError(process.communicate()[1])
-        time.sleep(rng.uniform(0, 2))
+        while not record_files(
+            out
+        ):  # whatever the machine's speed, the first pair is in the middle
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 2) if grown else 0)
         for process in pair:
             process.kill()
             process.communicate()
