@@ -213,9 +213,7 @@ def test_two_processes_killed_at_random_lose_and_repeat_nothing(tmp_path):
         for process in pair:
             if not process.stdout.readline():  # one when it has planned, one at the end
                 raise AssertionError(process.communicate()[1])
-        while not record_files(
-            out
-        ):  # so that the first pair is in the middle
+        while not record_files(out):  # so that the first pair is in the middle
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 2) if grown else 0)
         for process in pair:
