@@ -69,6 +69,15 @@ def test_command_lines_are_made_in_two_places():
     assert users <= {"experiments.cli", "experiments.__main__", "checkpoints_convert.__main__"}
 
 
+def test_slow_cases_are_cases():
+    """Every line of the list names a test that is there, so that none becomes fast unseen."""
+    folder = Path(__file__).parent
+    lines = (folder / "slow_cases.txt").read_text().splitlines()
+    for file, _, case in (line.partition("::") for line in lines if "::" in line):
+        texts = [path.read_text() for path in folder.rglob(file)]
+        assert any(f"def {case.partition('[')[0]}" in text for text in texts), (file, case)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_files_and_functions_are_short(package):
     for module, path in SOURCES.items():

@@ -213,28 +213,6 @@ def test_measured_image(tmp_path, images):
     assert "| 0/1 (0 %) |" in (tmp_path / "out" / "summary.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("task", "shape", "camera", "restored"),
-    [
-        ("super_resolution", (4, 5, 3), ("--factor", 4), (16, 20, 3)),
-        ("motion_deblur", (16, 20, 3), ("--kernel", "kernel.npy"), (16, 20, 3)),
-        ("phase_retrieval", (24, 24, 3), (), (16, 16, 3)),
-        ("hdr", (16, 20, 3), (), (16, 20, 3)),
-    ],
-)
-def test_measured_arrays_fit_their_task(tmp_path, monkeypatch, task, shape, camera, restored):
-    monkeypatch.chdir(tmp_path)
-    np.save("y.npy", np.random.default_rng(2).random(shape))
-    np.save("kernel.npy", np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]))
-    settings = arguments("out", "--measured", "y.npy", *camera, task=("--task", task))
-    job = plan(settings, PRIOR).jobs[0]
-    assert job.shape == restored
-    flat = job.items[0].problem.operator.forward(np.ones(restored, np.float32))
-    assert flat.shape == shape
-    if task == "motion_deblur":
-        np.testing.assert_allclose(flat, 1, atol=1e-5)
-
-
 def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
     planned = plan(arguments(tmp_path, "--images", images), PRIOR)
     work = compute.outstanding([planned])[0]
