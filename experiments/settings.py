@@ -216,7 +216,7 @@ class DemoSettings:
     """How many images, how long the runs are, and where to.
 
     Attributes:
-      count: images per task
+      count: different images, which the tasks take in turn
       levels: annealing levels of DAPS
       out: output folder
     """
