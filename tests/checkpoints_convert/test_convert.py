@@ -31,7 +31,7 @@ ADM_FILE = GOLDEN / "networks" / "adm_ffhq_like.pt"
 def ldm(tmp_path_factory):
     """The folder of both sets of weights of a Lightning checkpoint, in half precision."""
     folder = tmp_path_factory.mktemp("ldm")
-    options = architecture(folder, unet=TINY, first_stage=TINY_VQ)
+    options = architecture(folder, "ldm-ffhq", unet=TINY, first_stage=TINY_VQ)
     options += ["--weights", "both", "--dtype", "bfloat16", "--kind", "ldm-ffhq"]
     assert run(LDM_FILE, "--out", folder / "prior", *options) == 0
     return folder / "prior"
@@ -135,7 +135,7 @@ def test_auto_says_what_a_near_miss_lacks(tmp_path, capsys):
     state["out.0.weight"] = state["out.0.weight"][:16]
     state["time_embed.0.bias"] = np.zeros(128, np.int64)
     path = write_state(tmp_path / "near.pt", entries(state))
-    options = architecture(tmp_path, unet=ADM_LIKE)
+    options = architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
     assert run(path, "--out", tmp_path / "out", *options) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and not (tmp_path / "out").exists()
@@ -174,13 +174,13 @@ def test_wrong_arguments(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
 
     command = ADM_FILE, "--out", tmp_path / "out"
-    options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
     refused("no weights 'ema': it has one set only", *command, *options, "--weights", "ema")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "notes.txt").touch()
     refused("holds other files", ADM_FILE, "--out", tmp_path / "used", *options)
     refused("both hold", ADM_FILE, *command, *options)
-    parts = architecture(tmp_path, vae=TINY)
+    parts = architecture(tmp_path, "adm-ffhq", vae=TINY)
     refused("parts of this kind are unet", *command, "--kind", "adm-ffhq", *parts)
     refused("has no card.json", "verify", tmp_path)
     with pytest.raises(SystemExit) as stopped:
@@ -189,7 +189,7 @@ def test_wrong_arguments(tmp_path, capsys):
 
 
 def test_a_conversion_that_breaks_leaves_nothing_that_looks_finished(tmp_path, capsys, monkeypatch):
-    options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
     state = read_arrays(ADM_FILE)
     state["out.2.weight"] = np.where(state["out.2.weight"] > 0, np.float32(1e9), 0)
     path = write_state(tmp_path / "large.pt", entries(state))

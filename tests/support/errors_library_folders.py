@@ -24,7 +24,8 @@ from dsg_jax.priors import (
     save_latent_prior,
     save_prior,
 )
-from dsg_jax.priors.folder import check_free, read_card, read_weights, write_weights
+from dsg_jax.priors.folder import read_card, read_weights, write_weights
+from dsg_jax.priors.swap import check_free
 
 TINY = ADMConfig(8, (1,), attention_factors=(), norm_groups=4, middle_attention=False)
 
@@ -94,7 +95,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "has no card.json: name a folder of converted weights": lambda folder: load_first_stage(
         folder / "none"
     ),
-    "card.json is no readable card": damaged_card,
+    "card.json is no readable JSON": damaged_card,
     "has kind 'gan', version 1; wanted here is adm or ldm, version 1": lambda folder: load_prior(
         with_card(folder, kind="gan")
     ),
@@ -114,7 +115,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     ),
     "the prior has no condition 'a dog'; it stores none": unconditional_prior_with_a_condition,
     "the card's conditions lack names": conditions_without_names,
-    "notes.txt is a file: give a new folder": lambda folder: check_free(
+    "notes.txt is a file or a mount point: give a new folder": lambda folder: check_free(
         holding_a_file(folder) / "notes.txt"
     ),
     "holds other files: give a new folder": lambda folder: check_free(holding_a_file(folder)),
