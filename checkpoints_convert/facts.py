@@ -11,6 +11,7 @@ from checkpoints_convert.kinds import Kind
 from checkpoints_convert.read.stored import StoredTensor
 from dsg_jax.bounded import read_json
 from dsg_jax.priors.cards import check_entries, config_of
+from dsg_jax.priors.folder import naming_card
 from dsg_jax.schedule import linear_betas, scaled_linear_betas
 
 # Entries of a card that have to be said of a network that is not the published one.
@@ -39,21 +40,23 @@ def with_architecture(kind: Kind, path: Path) -> Kind:
             f"{', '.join(missing)}: add what is true of it, in the form {json.dumps(missing)}"
         )
     card = kind.card | {name: entries.pop(name) for name in facts}
-    check_entries(card, str(path))
+    check_entries({name: card[name] for name in facts}, str(path))
     if type(card.get("betas")) is str and card["betas"] != facts["betas"]:
         raise ValueError(f"{path} has betas {card['betas']!r}; read are {facts['betas']!r}")
     configs = {}
     for part, value in entries.items():
         published = kind.architecture[part]
         fields = isinstance(published, tuple) and isinstance(value, dict)
-        configs[part] = config_of(value, type(published)) if fields else value
+        with naming_card(path):
+            configs[part] = config_of(value, type(published)) if fields else value
         if type(configs[part]) is not type(published) or configs[part] == 0:
             like = "fields by name" if isinstance(published, tuple) else f"one like {published!r}"
             raise ValueError(f"{path} has {reprlib.repr(value)} for {part}; wanted: {like}")
     if "learned_variance" in card and "unet" in configs:
         card["learned_variance"] = configs["unet"].out_channels == 2 * configs["unet"].in_channels
     changed = kind._replace(architecture=kind.architecture | configs, card=card)
-    changed.structs()
+    with naming_card(path):
+        changed.structs()
     return changed
 
 

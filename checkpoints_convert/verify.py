@@ -85,7 +85,7 @@ def stored_params(folder: Path, card: dict, lines: list[Written]) -> Any:
     Raises:
       ValueError: the folder holds other tensors than its card and its table say.
     """
-    with naming_card(folder):
+    with naming_card(folder / "card.json"):
         architecture = architecture_of(card)
         check_facts(card, architecture)
         structs = structs_of(card["kind"], architecture)

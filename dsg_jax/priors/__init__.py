@@ -95,7 +95,7 @@ def load_prior(
     )
     if condition is not None:
         table, facts = params.get("conditions", ()), card.get("conditions", {"names": []})
-        with naming_card(folder):
+        with naming_card(Path(folder) / "card.json"):
             network = _conditioned(prior.network, table, facts, condition, guidance_scale)
         prior = prior._replace(network=network)
     return prior, card
@@ -123,7 +123,7 @@ def load_folder(
     """
     card = read_card(folder, *kinds)
     kind = CARD_KINDS[card["kind"]]
-    with naming_card(folder):
+    with naming_card(Path(folder) / "card.json"):
         architecture = architecture_of(card)
         check_facts(card, architecture)
         structs = as_type(structs_of(card["kind"], architecture), params_dtype)

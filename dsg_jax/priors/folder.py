@@ -64,13 +64,12 @@ def card_name(card: dict) -> str:
 
 
 @contextmanager
-def naming_card(folder: str | Path) -> Iterator[None]:
-    """Around what is made of the entries of a folder's card: puts its name into the errors.
+def naming_card(path: Path) -> Iterator[None]:
+    """Around what is made of the entries of a card: puts the file's name into the errors.
 
     Raises:
       ValueError: for a KeyError, that the card lacks the entry; for another ValueError, the same.
     """
-    path = Path(folder) / "card.json"
     try:
         yield
     except KeyError as error:
