@@ -63,7 +63,8 @@ def replacing(folder: str | Path) -> Iterator[Path]:
     try:
         if old.is_dir() and not folder.exists():  # left by a process that was killed
             old.rename(folder)
-        shutil.rmtree(new, ignore_errors=True)
+        for left_over in (new, old):
+            shutil.rmtree(left_over, ignore_errors=True)
         new.mkdir()
         yield new
         check_free(folder)
