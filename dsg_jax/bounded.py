@@ -8,9 +8,10 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 # Bytes of a JSON file; the largest card of a published checkpoint has some 60 kB.
 MAX_JSON = 4 * 2**20
@@ -54,12 +55,14 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is no readable JSON: {error}") from error
 
 
-def read_npy(path: str | Path) -> np.ndarray:
+def read_npy(path: str | Path) -> "np.ndarray":
     """The array of a ``.npy``; not in memory but mapped, so that it is no larger than its file.
 
     Raises:
       ValueError: the file holds no array, or one of Python objects.
     """
+    import numpy as np  # here, so that ``--help`` is instant
+
     regular_size(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -17,8 +17,8 @@ from checkpoints_convert.read.pickle_records import (
 from checkpoints_convert.read.stored import HOSTILE, MAX_TENSORS, RESAVE, CheckpointError
 
 # Published files have 1 MB and 100,000 instructions at most. An instruction of one byte can make an
-# object of a hundred: the limits bound memory to some 200 MB, whatever the file says.
-MAX_INSTRUCTIONS, MAX_BYTES = 800_000, 16 * 2**20
+# object of a hundred: the limits bound memory to some 100 MB, whatever the file says.
+MAX_INSTRUCTIONS, MAX_BYTES = 400_000, 16 * 2**20
 _MAX_INT_BYTES = 128
 
 

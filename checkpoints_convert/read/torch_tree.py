@@ -20,7 +20,7 @@ from checkpoints_convert.read.stored import (
 
 Scalar = str | int | float | bool | None
 
-MAX_VISITS = 500_000
+MAX_VISITS = 300_000
 _MAX_DEPTH, _MAX_VALUES, _MAX_TEXT = 24, 10_000, 200
 _LONG = MAX_NAME + 2
 
