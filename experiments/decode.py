@@ -3,6 +3,7 @@
 The one place where Pillow opens a user's file, and one that is no bomb.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def decoded(path: Path) -> tuple[Image.Image, int]:
     """
     try:
         check_size(path)
-        with bombs_refused(), Image.open(path, formats=FORMATS) as opened:
+        with only_raising(), Image.open(path, formats=FORMATS) as opened:
             check_size(path, opened.width * opened.height)
             opened.load()
             white = full_scale(path, opened)
@@ -87,9 +88,11 @@ def check_size(path: Path, pixels: int = 0) -> None:
 
 
 @contextmanager
-def bombs_refused() -> Iterator[None]:
-    """Raise Pillow's warning of an image that is too large, which it would print."""
+def only_raising() -> Iterator[None]:
+    """Let Pillow print nothing, and raise its warning of an image that is too large."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
