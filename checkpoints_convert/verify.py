@@ -65,7 +65,8 @@ def verify(folder: Path, card: dict, recorded: Recorded | None = None) -> int:
     for what, names in (("differ from their hash", differing), ("are not finite", infinite)):
         if names:
             problems.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}")
-    print(f"{card.get('model', card['kind'])}: {len(lines)} tensors, {card['parameters']:,} values")
+    values = sum(leaf.size for leaf in jax.tree.leaves(params))
+    print(f"{card.get('model', card['kind'])}: {len(lines)} tensors, {values:,} values")
     if not problems:
         params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), params)
         check = _forward if recorded is None else partial(_against, recorded=recorded)

@@ -60,7 +60,8 @@ def card_name(card: dict) -> str:
     One that was converted has its model's, and a part of the hash of its tensors: a model has
     averaged and raw weights, in several types.
     """
-    return card.get("name") or f"{card['model']}-{card['tensors_sha256'][:8]}"
+    model, tensors = card.get("model", card["kind"]), card.get("tensors_sha256", "unknown")
+    return card.get("name") or f"{model}-{tensors[:8]}"
 
 
 @contextmanager

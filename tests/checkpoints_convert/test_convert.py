@@ -11,6 +11,7 @@ import pytest
 from checkpoints_convert import convert as converting
 from checkpoints_convert.match import our_name
 from dsg_jax.priors import load_prior
+from dsg_jax.priors.files import check_files
 from support.golden_case import GOLDEN, load, read_arrays
 from support.golden_models import (
     LDM_FILE,
@@ -18,6 +19,7 @@ from support.golden_models import (
     TINY,
     TINY_VQ,
     architecture,
+    converted,
     golden_folder,
     run,
 )
@@ -114,6 +116,11 @@ def test_folders_that_changed_are_found(ldm, tmp_path, capsys):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     assert run("verify", folder) in (1, 2)
+    (ldm / "ema" / "files.txt").unlink()  # as an earlier version left it
+    with pytest.raises(ValueError, match="convert verify` writes one if its tensors are right"):
+        load_prior(ldm / "ema")
+    assert run("verify", ldm / "ema") == 0
+    check_files(ldm / "ema")
     said = "".join(capsys.readouterr())
     assert re.search("1 differ from their hash|does not hold what its card says", said)
 
@@ -164,6 +171,22 @@ def test_wrong_files(name, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and name in error
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "model.", "model_state_dict._orig_mod.", "ema."])
+def test_wrappers_in_names(wrapper, tmp_path):
+    state = {wrapper + name: array for name, array in read_arrays(ADM_FILE).items()}
+    path = write_state(tmp_path / "wrapped.pt", entries(state))
+    out = converted(path, "adm-ffhq", MODELS["adm-ffhq"].parts)
+    assert_stored(load_prior(out)[0].network.params, state, lambda name: wrapper + name)
+
+
+def test_the_checkpoint_itself_is_never_replaced(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    path = shutil.copy(ADM_FILE, tmp_path / "out" / "model.pt")
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
+    assert run(path, "--out", tmp_path / "out", *options) == 2
+    assert "out holds other files" in capsys.readouterr().err and path.is_file()
 
 
 def test_wrong_arguments(tmp_path, capsys):
