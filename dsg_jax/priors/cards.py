@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 # Limits of what is built or computed; published networks are far below.
 MAX_SIDE, MAX_CHANNELS, MAX_CODES, MAX_LEVELS, MAX_BLOCKS, MAX_TEXT = (
-    16384,
+    2048,
     65536,
     2**20,
     10,

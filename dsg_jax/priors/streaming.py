@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,13 +73,17 @@ def tree_name(path: tuple) -> str:
 
 @contextmanager
 def only_raising() -> Iterator[None]:
-    """Let Orbax raise its errors without also printing them with a traceback."""
-    logger = logging.getLogger("absl")
-    logger.addFilter(_below_error)
+    """Let Orbax raise the first error without printing it, and others after it, with tracebacks."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(_below_error)
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
         yield
     finally:
-        logger.removeFilter(_below_error)
+        sys.unraisablehook = hook
+        for logger in loggers:
+            logger.removeFilter(_below_error)
 
 
 def _below_error(record: logging.LogRecord) -> bool:
