@@ -4,8 +4,9 @@
 
 Every input is given to the function that a command gives it to, in this process. It must be read or
 refused by one line (ValueError, OSError); nothing may be executed or written; no input may take
-over 2 seconds of processor time or 300 MB, but for networks that are accepted and compiled. A line of JSON tells the counts of each kind; the exit
-code is 1 if anything else happened. Damaged weights must not load at all.
+over 2 seconds of processor time or 300 MB, but for networks that are accepted and compiled. A line
+of JSON tells the counts of each kind; the exit code is 1 if anything else happened. Damaged weights
+must not load at all.
 """
 
 import argparse
