@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     plan = values.pop("plan")
     try:
         done = plan(**values)()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """Convert a checkpoint: check everything first, then stream one tensor after the other to disk."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,16 +13,16 @@ import numpy as np
 from tqdm import tqdm
 
 from checkpoints_convert.card import card_facts, source_facts
+from checkpoints_convert.facts import check_schedule, with_architecture
 from checkpoints_convert.kinds import KINDS, Kind
-from checkpoints_convert.match import Fit, fits, recognise, to_layout
+from checkpoints_convert.match import Fit, fits, recognise, to_layout, unwrapped
 from checkpoints_convert.prompts import Embedded, prompt_embeddings
 from checkpoints_convert.read import Stored, open_checkpoint
 from checkpoints_convert.read.stored import StoredTensor
 from dsg_jax.priors import save_folder
 from dsg_jax.priors.first_stage import CODES
-from dsg_jax.priors.folder import check_free
-from dsg_jax.priors.kinds import config_of
 from dsg_jax.priors.streaming import LazyArray, tree_name
+from dsg_jax.priors.swap import check_free
 
 DTYPES = {
     "float32": np.dtype(np.float32),
@@ -89,6 +88,7 @@ def conversion_of(
                 f"{named} {seems} {name}, as {fit.layout.about}: {good} of {len(fit.sources)} "
                 f"tensors fit; {fit.problems()}; nothing was converted"
             )
+    check_schedule(tensors, chosen, named)
     folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
     if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
         raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
@@ -137,12 +137,13 @@ def merged(sources: list[Stored]) -> dict[str, StoredTensor]:
     """
     tensors: dict[str, StoredTensor] = {}
     for stored in sources:
-        twice = tensors.keys() & stored.tensors.keys()
+        named = unwrapped(stored.tensors)
+        twice = tensors.keys() & named.keys()
         if twice:
             raise ValueError(
                 f"{stored.path} and another file both hold {min(twice)}: give each file once"
             )
-        tensors |= stored.tensors
+        tensors |= named
     return tensors
 
 
@@ -169,36 +170,6 @@ def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]
         return recognise(tensors)
     except ValueError as error:
         raise ValueError(f"{named}: {error}") from error
-
-
-def with_architecture(kind: Kind, path: Path) -> Kind:
-    """The kind with those parts of its architecture that a JSON file has instead.
-
-    Raises:
-      ValueError: the file is no JSON, or has parts or fields that the kind does not have.
-    """
-    try:
-        parts = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no readable JSON: {error}") from error
-    unknown = sorted(set(parts) - set(kind.architecture)) if isinstance(parts, dict) else [parts]
-    if unknown:
-        known = ", ".join(kind.architecture) or "none"
-        raise ValueError(f"{path} has {unknown}; the parts of this kind are {known}")
-    configs = {}
-    for part, value in parts.items():
-        published = kind.architecture[part]
-        fields = isinstance(published, tuple) and isinstance(value, dict)
-        configs[part] = config_of(value, type(published)) if fields else value
-        if type(configs[part]) is not type(published):
-            like = "fields by name" if isinstance(published, tuple) else f"one like {published!r}"
-            raise ValueError(f"{path} has {value!r} for {part}; wanted: {like}")
-    changed = kind._replace(architecture=kind.architecture | configs)
-    try:
-        changed.structs()
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"{path} describes no network of this kind: {error}") from error
-    return changed
 
 
 def _stored_type(path: tuple, dtype: str) -> np.dtype:

@@ -5,7 +5,7 @@ from math import prod
 from pathlib import Path
 
 from checkpoints_convert.kinds import KINDS
-from checkpoints_convert.match import fits, recognise
+from checkpoints_convert.match import fits, recognise, unwrapped
 from checkpoints_convert.read import Stored, open_checkpoint
 
 _SHOWN = 40
@@ -55,10 +55,11 @@ def print_contents(stored: Stored, every: bool) -> None:
 def verdict(stored: Stored) -> str:
     """Which kind a file is, or how it differs from the one that it is most like."""
     try:
-        name, why = recognise(stored.tensors)
+        tensors = unwrapped(stored.tensors)
+        name, why = recognise(tensors)
     except ValueError as error:
         return str(error)
-    fit = fits(stored.tensors, name, KINDS[name])[0]
+    fit = fits(tensors, name, KINDS[name])[0]
     if fit.perfect:
         return f"kind: {name}, {fit.layout.about}, for {why} and all else fit"
     return f"most like {name}, for {why}; but {fit.problems()}"

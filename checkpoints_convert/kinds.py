@@ -16,7 +16,7 @@ from checkpoints_convert.layouts import (
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256
-from dsg_jax.priors.kinds import CARD_KINDS, Architecture
+from dsg_jax.priors.kinds import Architecture, structs_of
 
 # Our name of a tensor -> its shape in the file.
 Signature = dict[str, tuple[int, ...]]
@@ -52,7 +52,7 @@ class Kind(NamedTuple):
 
     def structs(self) -> dict:
         """The tensors that the file must hold, as our parameters, by `jax.eval_shape`."""
-        return CARD_KINDS[self.card_kind].structs(self.stored_architecture)
+        return structs_of(self.card_kind, self.stored_architecture)
 
 
 ADM_FACTS = {

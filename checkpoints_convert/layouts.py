@@ -41,7 +41,7 @@ class Layout(NamedTuple):
     name: Namer
     averaged: Namer | None = None
     dropped: tuple[tuple[str, str], ...] = ()
-    outer: tuple[str, ...] = ("state_dict.", "")
+    outer: tuple[str, ...] = ("", "state_dict.", "model_state_dict.", "model.", "ema.")
 
 
 _COMPVIS = {

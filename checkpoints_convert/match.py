@@ -5,8 +5,10 @@ with its shape and every other one is left out for a reason; otherwise nothing i
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -64,6 +66,17 @@ class Fit(NamedTuple):
         return "; ".join(excerpt(problem, names) for problem, names in lists.items() if names)
 
 
+def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors by their names without the parts that wrappers add anywhere in them.
+
+    These are `DataParallel`'s "module" and `torch.compile`'s "_orig_mod". Names that would then be
+    equal stay as they are.
+    """
+    bare = {name: re.sub(r"(?<![^.])(module|_orig_mod)\.", "", name) for name in tensors}
+    counts = Counter(bare.values())
+    return {bare[n] if counts[bare[n]] == 1 else n: tensor for n, tensor in tensors.items()}
+
+
 def our_name(path: tuple) -> str:
     """("unet", "out.2", "kernel") -> "unet.out.2.weight", from a path of `jax.tree_util`.
 
@@ -81,7 +94,8 @@ def excerpt(problem: str, keys: list[str]) -> str:
 
 def with_nearest(missing: list[str], left_over: Iterable[str]) -> list[str]:
     """Add the most similar left-over name to those missing names that an excerpt shows."""
-    shown, rest, candidates = missing[:5], missing[5:], list(left_over)
+    shown, rest = missing[:5], missing[5:]
+    candidates = [name for name in islice(left_over, 1000) if len(name) < 200]  # it takes long
     nearest = [get_close_matches(key, candidates, n=1) for key in shown]
     pairs = zip(shown, nearest, strict=True)
     return [f"{key} (nearest is {near[0]})" if near else key for key, near in pairs] + rest
@@ -143,7 +157,10 @@ def fits(tensors: Tensors, name: str, kind: Kind, weights: str | None = None) ->
       ValueError: a set of weights that the file does not have.
     """
     layout = max(kind.layouts, key=lambda layout: _score(tensors, kind, layout)[0])
-    outer = next(o for o in layout.outer if o == "" or any(n.startswith(o) for n in tensors))
+    points = {o: _score(tensors, kind, layout._replace(outer=(o,)))[0] for o in layout.outer}
+    outer, *others = [o for o in layout.outer if points[o] == max(points.values())]
+    if others and points[outer]:
+        raise ValueError(f"the file holds weights under {[outer, *others]}: save one of them alone")
     structs = kind.structs()
     names = [our_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(structs)]
     sets = {"raw": [outer + layout.name(name) for name in names]}

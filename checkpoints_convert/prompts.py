@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsg_jax.bounded import read_npy
+
 PROMPTS = ["", "a natural looking image"]
 TOKENS = 77
 _ENCODER = "openai/clip-vit-large-patch14"
@@ -54,11 +56,7 @@ def prompt_embeddings(context: Path | None, source: Path, dim: int = 768) -> Emb
 
 
 def _from_file(context: Path, dim: int) -> Embedded:
-    try:
-        with open(context, "rb") as file:
-            table = np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{context} is no .npy of numbers: {error}") from error
+    table = read_npy(context)
     table = table[None] if table.ndim == 2 else table
     fits = table.ndim == 3 and table.shape[1:] == (TOKENS, dim) and len(table) in (1, len(PROMPTS))
     if not fits or not np.issubdtype(table.dtype, np.floating) or not np.isfinite(table).all():

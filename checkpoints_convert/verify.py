@@ -12,13 +12,15 @@ import numpy as np
 
 from checkpoints_convert.parity import errors, outputs
 from checkpoints_convert.recorded import Recorded, read_recorded
-from dsg_jax.priors.folder import naming_lacks, read_card, read_weights
-from dsg_jax.priors.kinds import CARD_KINDS, architecture_of
+from dsg_jax.bounded import read_bounded
+from dsg_jax.priors.files import TABLE, check_files, record_files
+from dsg_jax.priors.folder import naming_card, read_card, read_weights
+from dsg_jax.priors.kinds import CARD_KINDS, architecture_of, check_facts, structs_of
 from dsg_jax.priors.streaming import Written, describe_array, tree_name
 
 # Bounds on relative errors against recorded outputs, by the type of the stored kernels.
 LIMITS = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
-_SHOWN = 5
+_SHOWN, _MAX_TABLE = 5, 2**26
 
 
 def plan_verify(folder: Path, against: Path | None) -> Callable[[], int]:
@@ -45,12 +47,17 @@ def verify(folder: Path, card: dict, recorded: Recorded | None = None) -> int:
     Raises:
       ValueError: the folder is not as a conversion leaves it, or nothing recorded can be compared.
     """
-    table = (folder / "tensors.txt").read_bytes()
+    table = read_bounded(folder / "tensors.txt", _MAX_TABLE)
     problems = []
+    if (folder / TABLE).is_file():
+        try:
+            check_files(folder)
+        except ValueError as error:
+            problems.append(str(error))
     if hashlib.sha256(table).hexdigest() != card["tensors_sha256"]:
         problems.append("tensors.txt is not that of the card")
     rows = [line.split(" ") for line in table.decode("utf-8", "replace").splitlines()]
-    if any(len(row) != len(Written._fields) for row in rows):
+    if any(len(row) != len(Written._fields) or row[1] not in LIMITS for row in rows):
         raise ValueError(f"{folder}/tensors.txt is damaged: convert it anew")
     lines = [Written(*row) for row in rows]
     params = stored_params(folder, card, lines)
@@ -58,7 +65,8 @@ def verify(folder: Path, card: dict, recorded: Recorded | None = None) -> int:
     for what, names in (("differ from their hash", differing), ("are not finite", infinite)):
         if names:
             problems.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}")
-    print(f"{card.get('model', card['kind'])}: {len(lines)} tensors, {card['parameters']:,} values")
+    values = sum(leaf.size for leaf in jax.tree.leaves(params))
+    print(f"{card.get('model', card['kind'])}: {len(lines)} tensors, {values:,} values")
     if not problems:
         params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), params)
         check = _forward if recorded is None else partial(_against, recorded=recorded)
@@ -66,6 +74,8 @@ def verify(folder: Path, card: dict, recorded: Recorded | None = None) -> int:
     for problem in problems:
         print(f"  WRONG: {problem}")
     if not problems:
+        if not (folder / TABLE).is_file():
+            record_files(folder)  # of a folder that was written before there were such tables
         print("  hashes, shapes, finiteness and forward pass are right")
     return 1 if problems else 0
 
@@ -76,8 +86,10 @@ def stored_params(folder: Path, card: dict, lines: list[Written]) -> Any:
     Raises:
       ValueError: the folder holds other tensors than its card and its table say.
     """
-    with naming_lacks(folder):
-        structs = CARD_KINDS[card["kind"]].structs(architecture_of(card))
+    with naming_card(folder / "card.json"):
+        architecture = architecture_of(card)
+        check_facts(card, architecture)
+        structs = structs_of(card["kind"], architecture)
     types = {line.name: line.dtype for line in lines}
     names = {tree_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(structs)}
     if names != types.keys():

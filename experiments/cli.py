@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
+from dsg_jax.bounded import MAX_JSON, read_bounded
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
 
@@ -139,8 +140,9 @@ def _split_off_file(argv: list[str]) -> tuple[list[str], Path | None, dict[str, 
         raise UsageError("--settings names no file")
     path = Path(argv[at + 1])
     try:
-        return argv[:at] + argv[at + 2 :], path, tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        table = tomllib.loads(read_bounded(path, MAX_JSON).decode())
+        return argv[:at] + argv[at + 2 :], path, table
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--settings {path} cannot be read: {error}") from error
 
 

@@ -1,17 +1,24 @@
 """Image files to pixels: which formats, which number is white, and what a damaged file is.
 
-The one place where Pillow opens a user's file.
+The one place where Pillow opens a user's file, and one that is no bomb.
 """
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from dsg_jax.bounded import regular_size
 from experiments.files import say
 
 # Raster formats; Pillow starts an external program for some others.
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+# 16-bit colours of 45 million pixels, and 8-bit ones of the largest sensors.
+MAX_BYTES, MAX_PIXELS = 256 * 2**20, 64_000_000
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -49,7 +56,9 @@ def decoded(path: Path) -> tuple[Image.Image, int]:
       Unreadable: pixels without such a number, and whatever a decoder makes of a damaged file.
     """
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        check_size(path)
+        with only_raising(), Image.open(path, formats=FORMATS) as opened:
+            check_size(path, opened.width * opened.height)
             opened.load()
             white = full_scale(path, opened)
             picture = opened.copy()
@@ -62,6 +71,30 @@ def decoded(path: Path) -> tuple[Image.Image, int]:
     except Exception as error:  # metadata does not decide over pixels
         say(f"{path}: its EXIF orientation is damaged and not applied ({error})")
         return picture, white
+
+
+def check_size(path: Path, pixels: int = 0) -> None:
+    """Refuse what would take GBs to decode, whatever its header says.
+
+    Raises:
+      Unreadable: a file of over 256 MiB, or over 64 million pixels.
+      ValueError: a folder, a pipe or a device.
+    """
+    if regular_size(path) > MAX_BYTES or pixels > MAX_PIXELS:
+        raise Unreadable(
+            f"{path} has {regular_size(path)} bytes and {pixels} pixels; at most {MAX_BYTES} and"
+            f" {MAX_PIXELS} are read: make it smaller"
+        )
+
+
+@contextmanager
+def only_raising() -> Iterator[None]:
+    """Let Pillow print nothing, and raise its warning of an image that is too large."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def full_scale(path: Path, picture: Image.Image) -> int:
@@ -80,7 +113,8 @@ def full_scale(path: Path, picture: Image.Image) -> int:
         )
     bits = getattr(picture, "tag_v2", {}).get(258, (8,))  # TIFF's tag of the bits per sample
     if picture.format == "PNG":
-        bits = (path.read_bytes()[24],)  # likewise, in the header
+        with open(path, "rb") as file:
+            bits = (file.read(25)[24],)  # likewise, in the header
     if max(bits) > 8:
         raise Unreadable(
             f"{path} has colours of {max(bits)} bits, which would be cut to 8: save it with 8 bits,"

@@ -117,7 +117,8 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
             f" {', '.join(method.label for method in methods)}"
         )
     (task,), (method,) = tasks, methods
-    prior, card = load_prior(settings.method.prior or DEFAULT_PRIORS[method.entry.prior])
+    name = settings.method.prior or DEFAULT_PRIORS[method.entry.prior]
+    prior, card = load_prior(name, verify=not settings.method.no_verify)
     check_prior(method.entry, prior)
     side = file.size or card["size"]
     shape = (side, side, card["channels"])

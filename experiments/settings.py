@@ -77,6 +77,7 @@ class Method:
 
     Attributes:
       prior: name of a bundled prior or a folder (default: one that fits the solver)
+      no_verify: do not compare the prior's files with the hashes recorded when they were written
       solver: the samplers
       projection: none: the plain solver; state: DiffStateGrad; both
       tau: share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value
@@ -87,6 +88,7 @@ class Method:
     """
 
     prior: str | None = None
+    no_verify: bool = False
     solver: tuple[str, ...] = field(default=(DEFAULT_SOLVER,), metadata={"choices": "solver"})
     projection: ProjectionChoice = "both"
     tau: tuple[float, ...] = (0.99,)

@@ -15,12 +15,13 @@ from checkpoints_convert.read.safetensors import (
     looks_like_safetensors,
     open_safetensors,
 )
-from checkpoints_convert.read.stored import RESAVE, CheckpointError, StoredTensor, naming
+from checkpoints_convert.read.stored import HOSTILE, RESAVE, CheckpointError, StoredTensor, naming
 from checkpoints_convert.read.torch_legacy import MAGIC as legacy_magic
 from checkpoints_convert.read.torch_legacy import open_torch_legacy
 from checkpoints_convert.read.torch_tree import Scalar, flatten, summary
 from checkpoints_convert.read.torch_zip import MAGIC as zip_magic
 from checkpoints_convert.read.torch_zip import open_torch_zip
+from dsg_jax.bounded import regular_size
 
 _FETCH = "fetch the file itself, and compare its size and hash with the publisher's"
 _UNPACK = "unpack it, and give the file or folder inside"
@@ -50,6 +51,10 @@ _WEIGHTS = [
         ("pytorch_model", "bin"),
     )
 ]
+
+
+# A file is checked to its end: it may have so many bytes more than so many times its tensors.
+_MAX_REST, _MAX_SHARE = 256 * 2**20, 8
 
 
 class Stored(NamedTuple):
@@ -91,6 +96,7 @@ def open_checkpoint(path: str | Path) -> Stored:
     path = Path(path)
     if path.is_dir():
         return _open_folder(path)
+    size = regular_size(path)
     with naming(path), open(path, "rb") as file:
         container = _recognise(file.read(512))
     if container == "safetensors":
@@ -100,6 +106,9 @@ def open_checkpoint(path: str | Path) -> Stored:
         opener = open_torch_zip if container == "torch zip" else open_torch_legacy
         with naming(path):
             tensors, values = flatten(opener(path))
+    held = sum(tensor.nbytes for tensor in tensors.values())
+    if size > _MAX_REST + _MAX_SHARE * held:
+        raise CheckpointError(f"of its {size} bytes {held} are tensors", HOSTILE, path)
     return Stored(path, container, tensors, values)
 
 
@@ -122,11 +131,12 @@ def _open_folder(path: Path) -> Stored:
     """The weights of each part of a diffusers folder, or of one part's own folder."""
     tensors: dict[str, StoredTensor] = {}
     values: dict[str, Scalar] = {}
-    parts = sorted(part for part in path.iterdir() if part.is_dir())
+    visible = (part for part in path.iterdir() if not part.name.startswith((".", "_.")))
+    parts = sorted(part for part in visible if part.is_dir())
     for part, prefix in [(path, ""), *((part, f"{part.name}.") for part in parts)]:
         weights = next((part / name for name in _WEIGHTS if (part / name).is_file()), None)
         if weights is None:
-            if any(part.glob("*.index.json")):
+            if any(part.glob("[!.]*.index.json")):
                 raise CheckpointError("its weights are split into shards", _UNSHARD, part)
             continue
         stored = open_checkpoint(weights)

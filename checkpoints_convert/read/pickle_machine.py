@@ -17,8 +17,8 @@ from checkpoints_convert.read.pickle_records import (
 from checkpoints_convert.read.stored import HOSTILE, MAX_TENSORS, RESAVE, CheckpointError
 
 # Published files have 1 MB and 100,000 instructions at most. An instruction of one byte can make an
-# object of a hundred: the limit bounds memory to some 200 MB, whatever the file says.
-MAX_INSTRUCTIONS = 2_000_000
+# object of a hundred: the limits bound memory to some 100 MB, whatever the file says.
+MAX_INSTRUCTIONS, MAX_BYTES = 400_000, 16 * 2**20
 _MAX_INT_BYTES = 128
 
 
@@ -36,6 +36,7 @@ class Machine:
 
     def __init__(self, content: mmap | bytes, position: int, end: int):
         self.content, self.position, self.end = content, position, end
+        self.most = position + MAX_BYTES
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -55,6 +56,8 @@ class Machine:
                 f"its pickle asks for {count} bytes, but {self.end - self.position} are left"
             )
         self.position += count
+        if self.position > self.most:
+            raise CheckpointError(f"its pickle has over {MAX_BYTES} bytes", HOSTILE)
         return self.content[self.position - count : self.position]
 
     def number(self, layout: str) -> Any:
@@ -150,6 +153,7 @@ class Machine:
     def call(self, arguments: Any) -> None:
         """Call the name below its arguments (`pickle_records.call`)."""
         if type(arguments) is tuple:
+            self.spend(len(arguments))  # first: the same tuple may be the argument of every call
             self.spend(sum(len(a) for a in arguments if type(a) in (list, tuple)))
         value = call(self.pop(), arguments)
         if type(value) is TensorRecord:

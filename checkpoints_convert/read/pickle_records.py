@@ -34,11 +34,14 @@ class Global(NamedTuple):
     module: str
     name: str
 
+    def __str__(self):
+        return f"{self.module}.{self.name}"
+
 
 class Foreign(NamedTuple):
     """An object of a class that is not read; its contents were dropped."""
 
-    of: str
+    of: str | Global
 
 
 class Pairs(NamedTuple):
@@ -68,7 +71,7 @@ class TensorRecord(NamedTuple):
 
 def _rebuild_tensor(storage, offset, shape, strides, *_autograd) -> TensorRecord:
     if type(storage) is not StorageRecord:
-        what = storage.of if type(storage) is Foreign else type(storage).__name__
+        what = str(storage.of) if type(storage) is Foreign else type(storage).__name__
         raise CheckpointError(f"a tensor is built on {what[:80]!a}, not on a known storage", RESAVE)
     if type(shape) is not tuple or type(strides) is not tuple:
         raise CheckpointError("a tensor's shape and strides are not tuples", HOSTILE)
@@ -112,7 +115,7 @@ def call(target: Any, arguments: Any) -> Any:
         raise CheckpointError(f"its pickle calls {type(target).__name__}", HOSTILE)
     function = _ALLOWED.get(target)
     if function is None:
-        return Foreign(f"{target.module}.{target.name}")
+        return Foreign(target)
     try:
         return function(*arguments)
     except TypeError as error:
@@ -146,7 +149,7 @@ def refer(reference: Any) -> StorageRecord | Foreign:
         raise CheckpointError("a storage's type, key or size is of the wrong type", HOSTILE)
     dtype = _STORAGE_DTYPES.get(kind.name) if kind.module == "torch" else None
     if dtype is None:
-        return Foreign(f"{kind.module}.{kind.name}")
+        return Foreign(kind)
     if view is None:
         return StorageRecord(key, np.dtype(dtype), total, 0, total)
     if type(view) is not tuple or len(view) != 3 or not all(map(is_count, view[1:])):

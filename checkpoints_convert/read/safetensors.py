@@ -31,8 +31,8 @@ from checkpoints_convert.read.stored import (
 from checkpoints_convert.read.torch_tree import summary
 
 # The format allows 100 MB; Stable Diffusion's whole header has 0.2 MB. The worst header of this
-# size costs some 230 MB and 3 seconds.
-MAX_HEADER = 16 * 2**20
+# size costs some 90 MB and 1 second.
+MAX_HEADER = 6 * 2**20
 
 _DTYPES = {
     "BOOL": np.bool_,

@@ -1,13 +1,13 @@
 """From the object that a torch file pickles to names, tensors and a summary of the rest."""
 
 from collections.abc import Iterator
-from itertools import count
 from typing import Any, NamedTuple
 
 from checkpoints_convert.read.pickle import Unpickled
 from checkpoints_convert.read.pickle_records import Foreign, Global, Pairs, TensorRecord
 from checkpoints_convert.read.stored import (
     HOSTILE,
+    MAX_NAME,
     MAX_TENSORS,
     RESAVE,
     CheckpointError,
@@ -20,8 +20,9 @@ from checkpoints_convert.read.stored import (
 
 Scalar = str | int | float | bool | None
 
-MAX_VISITS = 1_000_000
+MAX_VISITS = 300_000
 _MAX_DEPTH, _MAX_VALUES, _MAX_TEXT = 24, 10_000, 200
+_LONG = MAX_NAME + 2
 
 
 class TorchFile(NamedTuple):
@@ -51,7 +52,7 @@ def flatten(stored: TorchFile) -> tuple[dict[str, StoredTensor], dict[str, Scala
         )
     tensors: dict[str, StoredTensor] = {}
     values: dict[str, Scalar] = {}
-    for name, value in _walk(stored.pickled.tree, "", 0, count()):
+    for name, value in _walk(stored.pickled.tree):
         if len(tensors) >= MAX_TENSORS:
             raise CheckpointError(f"it has over {MAX_TENSORS} tensors", HOSTILE)
         if type(value) is TensorRecord:
@@ -100,33 +101,45 @@ def summary(value: Any) -> Scalar:
     return _describe(value)
 
 
-def _walk(node: Any, name: str, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, Any]]:
+def _walk(root: Pairs) -> Iterator[tuple[str, Any]]:
     """Every tensor, list and plain value of the nested dicts, in the file's order.
 
-    Containers may be shared and then grow exponentially: depth and visits are limited.
+    Containers may be shared and then grow exponentially: depth and visits are limited, and names
+    are cut where they are too long for a tensor, which is refused then.
     """
-    if depth > _MAX_DEPTH:
-        raise CheckpointError(f"it is nested over {_MAX_DEPTH} deep", HOSTILE)
-    if type(node) is not Pairs:
-        yield name, node
-    if type(node) is Pairs:
-        parts = ((_key(key), value) for key, value in node.items)
-    elif type(node) in (list, tuple):
-        parts = ((str(i), value) for i, value in enumerate(node))
-    else:
-        return
-    for key, value in parts:
-        if next(visits) > MAX_VISITS:
+    open_parts, visits = [_parts(root, "")], 0
+    while open_parts:
+        if (entry := next(open_parts[-1], None)) is None:
+            open_parts.pop()
+            continue
+        name, value = entry
+        visits += 1
+        if visits > MAX_VISITS:
             raise CheckpointError(f"it has over {MAX_VISITS} values", HOSTILE)
-        if type(node) is Pairs or type(value) in (TensorRecord, Pairs, list, tuple):
-            yield from _walk(value, f"{name}.{key}" if depth else key, depth + 1, visits)
+        if name is not None and type(value) is not Pairs:
+            yield name, value
+        if type(value) in (Pairs, list, tuple):
+            if len(open_parts) == _MAX_DEPTH:
+                raise CheckpointError(f"it is nested over {_MAX_DEPTH} deep", HOSTILE)
+            open_parts.append(_parts(value, f"{name}."))
+
+
+def _parts(node: Any, before: str) -> Iterator[tuple[str | None, Any]]:
+    """What lies in a dict or list, by name; plain values of lists have none."""
+    if type(node) is Pairs:
+        for key, value in node.items:
+            yield (before + _key(key)[:_LONG])[:_LONG], value
+    else:
+        for i, value in enumerate(node):
+            nested = type(value) in (TensorRecord, Pairs, list, tuple)
+            yield f"{before}{i}"[:_LONG] if nested else None, value
 
 
 def _key(key: Any) -> str:
     if type(key) is str:
         return key
     if type(key) is Global:
-        return f"{key.module}.{key.name}"
+        return str(key)
     return str(key) if type(key) in (int, float, bool, type(None)) else _describe(key)
 
 
@@ -136,9 +149,9 @@ def _printable(text: str) -> str:
 
 def _describe(value: Any) -> str:
     if type(value) is Foreign:
-        return f"<{_printable(value.of[:_MAX_TEXT])}>"
+        return f"<{_printable(str(value.of)[:_MAX_TEXT])}>"
     if type(value) is Global:
-        return f"<class {_printable(f'{value.module}.{value.name}'[:_MAX_TEXT])}>"
+        return f"<class {_printable(str(value)[:_MAX_TEXT])}>"
     if type(value) in (list, tuple, bytes):
         return f"<{type(value).__name__} of {len(value)}>"
     return f"<{type(value).__name__}>"

@@ -5,12 +5,14 @@
 Members are stored as they are, so that a tensor can be read from where it lies in the file.
 """
 
+import io
 import re
 import struct
 import zipfile
 from pathlib import Path
 
 from checkpoints_convert.read.pickle import unpickle
+from checkpoints_convert.read.pickle_machine import MAX_BYTES
 from checkpoints_convert.read.stored import (
     HOSTILE,
     RESAVE,
@@ -22,6 +24,7 @@ from checkpoints_convert.read.stored import (
 from checkpoints_convert.read.torch_tree import TorchFile
 
 MAGIC = b"PK\x03\x04"
+_MAX_TABLE = 8 * 2**20  # a member takes some 100; published files have some 1,200
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -50,29 +53,40 @@ def open_torch_zip(path: str | Path) -> TorchFile:
         members = _locate(file)
         root = _find_root(members)
         order = members.get(f"{root}/byteorder")
-        if order and (byte_order := read_bytes(file, order)) != b"little":
+        if order and (byte_order := read_bytes(file, order, 20)) != b"little":
             what = f"byte order {byte_order[:20]!r}; only little-endian is read"
             raise CheckpointError(what, RESAVE)
-        start, length, _ = pickled = members[f"{root}/data.pkl"]
-        file.check(pickled)
+        pickled = read_bytes(file, members[f"{root}/data.pkl"], MAX_BYTES)
         folder = f"{root}/data/"
         extents = {k.removeprefix(folder): e for k, e in members.items() if k.startswith(folder)}
-        return TorchFile(file, unpickle(file.content, start, start + length), extents)
+        return TorchFile(file, unpickle(pickled, 0, len(pickled)), extents)
 
 
-def read_bytes(file: MappedFile, extent: Extent) -> bytes:
-    """Bytes of a file, compared with their checksum."""
+def read_bytes(file: MappedFile, extent: Extent, limit: int) -> bytes:
+    """Bytes of a file, not more than a limit, compared with their checksum."""
+    if extent.length > limit:
+        raise CheckpointError(f"a member has {extent.length} bytes, over {limit}", HOSTILE)
     file.check(extent)
     return file.content[extent.start : extent.start + extent.length]
+
+
+class _Table(io.FileIO):
+    """A file whose table of contents has a bounded length; `zipfile` reads it in one piece."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_TABLE:
+            raise ValueError(f"it has {size} bytes, over {_MAX_TABLE}")
+        return super().read(size)
 
 
 def _locate(file: MappedFile) -> dict[str, Extent]:
     """Where the archive's members lie, once its table of contents is found plausible."""
     try:
-        with zipfile.ZipFile(file.path) as archive:
+        with _Table(file.path) as table, zipfile.ZipFile(table) as archive:
             members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     except _ZIP_ERRORS as error:
         raise CheckpointError(f"its table of contents is cut off or damaged ({error})") from error
+    checked = any(member.CRC for member in members)  # torch writes zeros where it leaves them out
     extents: dict[str, Extent] = {}
     for member in members:
         name = member.filename
@@ -80,7 +94,8 @@ def _locate(file: MappedFile) -> dict[str, Extent]:
             raise CheckpointError(f"member {name[:80]!a} climbs out of its folder", HOSTILE)
         if name in extents:
             raise CheckpointError(f"two members are named {name[:80]!a}", HOSTILE)
-        extents[name] = _extent(file, member)
+        extent = _extent(file, member)
+        extents[name] = extent if checked else extent._replace(crc32=None)
     ends = 0
     for member in members:
         extent = extents[member.filename]

@@ -17,8 +17,16 @@ import jax.numpy as jnp
 from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.priors.folder import Placement, naming_lacks, read_card, read_weights, write_weights
-from dsg_jax.priors.kinds import CARD_KINDS, Architecture, architecture_of, card_of
+from dsg_jax.priors.files import TABLE, check_files
+from dsg_jax.priors.folder import Placement, naming_card, read_card, read_weights, write_weights
+from dsg_jax.priors.kinds import (
+    CARD_KINDS,
+    Architecture,
+    architecture_of,
+    card_of,
+    check_facts,
+    structs_of,
+)
 from dsg_jax.priors.latent import LDMNetwork, init_latent_params, with_guidance
 from dsg_jax.priors.pixel import adm_prior, init_params
 from dsg_jax.types import FirstStage, Prior
@@ -50,6 +58,7 @@ def load_prior(
     *,
     params_dtype: str = "float32",
     placement: Placement = None,
+    verify: bool = True,
     condition: str | int | None = None,
     guidance_scale: float = 1.0,
 ) -> tuple[Prior, dict]:
@@ -60,6 +69,8 @@ def load_prior(
       dtype: compute type of the networks, "float32" or "bfloat16".
       params_dtype: type of the parameters; they are read straight into it.
       placement: a `jax.sharding.Sharding`, or a function from each parameter's struct to one.
+      verify: compare the files with the hashes that were recorded when they were written
+        (`files.check_files`); sizes are compared in any case.
       condition: one of the conditions that a conditional prior stores, a prompt or its number (a
         class's, for cin256-v2); None is the one its card calls default (no class, empty prompt).
       guidance_scale: with a condition, how far to guide towards it from the default one (Ho &
@@ -75,11 +86,16 @@ def load_prior(
         known = ", ".join(sorted(BUNDLED))
         raise FileNotFoundError(f"no prior {str(name)!r}: give a folder with card.json, or {known}")
     prior, card, params = load_folder(
-        folder, *PRIOR_KINDS, dtype=dtype, params_dtype=params_dtype, placement=placement
+        folder,
+        *PRIOR_KINDS,
+        dtype=dtype,
+        params_dtype=params_dtype,
+        placement=placement,
+        verify=verify,
     )
     if condition is not None:
         table, facts = params.get("conditions", ()), card.get("conditions", {"names": []})
-        with naming_lacks(folder):
+        with naming_card(Path(folder) / "card.json"):
             network = _conditioned(prior.network, table, facts, condition, guidance_scale)
         prior = prior._replace(network=network)
     return prior, card
@@ -96,21 +112,25 @@ def load_folder(
     dtype: str = "float32",
     params_dtype: str = "float32",
     placement: Placement = None,
+    verify: bool = True,
 ) -> tuple[Any, dict, dict]:
     """What lies in a folder of one of these kinds (`CARD_KINDS`), its card, and its parameters.
 
     Raises:
       FileNotFoundError: no card, so no such folder or one whose writing did not end.
       ValueError: a card that is damaged, of another kind or version, or lacks an entry; weights
-        that are not those of the card.
+        that are not those of the card, or have changed since they were written.
     """
     card = read_card(folder, *kinds)
     kind = CARD_KINDS[card["kind"]]
-    with naming_lacks(folder):
+    with naming_card(Path(folder) / "card.json"):
         architecture = architecture_of(card)
-        structs = as_type(kind.structs(architecture), params_dtype)
-        params = read_weights(folder, structs, placement)
-        return kind.build(card, architecture, params, dtype), card, params
+        check_facts(card, architecture)
+        structs = as_type(structs_of(card["kind"], architecture), params_dtype)
+    if verify or (Path(folder) / TABLE).is_file():
+        check_files(folder, hashes=verify)
+    params = read_weights(folder, structs, placement)
+    return kind.build(card, architecture, params, dtype), card, params
 
 
 def save_folder(

@@ -3,13 +3,14 @@
     folder/card.json    what the weights are: kind, architecture, origin
     folder/weights/     the parameters
     folder/tensors.txt  of each parameter the SHA-256, type, shape, name, and the name of its source
+    folder/files.txt    of each file the SHA-256, bytes and name: see `files`
 
 `dsg_jax.priors` describes the same form for diffusion priors.
 """
 
 import hashlib
 import json
-import shutil
+import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,11 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
 
-from dsg_jax.priors.streaming import tree_name, write_tree
+from dsg_jax.bounded import read_json
+from dsg_jax.priors.cards import check_entries
+from dsg_jax.priors.files import record_files
+from dsg_jax.priors.streaming import only_raising, tree_name, write_tree
+from dsg_jax.priors.swap import replacing
 
 CARD_VERSION = 1
 
@@ -38,16 +43,14 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
     path = Path(folder) / "card.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no card.json: name a folder of converted weights")
-    try:
-        card = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no readable card: {error}") from error
+    card = read_json(path)
     kind, version = map(card.get, ("kind", "version")) if isinstance(card, dict) else (None, None)
-    if kind not in kinds or version != CARD_VERSION:
+    if not isinstance(kind, str) or kind not in kinds or version != CARD_VERSION:
         raise ValueError(
-            f"{path} has kind {kind!r}, version {version!r}; wanted here is "
-            f"{' or '.join(kinds)}, version {CARD_VERSION}"
+            f"{path} has kind {reprlib.repr(kind)}, version {reprlib.repr(version)}; wanted here "
+            f"is {' or '.join(kinds)}, version {CARD_VERSION}"
         )
+    check_entries(card, str(path))
     return card
 
 
@@ -57,20 +60,23 @@ def card_name(card: dict) -> str:
     One that was converted has its model's, and a part of the hash of its tensors: a model has
     averaged and raw weights, in several types.
     """
-    return card.get("name") or f"{card['model']}-{card['tensors_sha256'][:8]}"
+    model, tensors = card.get("model", card["kind"]), card.get("tensors_sha256", "unknown")
+    return card.get("name") or f"{model}-{tensors[:8]}"
 
 
 @contextmanager
-def naming_lacks(folder: str | Path) -> Iterator[None]:
-    """Around what looks entries of a folder's card up: says which one there is none of.
+def naming_card(path: Path) -> Iterator[None]:
+    """Around what is made of the entries of a card: puts the file's name into the errors.
 
     Raises:
-      ValueError: in place of a KeyError.
+      ValueError: for a KeyError, that the card lacks the entry; for another ValueError, the same.
     """
     try:
         yield
     except KeyError as error:
-        raise ValueError(f"{Path(folder) / 'card.json'} lacks {error}") from error
+        raise ValueError(f"{path} lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_weights(folder: str | Path, structs: Any, placement: Placement = None) -> Any:
@@ -93,11 +99,11 @@ def read_weights(folder: str | Path, structs: Any, placement: Placement = None) 
         )
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
-    with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
+    with only_raising(), ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
         try:
             params = checkpointer.restore(path, structs)
             stored = checkpointer.metadata(path).item_metadata.tree
-        except (ValueError, KeyError, FileNotFoundError) as error:
+        except Exception as error:  # the boundary: decoders of damaged files raise anything
             raise ValueError(f"{fault}: {error}") from error
     # Orbax pads or cuts an array of another shape, or returns it as it is.
     arrays, asked = jax.tree.leaves(stored), jax.tree_util.tree_leaves_with_path(structs)
@@ -110,49 +116,32 @@ def read_weights(folder: str | Path, structs: Any, placement: Placement = None) 
     return jax.tree.map(jnp.asarray, params)
 
 
-def check_free(folder: str | Path) -> None:
-    """Refuse a folder that holds something other than weights, before work is put into it.
-
-    Raises:
-      ValueError: it does.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: give a new folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").is_file():
-        raise ValueError(f"{folder} holds other files: give a new folder, or one of weights")
-
-
 def write_weights(
     folder: str | Path, params: Any, card: dict, *needed: str, compress: bool = True
 ) -> dict:
     """Write parameters and the card, completed by version, count and hash; returns the card.
 
-    Everything is written beside ``folder`` and renamed at the end: what is killed leaves an earlier
-    ``folder`` as it was. One with a card is replaced. Leaves may be `streaming.LazyArray`s.
+    Everything is written beside ``folder`` and exchanged with it at the end (`swap.replacing`):
+    what is killed leaves an earlier ``folder`` as it was. Leaves may be `streaming.LazyArray`s.
 
     Raises:
       ValueError: a card without ``kind`` or one of the entries ``needed``, or a folder that
-        `check_free` refuses.
+        `swap.replacing` refuses.
+      OSError: it cannot be written.
     """
     missing = {"kind", *needed} - set(card)
     if missing:
         raise ValueError(f"the card lacks {', '.join(sorted(missing))}")
-    check_free(folder)
-    folder = Path(folder).absolute()
-    growing = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(growing, ignore_errors=True)
-    growing.mkdir(parents=True)
-    written = write_tree(growing / "weights", params, compress=compress)
-    marker = growing / "weights" / "commit_success.txt"
-    if marker.is_file():  # it names the folder on the machine that wrote it
-        marker.write_text("committed\n")
-    table = "".join(" ".join(line) + "\n" for line in written).encode()
-    (growing / "tensors.txt").write_bytes(table)
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    facts = {"parameters": count, "tensors_sha256": hashlib.sha256(table).hexdigest()}
-    card = {"version": CARD_VERSION} | facts | card
-    (growing / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    growing.rename(folder)
+    with replacing(folder) as growing:
+        written = write_tree(growing / "weights", params, compress=compress)
+        marker = growing / "weights" / "commit_success.txt"
+        if marker.is_file():  # it names the folder on the machine that wrote it
+            marker.write_text("committed\n")
+        table = "".join(" ".join(line) + "\n" for line in written).encode()
+        (growing / "tensors.txt").write_bytes(table)
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        facts = {"parameters": count, "tensors_sha256": hashlib.sha256(table).hexdigest()}
+        card = {"version": CARD_VERSION} | facts | card
+        (growing / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        record_files(growing)
     return card

@@ -4,6 +4,7 @@ The one table of it. Loading, saving, converting and verifying read `CARD_KINDS`
 kind of network is one more entry.
 """
 
+import reprlib
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurConfig, BlurNetwork
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
+from dsg_jax.priors.cards import config_of
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
 from dsg_jax.priors.passes import Pass, lpips_pass, stage_passes, unet_pass, wizard_pass
@@ -64,9 +66,46 @@ def architecture_of(card: dict) -> Architecture:
     if len(parts) == 1:
         ((name, config),) = parts.items()
         return {name: config_of(card["architecture"], config)}
-    configs = {name: config_of(card["architecture"][name], parts[name]) for name in parts}
+    described = card["architecture"] if parts else {}
+    if not isinstance(described, dict):
+        raise ValueError(f"architecture {reprlib.repr(described)}: wanted are {', '.join(parts)}")
+    configs = {name: config_of(described[name], parts[name]) for name in parts}
     conditions = card.get("conditions")
     return configs if conditions is None else configs | {"conditions": tuple(conditions["shape"])}
+
+
+def structs_of(kind: str, architecture: Architecture) -> dict:
+    """The tree of parameters of a kind's networks, as structs.
+
+    Raises:
+      ValueError: the architecture describes none, such as one whose channels no group divides.
+    """
+    try:
+        return CARD_KINDS[kind].structs(architecture)
+    except Exception as error:  # the boundary: layers raise what they raise at odd numbers
+        raise ValueError(f"the architecture describes no network: {error}") from error
+
+
+def check_facts(card: dict, architecture: Architecture) -> None:
+    """Refuse a card that contradicts its own architecture, or lacks what its kind needs.
+
+    Raises:
+      KeyError: the card lacks an entry.
+      ValueError: an entry differs from what the architecture says.
+    """
+    kind = CARD_KINDS[card["kind"]]
+    for name, fact in kind.facts(architecture).items():
+        if card[name] != fact:
+            value = reprlib.repr(card[name])
+            raise ValueError(f"the card has {name} {value}; its architecture's is {fact}")
+    for name in kind.needed:
+        if name == "betas" and not isinstance(card[name], dict):
+            raise ValueError(f"the card has betas {card[name]!r}; wanted are start, end and steps")
+        card[name]
+    width = getattr(architecture.get("unet"), "context_dim", None)
+    shape = architecture.get("conditions", (0, 0, width))
+    if shape[-1] != width:
+        raise ValueError(f"the card has conditions of width {shape[-1]}; its network's is {width}")
 
 
 def card_of(kind: str, architecture: Architecture) -> dict:
@@ -76,28 +115,6 @@ def card_of(kind: str, architecture: Architecture) -> dict:
     form = fields if len(fields) > 1 else next(iter(fields.values()), None)
     card = {"kind": kind} if form is None else {"kind": kind, "architecture": form}
     return card | entry.facts(architecture)
-
-
-def config_of(architecture: dict, config: Any) -> Any:
-    """A configuration from its JSON form.
-
-    Args:
-      architecture: fields by name; those that are left out have their defaults.
-      config: the type of named tuple to make.
-
-    Raises:
-      ValueError: it is no object of fields, or has some that ``config`` does not have.
-    """
-    if not isinstance(architecture, dict):
-        raise ValueError(f"architecture {architecture!r}: wanted are fields by name")
-    unknown = sorted(set(architecture) - set(config._fields))
-    if unknown:
-        raise ValueError(
-            f"this program knows no architecture with {', '.join(unknown)}; known are "
-            f"{', '.join(config._fields)}"
-        )
-    as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in architecture.items()}
-    return config(**as_tuples)
 
 
 @lru_cache  # tracing a large network takes seconds

@@ -1,8 +1,11 @@
 """Write a tree of arrays as an Orbax checkpoint, few in memory at a time, with their hashes."""
 
 import hashlib
+import logging
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +71,25 @@ def tree_name(path: tuple) -> str:
     return "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)
 
 
+@contextmanager
+def only_raising() -> Iterator[None]:
+    """Let Orbax raise the first error without printing it, and others after it, with tracebacks."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(_below_error)
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for logger in loggers:
+            logger.removeFilter(_below_error)
+
+
+def _below_error(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR
+
+
 def write_tree(path: Path, tree: Any, *, compress: bool = True) -> list[Written]:
     """Write arrays and `LazyArray`s; of these 32 MiB and one more are in memory at a time.
 
@@ -85,8 +107,13 @@ def write_tree(path: Path, tree: Any, *, compress: bool = True) -> list[Written]
         (_Named, _InBatches(written)), (jax.Array, type_handlers.ArrayHandler())
     )
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_compression=compress)
-    with ocp.Checkpointer(handler) as checkpointer:
-        checkpointer.save(path, lazy)
+    with only_raising(), ocp.Checkpointer(handler) as checkpointer:
+        try:
+            checkpointer.save(path, lazy)
+        except ValueError as error:
+            if "os_error_code" not in str(error):  # tensorstore's way to say that a disk is full
+                raise
+            raise OSError(f"{path} cannot be written: {error}") from error
     return [written[leaf.name] for leaf in jax.tree.leaves(lazy)]
 
 

@@ -86,7 +86,7 @@ def plan_reproduce(
     chosen = chosen_experiments(settings.name or (("all",) if settings.list else ()))
     if settings.list:
         return lambda: print("\n\n".join(map(experiment_text, chosen)))
-    priors = priors or chosen_priors(settings.prior)
+    priors = priors or chosen_priors(settings.prior, not settings.no_verify)
     problems: dict[tuple, Problems] = {}
     planned = [plan_experiment(one, settings, priors, problems) for one in chosen]
     if settings.dry_run:

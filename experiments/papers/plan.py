@@ -76,11 +76,11 @@ def works_of(planned: list[PlannedExperiment]) -> dict[Place, list[Work]]:
     }
 
 
-def chosen_priors(names: tuple[str, ...]) -> Priors:
+def chosen_priors(names: tuple[str, ...], verify: bool = True) -> Priors:
     """The priors named, at most one of each kind."""
     priors: Priors = {}
     for name in names:
-        prior, card = load_prior(name)
+        prior, card = load_prior(name, verify=verify)
         kind = "pixel" if prior.first_stage is None else "latent"
         if kind in priors:
             raise ValueError(f"--prior {name}: there is another {kind} prior: give one of each")

@@ -25,6 +25,7 @@ class ReproduceSettings:
       dry_run: print runs, programs, estimated time and memory; time is taken from a few steps
       full: the papers' steps and 100 images
       prior: priors, at most one on pixels and one on latents
+      no_verify: as in restore
       images: files or folders (default: the prior's samples)
       fit: as in restore
       size: side of the images in pixels (default: the prior's)
@@ -51,6 +52,7 @@ class ReproduceSettings:
     dry_run: bool = False
     full: bool = False
     prior: tuple[str, ...] = ("emoji", "emoji-64-ldm")
+    no_verify: bool = False
     images: tuple[Path, ...] = ()
     fit: Literal["crop", "none"] = "crop"
     size: int | None = None

@@ -13,6 +13,7 @@ class QualitySettings:
 
     Attributes:
       prior: emoji, photo, or the folder of a prior
+      no_verify: as in restore
       size: side of the images in pixels
       count: held-out images
       levels: annealing levels of DAPS
@@ -24,6 +25,7 @@ class QualitySettings:
     """
 
     prior: str = "emoji"
+    no_verify: bool = False
     size: int = 64
     count: int = 6
     levels: int = 20
@@ -41,7 +43,7 @@ class QualitySettings:
         return RestoreSettings(
             images=Images(size=self.size, count=self.count),
             measurement=Measurement(task=tuple(tasks)),
-            method=Method(prior=self.prior),
+            method=Method(prior=self.prior, no_verify=self.no_verify),
             solver_options={"levels": self.levels},
             run=Run(
                 samples=samples,

@@ -58,6 +58,7 @@ def plan(
     network, card = prior or load_prior(
         settings.method.prior or DEFAULT_PRIORS[methods[0].entry.prior],
         placement=chosen_placement(settings.devices),
+        verify=not settings.method.no_verify,
     )
     for method in methods:
         check_prior(method.entry, network)

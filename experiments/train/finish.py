@@ -19,6 +19,7 @@ from dsg_jax.networks.adm import ADMUNet
 from dsg_jax.networks.autoencoder import Autoencoder
 from dsg_jax.networks.ldm import LDMUNet
 from dsg_jax.priors import load_prior, save_latent_prior, save_prior
+from dsg_jax.priors.files import record_files
 from dsg_jax.schedule import poly7
 from dsg_jax.types import Prior
 from experiments.images import save_png
@@ -64,6 +65,7 @@ def save_samples(folder: Path, shape: tuple[int, ...]) -> None:
     size = samples.shape[1]
     rows = samples.reshape(2, 8, size, size, 3).transpose(0, 2, 1, 3, 4)
     save_png(folder / "samples.png", rows.reshape(2 * size, 8 * size, 3))
+    record_files(folder)
 
 
 def restored_ema(network: ADMUNet | LDMUNet, run: Path, trainer: str) -> tuple[int, dict]:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from experiments.decode import FORMATS
 from experiments.images import from_bytes
 from experiments.train.settings import TrainerSettings
 
@@ -56,14 +57,14 @@ def split(
 
 def load_emoji(path: Path, size: int) -> np.ndarray:
     """One emoji on white as uint8 (size, size, 3)."""
-    picture = Image.open(path).convert("RGBA")
+    picture = Image.open(path, formats=FORMATS).convert("RGBA")
     on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.asarray(on_white.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
 
 
 def load_photo(path: Path, short_side: int) -> np.ndarray:
     """One photograph as uint8 with the given short side."""
-    picture = Image.open(path).convert("RGB")
+    picture = Image.open(path, formats=FORMATS).convert("RGB")
     scale = short_side / min(picture.size)
     size = round(picture.width * scale), round(picture.height * scale)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))

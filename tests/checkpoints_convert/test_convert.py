@@ -11,6 +11,7 @@ import pytest
 from checkpoints_convert import convert as converting
 from checkpoints_convert.match import our_name
 from dsg_jax.priors import load_prior
+from dsg_jax.priors.files import check_files
 from support.golden_case import GOLDEN, load, read_arrays
 from support.golden_models import (
     LDM_FILE,
@@ -18,6 +19,7 @@ from support.golden_models import (
     TINY,
     TINY_VQ,
     architecture,
+    converted,
     golden_folder,
     run,
 )
@@ -31,7 +33,7 @@ ADM_FILE = GOLDEN / "networks" / "adm_ffhq_like.pt"
 def ldm(tmp_path_factory):
     """The folder of both sets of weights of a Lightning checkpoint, in half precision."""
     folder = tmp_path_factory.mktemp("ldm")
-    options = architecture(folder, unet=TINY, first_stage=TINY_VQ)
+    options = architecture(folder, "ldm-ffhq", unet=TINY, first_stage=TINY_VQ)
     options += ["--weights", "both", "--dtype", "bfloat16", "--kind", "ldm-ffhq"]
     assert run(LDM_FILE, "--out", folder / "prior", *options) == 0
     return folder / "prior"
@@ -114,6 +116,11 @@ def test_folders_that_changed_are_found(ldm, tmp_path, capsys):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     assert run("verify", folder) in (1, 2)
+    (ldm / "ema" / "files.txt").unlink()  # as an earlier version left it
+    with pytest.raises(ValueError, match="convert verify` writes one if its tensors are right"):
+        load_prior(ldm / "ema")
+    assert run("verify", ldm / "ema") == 0
+    check_files(ldm / "ema")
     said = "".join(capsys.readouterr())
     assert re.search("1 differ from their hash|does not hold what its card says", said)
 
@@ -135,7 +142,7 @@ def test_auto_says_what_a_near_miss_lacks(tmp_path, capsys):
     state["out.0.weight"] = state["out.0.weight"][:16]
     state["time_embed.0.bias"] = np.zeros(128, np.int64)
     path = write_state(tmp_path / "near.pt", entries(state))
-    options = architecture(tmp_path, unet=ADM_LIKE)
+    options = architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
     assert run(path, "--out", tmp_path / "out", *options) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and not (tmp_path / "out").exists()
@@ -166,6 +173,22 @@ def test_wrong_files(name, tmp_path, capsys):
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "model.", "model_state_dict._orig_mod.", "ema."])
+def test_wrappers_in_names(wrapper, tmp_path):
+    state = {wrapper + name: array for name, array in read_arrays(ADM_FILE).items()}
+    path = write_state(tmp_path / "wrapped.pt", entries(state))
+    out = converted(path, "adm-ffhq", MODELS["adm-ffhq"].parts)
+    assert_stored(load_prior(out)[0].network.params, state, lambda name: wrapper + name)
+
+
+def test_the_checkpoint_itself_is_never_replaced(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    path = shutil.copy(ADM_FILE, tmp_path / "out" / "model.pt")
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
+    assert run(path, "--out", tmp_path / "out", *options) == 2
+    assert "out holds other files" in capsys.readouterr().err and path.is_file()
+
+
 def test_wrong_arguments(tmp_path, capsys):
     def refused(message, *arguments):
         assert run(*arguments) == 2
@@ -174,13 +197,13 @@ def test_wrong_arguments(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
 
     command = ADM_FILE, "--out", tmp_path / "out"
-    options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
     refused("no weights 'ema': it has one set only", *command, *options, "--weights", "ema")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "notes.txt").touch()
     refused("holds other files", ADM_FILE, "--out", tmp_path / "used", *options)
     refused("both hold", ADM_FILE, *command, *options)
-    parts = architecture(tmp_path, vae=TINY)
+    parts = architecture(tmp_path, "adm-ffhq", vae=TINY)
     refused("parts of this kind are unet", *command, "--kind", "adm-ffhq", *parts)
     refused("has no card.json", "verify", tmp_path)
     with pytest.raises(SystemExit) as stopped:
@@ -189,7 +212,7 @@ def test_wrong_arguments(tmp_path, capsys):
 
 
 def test_a_conversion_that_breaks_leaves_nothing_that_looks_finished(tmp_path, capsys, monkeypatch):
-    options = "--kind", "adm-ffhq", *architecture(tmp_path, unet=ADM_LIKE)
+    options = "--kind", "adm-ffhq", *architecture(tmp_path, "adm-ffhq", unet=ADM_LIKE)
     state = read_arrays(ADM_FILE)
     state["out.2.weight"] = np.where(state["out.2.weight"] > 0, np.float32(1e9), 0)
     path = write_state(tmp_path / "large.pt", entries(state))

@@ -79,7 +79,7 @@ def test_stable_diffusion_by_its_three_forms(tmp_path, capsys):
     write_safe(tmp_path / "folder/vae/diffusion_pytorch_model.safetensors", entries(vae))
     table = np.random.RandomState(1).standard_normal((2, 77, 8)).astype(np.float32)
     np.save(tmp_path / "prompts.npy", table)
-    options = "--kind", "sd15", *architecture(tmp_path, unet=SD_WIRED, first_stage=KL_WIRED)
+    options = "--kind", "sd15", *architecture(tmp_path, "sd15", unet=SD_WIRED, first_stage=KL_WIRED)
     priors = []
     for source in ("sd.ckpt", "sd.safetensors", "folder"):
         command = tmp_path / source, "--out", tmp_path / f"out_{source}", *options

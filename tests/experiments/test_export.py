@@ -40,7 +40,7 @@ def settings(words):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(export_module, "load_prior", lambda name: (tiny_prior(), CARD))
+    monkeypatch.setattr(export_module, "load_prior", lambda name, **_: (tiny_prior(), CARD))
     return tmp_path
 
 

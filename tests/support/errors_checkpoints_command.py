@@ -12,6 +12,8 @@ from unittest import mock
 import numpy as np
 
 from checkpoints_convert import __main__ as command
+from checkpoints_convert.facts import FACTS
+from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.parity import errors
 from checkpoints_convert.prompts import prompt_embeddings
 from checkpoints_convert.recorded import Recorded
@@ -43,14 +45,17 @@ def alexnet(*options) -> Callable[[Path], object]:
     return converted("features.10.weight", *options)
 
 
-def tiny(*options, before=("",), scale: float = 1.0, out: str = "out") -> Callable[[Path], object]:
+def tiny(
+    *options, before=("",), scale=1.0, out="out", changed: dict | None = None, more=()
+) -> Callable[[Path], object]:
     """Converts a small U-Net that fits, under these beginnings of its names."""
 
     def convert(folder: Path):
         state = random_state("adm-ffhq", {"unet": TINY})
         named = {start + name: scale * value for start in before for name, value in state.items()}
-        file = write_state(folder / "tiny.pt", entries(named))
-        (folder / "parts.json").write_text(json.dumps({"unet": TINY._asdict()}))
+        file = write_state(folder / "tiny.pt", entries(named | dict(more)))
+        facts = {name: KINDS["adm-ffhq"].card[name] for name in FACTS[:3]} | (changed or {})
+        (folder / "parts.json").write_text(json.dumps({"unet": TINY._asdict()} | facts))
         (folder / "used").mkdir()
         (folder / "used" / "notes.txt").touch()
         parts = "--kind", "adm-ffhq", "--architecture", folder / "parts.json"
@@ -86,7 +91,7 @@ def verified(table: str = "", against: str | None = None, **facts) -> Callable[[
     """Verifies a folder with a card and a table, perhaps against a file in it."""
 
     def verify(folder: Path):
-        card = {"kind": "lpips-alex", "version": 1, "parameters": 0} | facts
+        card = {"kind": "lpips-alex", "version": 1, "parameters": 0, "image_range": [-1, 1]} | facts
         (folder / "card.json").write_text(json.dumps(card))
         (folder / "tensors.txt").write_text(table)
         run("verify", folder, *(["--against", folder / against] if against else []))
@@ -111,6 +116,10 @@ def one_array(path: Path):
 
 def named_arrays(path: Path):
     np.savez(path, y=np.zeros(3))
+
+
+def packed(path: Path):
+    np.savez_compressed(path, y=np.zeros(2**25))
 
 
 def without_torch(folder: Path):
@@ -160,13 +169,20 @@ CASES: dict[str, Callable[[Path], object]] = {
         scale=float("nan")
     ),
     "made.safetensors and another file both hold features.10.weight: give": same_file_twice,
-    "parts.json is no readable JSON: Expecting value": architecture("unet:"),
     "parts.json has ['text']; the parts of this kind are none": architecture('{"text": 1}'),
     "parts.json has 'many' for classes; wanted: one like 1001": architecture(
-        '{"classes": "many"}', "ldm-imagenet"
+        json.dumps({"classes": "many"} | {k: KINDS["ldm-imagenet"].card[k] for k in FACTS}),
+        "ldm-imagenet",
     ),
-    "parts.json describes no network of this kind: object of type 'int' has no len": architecture(
-        '{"unet": {"channel_mult": 3}}', "adm-ffhq"
+    "parts.json describes another network than the published one, of which nobody knows": (
+        architecture('{"unet": {}}', "adm-ffhq")
+    ),
+    "parts.json has betas 'cosine'; read are 'linear": tiny(changed={"betas": "cosine"}),
+    "has a schedule of (3,) betas from and to [0.5, 0.5], and this kind one of (1000,)": tiny(
+        before=("state_dict.",), more={"betas": np.full(3, 0.5, np.float32)}
+    ),
+    "the file holds weights under ['model.', 'ema.']: save one of them alone": tiny(
+        before=("model.", "ema.")
     ),
     "records no hashes: convert or export it anew": verified(),
     "tensors.txt is damaged: convert it anew": verified("<html>\n", tensors_sha256=""),
@@ -175,7 +191,10 @@ CASES: dict[str, Callable[[Path], object]] = {
     ),
     "golden.npy is no .npz of named arrays: it is one array": recorded("golden.npy", one_array),
     "golden.npz is no .npz of named arrays: No data left": recorded("golden.npz", Path.touch),
-    "golden.json is no readable JSON: Expecting value": recorded("golden.npz", named_arrays, "x"),
+    "golden.npz is no .npz of named arrays: it unpacks to over ": recorded("golden.npz", packed),
+    "golden.json describes no recorded arrays: 'list' object": recorded(
+        "golden.npz", named_arrays, '{"tolerance": []}'
+    ),
     "golden.json has 'ones([3])' for an input; wanted is randn(": recorded(
         "golden.npz", named_arrays, '{"x": "ones([3])"}'
     ),
@@ -184,6 +203,5 @@ CASES: dict[str, Callable[[Path], object]] = {
     ),
     "needs the embeddings of its prompts, and torch is not installed": without_torch,
     "transformers finds no text encoder at openai/clip-vit-large-patch14": without_text_encoder,
-    "prompts.npy is no .npy of numbers: EOF": embeddings(Path.touch),
     "prompts.npy holds float64 of shape (3,); wanted are finite floats": embeddings(one_array),
 }

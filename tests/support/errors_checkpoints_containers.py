@@ -4,8 +4,10 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from checkpoints_convert.__main__ import main
+from checkpoints_convert.read import torch_zip
 from checkpoints_convert.read.torch_legacy import open_torch_legacy
 from checkpoints_convert.read.torch_zip import open_torch_zip
 from support.small_checkpoint import SIX, holding, tensor, write, write_legacy
@@ -22,6 +24,16 @@ def changed(change: Callable[[bytes], bytes], make=write, **options) -> Callable
         path = make(folder, GOOD, **options)
         path.write_bytes(change(path.read_bytes()))
         main(["inspect", str(path)])
+
+    return inspected
+
+
+def lowered(limit: str, value: int) -> Callable[[Path], object]:
+    """Inspects a good archive where a limit is lowered."""
+
+    def inspected(folder: Path):
+        with mock.patch.object(torch_zip, limit, value):
+            main(["inspect", str(write(folder, GOOD))])
 
     return inspected
 
@@ -78,6 +90,10 @@ CASES: dict[str, Callable[[Path], object]] = {
     "member 'made/data/../../../x' climbs out of its folder": with_members("made/data/../../../x"),
     "two members are named 'made/data/0'": changed(
         lambda whole: whole.replace(b"made/data/1", DATA), extra=[("made/data/1", SIX)]
+    ),
+    "it has 116 bytes, over 100)": lowered("_MAX_TABLE", 100),
+    "a member has 20000000 bytes, over 16777216": lambda folder: main(
+        ["inspect", str(write(folder, b"." * 20_000_000))]
     ),
     "member 'made/data.pkl' is compressed, which torch.save never does": changed(
         lambda whole: whole, compression=zipfile.ZIP_DEFLATED

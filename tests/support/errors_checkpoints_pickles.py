@@ -53,6 +53,7 @@ MODULE = name("torch.nn", "Module") + b")\x81" + holding(w=tensor())[2:-1] + b"b
 CASES: dict[str, Callable[[Path], object]] = {
     "its pickle has an unknown instruction, 0x49": held(b"I1\n"),
     "its pickle has over 4 instructions": limited(pickle_machine, "MAX_INSTRUCTIONS", 4, 1),
+    "its pickle has over 8 bytes": limited(pickle_machine, "MAX_BYTES", 8, 1),
     "its pickle asks for 4294967295 bytes, but ": held(b"X\xff\xff\xff\xffabc"),
     "its pickle has an integer of 2147483647 bytes": held(b"\x8b\xff\xff\xff\x7f"),
     "its pickle has a string of -1 bytes": held(b"T\xff\xff\xff\xff"),

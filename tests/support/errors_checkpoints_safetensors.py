@@ -4,9 +4,11 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
+from checkpoints_convert import read
 from checkpoints_convert.__main__ import main
 from checkpoints_convert.read.safetensors import open_safetensors
 from checkpoints_convert.read.stored import Extent, MappedFile, stored_tensor
@@ -55,7 +57,13 @@ def sharded_part(folder: Path):
     main(["inspect", str(folder)])
 
 
+def mostly_something_else(folder: Path):
+    with mock.patch.multiple(read, _MAX_REST=8, _MAX_SHARE=0):
+        header({"w": entry(shape=(6,))})(folder)
+
+
 CASES: dict[str, Callable[[Path], object]] = {
+    " bytes 24 are tensors (no checkpoint is written like this": mostly_something_else,
     "it has 0 tensors, not 1 to 100000": lambda folder: main(
         ["inspect", str(write_safetensors(folder, {}, b""))]
     ),

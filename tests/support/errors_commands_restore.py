@@ -28,13 +28,13 @@ PHASE = "--task phase_retrieval --measured "
 TOGETHER = BOX + "--coordinator here:1 "
 
 
-def deep_png() -> bytes:
-    """A PNG file of one pixel in colours of 16 bits, which Pillow does not write."""
+def deep_png(side: int = 1) -> bytes:
+    """A PNG file of one row in colours of 16 bits, which Pillow does not write."""
     chunk = lambda name, content: (
         struct.pack(">I", len(content)) + name + content
         + struct.pack(">I", zlib.crc32(name + content))
     )  # fmt: skip
-    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)
     pixels = zlib.compress(b"\0" + bytes(6))
     chunks = [chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
     return b"".join([b"\x89PNG\r\n\x1a\n", *chunks])
@@ -53,6 +53,7 @@ def write_inputs() -> None:
     Path("torn.png").write_bytes(Path("y.png").read_bytes()[:300])
     Image.new("F", (16, 16)).save("float.tif")
     Path("deep.png").write_bytes(deep_png())
+    Path("wide.png").write_bytes(deep_png(9000))
     Image.new("L", (20, 16)).save("mask.png")
     picture.save("colours.png")
     Image.new("L", (3, 3)).save("black.png")
@@ -192,6 +193,7 @@ IMAGES = {
     ),
     "float.tif holds floating-point, signed or 32-bit": restore(BOX + "--images float.tif"),
     "deep.png has colours of 16 bits, which would be cut": restore(BOX + "--images deep.png"),
+    "wide.png has 72 bytes and 81000000 pixels; at most": restore(BOX + "--images wide.png"),
     "dark.png uses 12 of its 16 bits at most": restore(
         BOX + "--fit none --images dark.png odd.png"
     ),

@@ -11,7 +11,9 @@ from unittest import mock
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
+from dsg_jax.bounded import MAX_JSON, read_bounded, read_npy
 from dsg_jax.metrics import lpips as lpips_module
 from dsg_jax.metrics.lpips import lpips_weights
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
@@ -24,7 +26,9 @@ from dsg_jax.priors import (
     save_latent_prior,
     save_prior,
 )
-from dsg_jax.priors.folder import check_free, read_card, read_weights, write_weights
+from dsg_jax.priors.files import check_files
+from dsg_jax.priors.folder import read_card, read_weights, write_weights
+from dsg_jax.priors.swap import check_free, replacing
 
 TINY = ADMConfig(8, (1,), attention_factors=(), norm_groups=4, middle_attention=False)
 
@@ -39,9 +43,63 @@ def with_card(folder: Path, **facts) -> Path:
     return folder
 
 
+def small_prior(folder: Path, changed: str | None = None, by: bytes = b"", **facts):
+    """Loads a whole small prior after an entry of its card or one of its files was changed."""
+    structs = jax.eval_shape(partial(init_params, ADMUNet(TINY)))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), structs)
+    card = save_prior(folder / "a", params, TINY, {"parametrisation": "eps", "size": 16})
+    (folder / "a" / "card.json").write_text(json.dumps(card | facts))
+    if changed:
+        (folder / "a" / changed).write_bytes(by)
+    return load_prior(folder / "a")
+
+
+def changed(**facts) -> Callable[[Path], object]:
+    return lambda folder: small_prior(folder, **facts)
+
+
+def latent_card(**facts) -> Callable[[Path], object]:
+    """Loads a latent prior of which there is the card alone."""
+    parts = {"unet": {"context_dim": 8}, "first_stage": {}}
+    entries = {"kind": "ldm", "architecture": parts, "parametrisation": "eps", "size": 16}
+    entries |= {"latent_scale": 1.0, "betas": {}, "channels": 3, "size_multiple": 32}
+    return lambda folder: load_prior(with_card(folder, **entries | facts))
+
+
+def without_table(folder: Path):
+    write_weights(folder / "a", {"bias": np.zeros(3, np.float32)}, {"kind": "toy"})
+    (folder / "a" / "files.txt").unlink()
+    return check_files(folder / "a")
+
+
+def written_twice_at_once(folder: Path):
+    with replacing(folder / "a"), replacing(folder / "a"):
+        pass
+
+
+def full_disk(folder: Path):
+    """As tensorstore says it; see test_folder.py for a disk that is full."""
+
+    def save(*_):
+        raise ValueError("RESOURCE_EXHAUSTED: no space left [os_error_code='28']")
+
+    with mock.patch.object(ocp.Checkpointer, "save", save):
+        write_weights(folder / "a", {"bias": np.zeros(3, np.float32)}, {"kind": "toy"})
+
+
+def large_card(folder: Path):
+    (folder / "card.json").write_bytes(b" " * (MAX_JSON + 1))
+    return read_card(folder, "adm")
+
+
 def holding_a_file(folder: Path) -> Path:
     (folder / "notes.txt").write_text("mine")
     return folder
+
+
+def archive(folder: Path) -> Path:
+    np.savez(folder / "a.npz", x=np.zeros(3))
+    return (folder / "a.npz").rename(folder / "a.npy")
 
 
 def damaged_card(folder: Path):
@@ -55,9 +113,7 @@ def weights_of_another_shape(folder: Path):
 
 
 def unconditional_prior_with_a_condition(folder: Path):
-    structs = jax.eval_shape(partial(init_params, ADMUNet(TINY)))
-    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), structs)
-    save_prior(folder / "a", params, TINY, {"parametrisation": "eps", "size": 16})
+    small_prior(folder)
     return load_prior(folder / "a", condition="a dog")
 
 
@@ -94,7 +150,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "has no card.json: name a folder of converted weights": lambda folder: load_first_stage(
         folder / "none"
     ),
-    "card.json is no readable card": damaged_card,
+    "card.json is no readable JSON": damaged_card,
     "has kind 'gan', version 1; wanted here is adm or ldm, version 1": lambda folder: load_prior(
         with_card(folder, kind="gan")
     ),
@@ -106,15 +162,39 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "architecture None: wanted are fields by name": lambda folder: load_prior(
         with_card(folder, kind="adm", architecture=None)
     ),
-    "knows no architecture with experts; known are model_channels": lambda folder: load_prior(
+    "knows no architecture with ['experts']; known are model_channels": lambda folder: load_prior(
         with_card(folder, kind="adm", architecture={"experts": 8})
     ),
+    "an architecture with num_res_blocks 1000000: wanted is a whole number from 0": changed(
+        architecture=TINY._replace(num_res_blocks=10**6)._asdict()
+    ),
+    "an architecture of 170 blocks: at most 64 are built": changed(
+        architecture=TINY._replace(num_res_blocks=16, channel_mult=(1,) * 10)._asdict()
+    ),
+    "the architecture describes no network: ": changed(
+        architecture=TINY._replace(norm_groups=3)._asdict()
+    ),
+    "a/card.json: the card has channels 4; its architecture's is 3": changed(channels=4),
+    "a/card.json has size 1000000000; wanted is a whole number from 1": changed(size=10**9),
+    "tensors.txt has 3 bytes and not ": changed(changed="tensors.txt", by=b"abc"),
+    "files.txt is damaged: make or copy the folder again": changed(changed="files.txt", by=b"?"),
+    "a has no files.txt with the hashes of its files: `dsg-jax convert verify`": without_table,
+    "card.json: architecture []: wanted are unet, first_stage": latent_card(architecture=[]),
+    "the card has betas 'linear'; wanted are start, end": latent_card(betas="linear"),
+    "the card has conditions of width 9; its network's is 8": latent_card(
+        conditions={"shape": [2, 1, 9], "names": [], "default": 0}
+    ),
+    "another process is writing ": written_twice_at_once,
+    "weights cannot be written: RESOURCE_EXHAUSTED": full_disk,
+    "card.json has 4194305 bytes, and 4194304 are allowed": large_card,
+    " is a folder, a pipe or a device: name a file": lambda folder: read_bounded(folder, 1),
+    "a.npy is no .npy of numbers: it is an archive": lambda folder: read_npy(archive(folder)),
     "no prior 'emojis': give a folder with card.json, or emoji": lambda folder: load_prior(
         "emojis"
     ),
     "the prior has no condition 'a dog'; it stores none": unconditional_prior_with_a_condition,
     "the card's conditions lack names": conditions_without_names,
-    "notes.txt is a file: give a new folder": lambda folder: check_free(
+    "notes.txt is a file or a mount point: give a new folder": lambda folder: check_free(
         holding_a_file(folder) / "notes.txt"
     ),
     "holds other files: give a new folder": lambda folder: check_free(holding_a_file(folder)),

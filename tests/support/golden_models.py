@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from checkpoints_convert.__main__ import main
+from checkpoints_convert.facts import FACTS
 from checkpoints_convert.kinds import KINDS
 from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4
@@ -74,8 +75,9 @@ def run(*arguments) -> int:
     return main([str(argument) for argument in arguments])
 
 
-def architecture(folder: Path, **parts) -> list:
-    """The option for parts that differ from the published ones."""
+def architecture(folder: Path, kind: str, **parts) -> list:
+    """The option for parts that differ from the published ones, with the published facts."""
+    parts |= {name: fact for name, fact in KINDS[kind].card.items() if name in FACTS}
     path = folder / "architecture.json"
     fields = {k: part._asdict() if hasattr(part, "_asdict") else part for k, part in parts.items()}
     path.write_text(json.dumps(fields))
@@ -88,7 +90,8 @@ def converted(file: Path, kind: str, parts: dict, *options) -> Path:
     if KINDS[kind].prompts:
         np.save(folder / "prompts.npy", np.zeros((2, 77, parts["unet"].context_dim), np.float32))
         options += "--context", folder / "prompts.npy"
-    assert run(file, "--out", out, "--kind", kind, *architecture(folder, **parts), *options) == 0
+    options += "--kind", kind, *architecture(folder, kind, **parts)
+    assert run(file, "--out", out, *options) == 0
     return out
 
 

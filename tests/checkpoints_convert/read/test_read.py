@@ -95,6 +95,9 @@ def test_diffusers_folder(tmp_path):
         if file:
             write_safetensors(tmp_path / part, {"w": entry()}).rename(tmp_path / part / file)
     (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "._model.safetensors.index.json").touch()  # as macOS adds them
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "model.safetensors").write_bytes(b"hidden")
     write(tmp_path, holding(v=tensor())).rename(tmp_path / "vae/diffusion_pytorch_model.bin")
     stored = open_checkpoint(tmp_path)
     assert stored.container == "diffusers folder" and set(stored.tensors) == {"unet.w", "vae.v"}

@@ -100,7 +100,7 @@ def test_the_largest_headers_cost_little(tmp_path, header):
 def test_safetensors_header_length(tmp_path):
     path = write_safetensors(tmp_path, {"w": entry()})
     whole = path.read_bytes()
-    for length, match in [(2**63, "no known"), (2**24, "claims 16777216"), (len(whole), "claims")]:
+    for length, match in [(2**63, "no known"), (2**22, "claims 4194304"), (len(whole), "claims")]:
         path.write_bytes(struct.pack("<Q", length) + whole[8:])
         with pytest.raises(CheckpointError, match=match):
             open_checkpoint(path)

@@ -31,6 +31,13 @@ def test_lightning_checkpoint():
         assert digest.startswith(entry["sha256_16"]), key
 
 
+def test_files_without_checksums_are_not_damaged(tmp_path, monkeypatch):
+    """PyTorch's ``config.save.compute_crc32 = False`` leaves zeros in their place."""
+    monkeypatch.setattr("zipfile.crc32", lambda *_: 0)
+    stored = open_checkpoint(write(tmp_path, holding(w=tensor())))
+    np.testing.assert_array_equal(stored.tensors["w"].read(), np.arange(6.0).reshape(2, 3))
+
+
 def test_hostile_file_runs_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stored = open_checkpoint(CHECKPOINTS / "hostile.pt")

@@ -210,7 +210,7 @@ def test_folders_that_are_none(tmp_path):
         with pytest.raises(ValueError, match="does not hold what its card says"):
             load_blur_network(folder)
     (folder / "card.json").write_text("{")
-    with pytest.raises(ValueError, match="no readable card"):
+    with pytest.raises(ValueError, match="no readable JSON"):
         load_blur_network(folder)
     (folder / "card.json").unlink()
     with pytest.raises(ValueError, match="holds other files"):
