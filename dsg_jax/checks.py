@@ -17,10 +17,16 @@ class Range(NamedTuple):
     words: str
 
 
+# Most inner updates, levels and the like: beyond it time and memory are no run's.
+MOST_STEPS = 1_000_000
+
 POSITIVE = Range(lambda v: 0 < v < math.inf, "a finite number > 0")
 NOT_NEGATIVE = Range(lambda v: 0 <= v < math.inf, "a finite number >= 0")
 UNIT = Range(lambda v: 0 <= v <= 1, "a number from 0 to 1")
 COUNT = Range(lambda v: v >= 1 and v % 1 == 0, "a whole number >= 1")
+UPDATES = Range(
+    lambda v: COUNT.holds(v) and v <= MOST_STEPS, f"a whole number from 1 to {MOST_STEPS:,}"
+)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from jax import Array
 from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
 from dsg_jax.diffusion import denoise, time_of_sigma
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.guidance import misfit, published, step_info
+from dsg_jax.solvers.guidance import misfit, published, residual, step_info
 from dsg_jax.solvers.inner import Inner, Level, guided_chain, metropolis, prior_pull
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
@@ -130,8 +130,8 @@ def daps(
     weight = 0.5 if settings.variant == "legacy" else 1.0
 
     def likelihood(x: Array) -> Array:
-        residual = problem.y - problem.operator.forward(x)
-        return weight * jnp.sum(residual * residual) / tau_y**2
+        difference = residual(problem, x)
+        return weight * jnp.sum(difference * difference) / tau_y**2
 
     def step(draw: Draw, x: Array, at: DAPSSteps) -> tuple[Array, Info]:
         level = Level(x, ode(prior, x, at), at.sigma, at.lr, at.level * draws)

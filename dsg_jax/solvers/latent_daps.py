@@ -25,7 +25,13 @@ from jax import Array
 from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
 from dsg_jax.diffusion import table_time, time_of_sigma
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
-from dsg_jax.solvers.guidance import first_stage_of, misfit, published, step_info
+from dsg_jax.solvers.guidance import (
+    first_stage_of,
+    misfit,
+    published,
+    residual,
+    step_info,
+)
 from dsg_jax.solvers.inner import Inner, Level, guided_chain
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, Solver
 
@@ -139,8 +145,8 @@ def latent_gradient(
     """g(z), what the inner sampler descends: the clipped likelihood and the Gaussian prior."""
 
     def likelihood(z: Array) -> Array:
-        residual = problem.y - problem.operator.forward(stage.decode(z))
-        return jnp.sum(residual * residual)
+        difference = residual(problem, stage.decode(z))
+        return jnp.sum(difference * difference)
 
     clipped = jnp.clip(jax.grad(likelihood)(z), -1, 1)
     return clipped / tau_y**2 + (z - level.x0_hat) / level.sigma**2

@@ -73,7 +73,7 @@ def a_state_that_cannot_be_saved(folder: Path) -> None:
 
     with MonkeyPatch.context() as world, chunk_states(saving(folder), 0) as manager:
         world.setattr(ocp.CheckpointManager, "save", save)
-        save_state(manager, 2, STATE, Info(*[np.zeros(1)] * 5), jax.random.key(0))
+        save_state(manager, 2, STATE, Info(*[np.zeros(1)] * len(Info._fields)), jax.random.key(0))
 
 
 def a_state_that_is_not_complete(folder: Path) -> object:

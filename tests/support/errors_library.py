@@ -27,17 +27,19 @@ from dsg_jax.operators.tasks import operator_for
 from dsg_jax.options import options_of
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
 from dsg_jax.priors.samples import sample_images
+from dsg_jax.sample import sample
 from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
+from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
 from support.errors_library_folders import FOLDERS
 from support.errors_library_networks import NETWORKS
 from support.gaussian_prior import gaussian_prior
-from support.linear_stage import IMAGE, linear_prior
+from support.linear_stage import IMAGE, LATENT, linear_prior
 
 KEY = jax.random.key(0)
 BETAS = linear_betas()
@@ -65,6 +67,13 @@ def daps_by(inner: str):
 def psld_of(operator: Operator, prior: Prior | None = None, **options):
     settings = PSLDSettings(steps=ddim_steps(BETAS, 10), **options)
     return psld(prior or linear_prior(), measured_by(operator), None, settings)
+
+
+def psld_step(y: jax.Array):
+    """The first step of PSLD on a measurement."""
+    settings = PSLDSettings(steps=ddim_steps(BETAS, 10))
+    solver = psld(linear_prior(), Problem(identity(), y, 0.1), None, settings)
+    return sample(KEY, solver, LATENT)
 
 
 def alex() -> LPIPSWeights:
@@ -162,10 +171,18 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "sides='top': choose from both, left, right": lambda folder: Projection(sides="top"),
     "tau=2.5 with rule='rank' is the rank itself": lambda folder: Projection(2.5, rule="rank"),
     "tau=1.5 is a share of the energy: give a value in (0, 1]": lambda folder: Projection(1.5),
-    "period=0: give a whole number >= 1": lambda folder: Projection(period=0),
+    "period=0: give a whole number >= 1": lambda folder: Projection(period=jnp.int32(0)),
 }
 
 SOLVERS: dict[str, Callable[[Path], object]] = {
+    "the measurement is complex64 and the operator gives float32: give real": (
+        lambda folder: psld_step(jnp.zeros(IMAGE, jnp.complex64))
+    ),
+    "the measurement has shape (1, 8, 1) and the operator gives (8, 8, 1)": (
+        lambda folder: psld_step(image(1, *IMAGE[1:]))
+    ),
+    "times=[5]: give at least two whole numbers in a row": lambda folder: dps_steps(times=[5]),
+    "times from 5 to 1: give ascending ones": lambda folder: dps_steps(times=[5, 3, 1]),
     "variant='new': choose from legacy, main": lambda folder: daps_steps(variant="new"),
     "inner='gibbs': choose from langevin, hmc, mh": lambda folder: daps_by("gibbs"),
     "inner='mh' follows no gradient": lambda folder: daps_by("mh"),

@@ -57,13 +57,13 @@ def test_numbers_are_leaves_and_choices_are_static(settings):
     assert all(isinstance(leaf, np.ndarray | np.generic | float | int) for leaf in leaves)
     again = jax.tree.unflatten(structure, leaves)
     chex.assert_trees_all_equal(again, settings)
-    arrays = jax.tree.map(np.asarray, settings)  # tau 0.99 would be no rank
+    forms = jax.eval_shape(lambda settings: settings, settings)  # tau 0.99 would be no rank
     static = [field.name for field in fields(settings) if field.metadata.get("static")]
     for name, hint in get_type_hints(type(settings)).items():
         assert (name in static) == (get_origin(hint) is Literal or hint in (int, bool)), name
         if name in static:
             values = get_args(hint) or (True, 2)
-            others = [replace(arrays, **{name: value}) for value in values]
+            others = [replace(forms, **{name: value}) for value in values]
             assert len({jax.tree.structure(other) for other in others}) == len(values)
 
 
