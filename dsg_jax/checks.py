@@ -47,10 +47,18 @@ def check_fields(settings: Any, **ranges: Range) -> None:
     """
     for name, choices in _choices(type(settings)).items():  # type: ignore[arg-type]
         check_choice(name, getattr(settings, name), choices)
-    for name, (holds, words) in ranges.items():
-        value = getattr(settings, name)
-        if isinstance(value, int | float) and not holds(value):
-            raise ValueError(f"{name}={value}: give {words}")
+    for name, allowed in ranges.items():
+        check_number(name, getattr(settings, name), allowed)
+
+
+def check_number(name: str, value: object, allowed: Range) -> None:
+    """Refuse one of Python's numbers that is out of its range.
+
+    Raises:
+      ValueError: it is; the message says what is allowed.
+    """
+    if isinstance(value, int | float) and not allowed.holds(value):
+        raise ValueError(f"{name}={value}: give {allowed.words}")
 
 
 @cache

@@ -96,7 +96,7 @@ def unchecked_leaves(kind: type) -> type:
     values = lambda self, some: tuple(getattr(self, name) for name in some)
 
     def rebuilt(choices: tuple, numbers: Iterable) -> Any:
-        self = object.__new__(kind)
+        self: Any = object.__new__(kind)
         for name, value in zip((*static, *leaves), (*choices, *numbers), strict=True):
             object.__setattr__(self, name, value)
         return self

@@ -27,7 +27,7 @@ from experiments.export_settings import ExportSettings, File
 from experiments.files import installed, write_atomically
 from experiments.restore.batch import Program, solver_of, state_shape
 from experiments.restore.choices import chosen_methods, chosen_tasks, task_options
-from experiments.restore.plan import DEFAULT_PRIORS, check_prior
+from experiments.restore.plan import DEFAULT_PRIORS, check_prior, state_channels
 
 
 def restorations(
@@ -119,6 +119,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     (task,), (method,) = tasks, methods
     prior, card = load_prior(settings.method.prior or DEFAULT_PRIORS[method.entry.prior])
     check_prior(method.entry, prior)
+    (method,) = chosen_methods(common, state_channels(prior, card))
     side = file.size or card["size"]
     shape = (side, side, card["channels"])
     if side % card["size_multiple"]:

@@ -72,11 +72,14 @@ def is_alive(process: int) -> bool:
 
 
 _faults: list[str] = []
+_said: set[str] = set()
 
 
-def say(text: str) -> None:
-    """A warning on stderr that leaves the progress bar in one piece."""
-    tqdm.write(f"warning: {text}", file=sys.stderr)
+def say(text: str, once: bool = False) -> None:
+    """A warning on stderr that leaves the progress bar in one piece; ``once`` in a command."""
+    if not (once and text in _said):
+        tqdm.write(f"warning: {text}", file=sys.stderr)
+    _said.add(text)
 
 
 def fault(message: str) -> None:
@@ -90,6 +93,7 @@ def fault(message: str) -> None:
 def collected_faults() -> Iterator[list[str]]:
     """Yields the list of all messages of `fault` from the beginning of the block on."""
     _faults.clear()
+    _said.clear()
     yield _faults
 
 

@@ -80,7 +80,9 @@ class Method:
       solver: the samplers
       projection: none: the plain solver; state: DiffStateGrad; both
       tau: share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value
-      rank_rule: how tau becomes a rank: official (default), per_channel, mean, rank or fraction
+      rank_rule: how tau becomes a rank: official, per_channel, mean, rank or fraction; auto
+        (default): the solver's or preset's (official for most), and per_channel in place of
+        official where the projected state has not three channels
       period: project every N-th (inner) step (default: 1; resample: its preset's)
       sides: both (U U' G V V'), left (U U' G) or right (G V V')
       source: what the projection decomposes: state is DiffStateGrad, the others are for ablations

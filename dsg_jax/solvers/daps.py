@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
+from dsg_jax.checks import (
+    MOST_STEPS,
+    POSITIVE,
+    UNIT,
+    UPDATES,
+    check_choice,
+    check_fields,
+    check_number,
+)
 from dsg_jax.diffusion import denoise, time_of_sigma
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.guidance import misfit, published, residual, step_info
@@ -27,6 +35,8 @@ from dsg_jax.solvers.inner import Inner, Level, guided_chain, metropolis, prior_
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 VARIANTS = ("legacy", "main")
+# Standard deviation of the likelihood that every step size of the reference was chosen for.
+TAU_Y = 0.01
 
 
 class DAPSSteps(NamedTuple):
@@ -55,22 +65,32 @@ def daps_steps(
     ode_sigma_min: float = 0.01,
     lr: float = 1e-4,
     lr_min_ratio: float = 0.01,
+    tau_y: float = TAU_Y,
 ) -> DAPSSteps:
     """Annealing levels, ODE grids and inner step sizes; the defaults are the reference's.
 
     ``variant`` is "legacy" (August 2024, what the papers ran) or "main" (the 2025 rewrite).
 
+    The reference's inner step is about 1 / L, where L = 1 / tau_y^2 + 1 / sigma^2 is the curvature
+    of what the inner sampler descends: 1e-4 for its tau_y of 0.01. For another ``tau_y`` the step
+    of every level is multiplied by L(0.01) / L(tau_y), so that a chain stays as stable and moves as
+    far in units of its target's width. At 0.01 the factor is 1.
+
     Raises:
-      ValueError: another variant, or no levels.
+      ValueError: another variant, no levels, or more than there is memory for.
     """
     check_choice("variant", variant, VARIANTS)
-    if levels < 1 or ode_steps < 1:
-        raise ValueError(f"levels={levels}, ode_steps={ode_steps}: give whole numbers >= 1")
+    if levels < 1 or ode_steps < 1 or levels * ode_steps > MOST_STEPS:
+        raise ValueError(
+            f"levels={levels}, ode_steps={ode_steps}: give whole numbers >= 1 whose product is at"
+            f" most {MOST_STEPS:,}"
+        )
     sigma = daps_annealing(variant, levels, sigma_max, sigma_min)
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1
     number = np.arange(levels)
-    rates = lr * (1 + number / last * (lr_min_ratio - 1))
+    curvature = lambda tau: 1 / tau**2 + 1 / sigma[:-1] ** 2
+    rates = lr * (1 + number / last * (lr_min_ratio - 1)) * (curvature(TAU_Y) / curvature(tau_y))
     floats = (sigma[:-1], sigma[1:], grid[:, :-1], 1 - grid[:, 1:] / grid[:, :-1], rates)
     return DAPSSteps(number, *(a.astype(np.float32) for a in floats))
 
@@ -93,7 +113,7 @@ class DAPSSettings:
     """
 
     steps: DAPSSteps
-    tau_y: Array | float = 0.01
+    tau_y: Array | float = TAU_Y
     momentum: Array | float = 0.9
     variant: Literal["legacy", "main"] = field(default="legacy", metadata={"static": True})
     inner: Literal["langevin", "hmc", "mh"] = field(default="langevin", metadata={"static": True})
@@ -103,7 +123,7 @@ class DAPSSettings:
     )
 
     def __post_init__(self) -> None:
-        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
+        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=UPDATES)
 
 
 def daps(
@@ -205,7 +225,7 @@ def settings_for(
     levels: int = 200,
     ode_steps: int = 5,
     inner_steps: int | None = None,
-    tau_y: float = 0.01,
+    tau_y: float = TAU_Y,
 ) -> DAPSSettings:
     """The reference's settings for a task; shorter runs keep the grids' end points.
 
@@ -217,12 +237,14 @@ def settings_for(
       levels: annealing levels
       ode_steps: Euler steps per level
       inner_steps: inner updates per level (default: the task's)
-      tau_y: standard deviation in the likelihood
+      tau_y: standard deviation in the likelihood; give the noise's for its exact posterior (the
+        inner step grows with it)
 
     Raises:
       ValueError: a choice or a number that `DAPSSettings` or `daps_steps` refuses.
     """
     del betas
+    check_number("tau_y", tau_y, POSITIVE)
     langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
     row = published(DAPS_HMC if inner == "hmc" else langevin, task)
     return DAPSSettings(
@@ -232,6 +254,7 @@ def settings_for(
             ode_steps=ode_steps,
             lr=row.lr,
             lr_min_ratio=row.lr_min_ratio,
+            tau_y=tau_y,
         ),
         tau_y=tau_y,
         momentum=row.momentum,

@@ -38,7 +38,7 @@ def check_measurement(y: Array, predicted: Array) -> None:
 
 
 def residual(problem: Problem, x: Array) -> Array:
-    """y - A(x).
+    """The difference y - A(x).
 
     Raises:
       ValueError: as `check_measurement`.

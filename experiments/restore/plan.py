@@ -16,7 +16,7 @@ from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior, Problem
 from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
-from experiments.restore.batch import item_key
+from experiments.restore.batch import item_key, state_shape
 from experiments.restore.choices import MethodChoice, chosen_methods, chosen_tasks, task_options
 from experiments.restore.devices import chosen_placement
 from experiments.restore.jobs import Item, Job, Plan
@@ -62,6 +62,7 @@ def plan(
     for method in methods:
         check_prior(method.entry, network)
         check_operators(method.entry, tasks)
+    methods = chosen_methods(settings, state_channels(network, card))
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     network = with_remat(network) if settings.run.remat else network
     pictures = [] if settings.images.measured else chosen_pictures(settings.images, card)
@@ -183,6 +184,11 @@ def chosen_pictures(images: Images, card: dict) -> list[Picture]:
         return load_pictures(list(images.images), fit=images.fit, **common)
     names = (card.get("samples"), card.get("name"), "photo")
     return sample_pictures(next(name for name in names if name in SAMPLES), **common)
+
+
+def state_channels(prior: Prior, card: dict) -> int:
+    """Channels of a solver's state: the image's, or the latent's."""
+    return state_shape(prior, (card["size"], card["size"], card["channels"]))[-1]
 
 
 def check_operators(entry: SolverEntry, tasks: list[str]) -> None:

@@ -15,7 +15,7 @@ from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
 from experiments.decode import read_image
 from experiments.restore import memory as budget
-from experiments.restore.choices import chosen_methods, chosen_tasks
+from experiments.restore.choices import chosen_methods, chosen_tasks, rank_rules
 from experiments.restore.plan import check_operators, check_prior
 from experiments.settings import Measurement, Method, RestoreSettings
 from support.linear_stage import linear_prior
@@ -152,6 +152,12 @@ CHOICES = {
     ),
     "--solver daps psld: some work on pixels and some on latents": restore(
         BOX + "--solver daps psld"
+    ),
+    "--rank-rule official counts on 3 channels and here is a state of 1": lambda folder: rank_rules(
+        ("official",), "official", 1
+    ),
+    "--rank-rule auto official: auto is official here": lambda folder: rank_rules(
+        ("auto", "official"), "official", 3
     ),
     "psld needs a linear task and hdr is none: use resample": lambda folder: check_operators(
         SOLVERS["psld"], ["hdr"]

@@ -188,7 +188,7 @@ SOLVERS: dict[str, Callable[[Path], object]] = {
     "inner='mh' follows no gradient": lambda folder: daps_by("mh"),
     "levels=0, ode_steps=5: give whole numbers >= 1": lambda folder: daps_steps(levels=0),
     "eta=2.0: give a number from 0 (DDIM) to 1": lambda folder: ddim_steps(BETAS, 10, eta=2.0),
-    "pixel_limit=0, latent_limit=500: give whole numbers": lambda folder: settings_for(
+    "pixel_limit=0: give a whole number from 1 to 1,000,000": lambda folder: settings_for(
         "resample", "hdr", BETAS, pixel_limit=0
     ),
     "1 DDIM steps: the schedule allows 2 to 1000": lambda folder: ddim_steps(BETAS, 1),

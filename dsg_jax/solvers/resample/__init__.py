@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import check_choice
+from dsg_jax.checks import UPDATES, check_choice, check_number
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, step_info
@@ -51,8 +51,9 @@ def resample(
     """ReSample as a `Solver`; the state is the latent z (h/f, w/f, c_z).
 
     `Info` tells of the optimisation that followed the step; without one, 0 ``inner_steps`` and the
-    full rank; of the last step it tells of the final optimisation. In the pixel stage the ranks are those of the image's channels, repeated or cut to as
-    many as the latent has. ``misfit`` is ||y - A(D(z_hat))|| of the DDIM step.
+    full rank. Of the last step it tells of the final optimisation. In the pixel stage the ranks are
+    those of the image's channels, repeated or cut to as many as the latent has. ``misfit`` is
+    ||y - A(D(z_hat))|| of the DDIM step.
 
     Args:
       prior: latent prior. A KL encoder gives its mean; the reference knows codebooks only.
@@ -173,10 +174,8 @@ def settings_for(
     del task
     check_choice("preset", preset, PRESETS)
     check_choice("project", project, ("gradient", "update"))
-    if min(pixel_limit, latent_limit) < 1:
-        raise ValueError(
-            f"pixel_limit={pixel_limit}, latent_limit={latent_limit}: give whole numbers >= 1"
-        )
+    check_number("pixel_limit", pixel_limit, UPDATES)
+    check_number("latent_limit", latent_limit, UPDATES)
     constants = resample_steps(betas, steps, every=every)
     if not constants.stage.any():
         raise ValueError(

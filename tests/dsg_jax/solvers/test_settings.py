@@ -97,6 +97,16 @@ def test_every_task_has_settings_and_an_unknown_one_the_default(solver):
     chex.assert_trees_all_equal(settings_for(solver, "hdr", prior), by_betas)
 
 
+@pytest.mark.parametrize("solver", ["daps", "latent-daps"])
+def test_the_inner_step_grows_with_the_likelihood_s_width(solver):
+    """A step times the curvature of what is descended stays what the reference's is."""
+    published, wide = (settings_for(solver, "hdr", BETAS, tau_y=t) for t in (0.01, 0.05))
+    sigma = np.asarray(published.steps.sigma, np.float64)
+    at = [s.steps.lr * (1 / s.tau_y**2 + 1 / sigma**2) for s in (published, wide)]
+    np.testing.assert_allclose(*at, rtol=1e-5)
+    np.testing.assert_array_equal(settings_for(solver, "hdr", BETAS).steps.lr, published.steps.lr)
+
+
 def test_tables_state_their_default():
     for table in TABLES:
         assert table.keys() - TASKS.keys() == {"default"}
