@@ -9,9 +9,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, Range
+from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, UPDATES, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
-from experiments.checks import SEED, check_folder, check_numbers, check_once
+from experiments.checks import (
+    SEED,
+    SIDE,
+    TOGETHER,
+    check_folder,
+    check_numbers,
+    check_once,
+)
 
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
@@ -45,7 +52,7 @@ class Images:
     count: int | None = None
 
     def __post_init__(self):
-        check_numbers(self, size=COUNT, count=COUNT)
+        check_numbers(self, size=SIDE, count=COUNT)
         if self.images and self.measured:
             raise ValueError(
                 "--images are degraded and restored, --measured only restored: give one"
@@ -132,7 +139,7 @@ class Run:
 
     def __post_init__(self):
         decibels = Range(math.isfinite, "a number of dB")
-        check_numbers(self, samples=COUNT, batch_size=COUNT, microbatch=COUNT, memory=POSITIVE)
+        check_numbers(self, samples=UPDATES, batch_size=TOGETHER, microbatch=COUNT, memory=POSITIVE)
         check_numbers(self, seed=SEED, failure_psnr=decibels)
         check_once(self, "seed")
         check_folder("out", self.out)
@@ -176,7 +183,7 @@ class Devices:
     parameters: Literal["replicated", "sharded"] = "replicated"
 
     def __post_init__(self):
-        check_numbers(self, save_every=COUNT, heartbeat=COUNT, save_minutes=POSITIVE)
+        check_numbers(self, save_every=COUNT, heartbeat=UPDATES, save_minutes=POSITIVE)
         named = self.coordinator, self.processes, self.process
         if self.distributed or named == (None, None, None):
             return
@@ -211,25 +218,6 @@ class RestoreSettings:
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
     run: Run = Run()
     devices: Devices = Devices()
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """How many images, how long the runs are, and where to.
-
-    Attributes:
-      count: images per task
-      levels: annealing levels of DAPS
-      out: output folder
-    """
-
-    count: int = 3
-    levels: int = 16
-    out: Path = Path("results/demo")
-
-    def __post_init__(self):
-        check_numbers(self, count=COUNT)
-        check_folder("out", self.out)
 
 
 def as_table(settings: Any) -> dict[str, Any]:

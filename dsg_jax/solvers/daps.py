@@ -237,8 +237,7 @@ def settings_for(
       levels: annealing levels
       ode_steps: Euler steps per level
       inner_steps: inner updates per level (default: the task's)
-      tau_y: standard deviation in the likelihood; give the noise's for its exact posterior (the
-        inner step grows with it)
+      tau_y: standard deviation in the likelihood, such as the noise's; the inner step grows with it
 
     Raises:
       ValueError: a choice or a number that `DAPSSettings` or `daps_steps` refuses.

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dsg_jax.checks import COUNT, POSITIVE
+from dsg_jax.checks import POSITIVE, UPDATES
 from dsg_jax.solvers import SOLVERS, SolverEntry
-from experiments.checks import SEED, check_folder, check_numbers, check_once
+from experiments.checks import SEED, TOGETHER, check_folder, check_numbers, check_once
 from experiments.statistics import PLAIN
 
 # How many bins the rank histograms have.
@@ -93,7 +93,8 @@ class CalibrateSettings:
         if self.truths < BINS:
             raise ValueError(f"--truths {self.truths}: give at least {BINS}, one per bin of ranks")
         levels_of(self.samples)
-        check_numbers(self, steps=COUNT, levels=COUNT, resample_steps=COUNT, limit=COUNT)
-        check_numbers(self, batch_size=COUNT, sigma=POSITIVE, seed=SEED)
+        check_numbers(self, truths=TOGETHER, samples=TOGETHER)
+        check_numbers(self, steps=UPDATES, levels=UPDATES, resample_steps=UPDATES, limit=UPDATES)
+        check_numbers(self, batch_size=TOGETHER, sigma=POSITIVE, seed=SEED)
         for name in ("out", "report"):
             check_folder(name, getattr(self, name))

@@ -28,9 +28,17 @@ from experiments.restore.jobs import Item, Job, Plan
 from experiments.restore.memory import fitting_runner
 from experiments.restore.metrics import record_of
 from experiments.restore.parts import run_batch
-from experiments.restore.resume import forget, saving_of
+from experiments.restore.resume import begun_batches, forget, saving_of
 from experiments.restore.stacking import Axes
-from experiments.restore.store import Stored, claimed, look, look_again, store, sweep
+from experiments.restore.store import (
+    Stored,
+    claimed,
+    look,
+    look_again,
+    read_record,
+    store,
+    sweep,
+)
 
 
 class Work(NamedTuple):
@@ -138,6 +146,7 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     folders = {work.planned.out for work in works}
     for out in folders:
         sweep(out)
+        sweep_states(out)
     compile_seconds, elsewhere = {}, []
     for work in works:
         if work.todo:
@@ -151,6 +160,15 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
             bar.set_description("waiting for another process")
             run_job(work, bar, wait=True)
     return compile_seconds
+
+
+def sweep_states(out: Path) -> None:
+    """Remove the states of batches that are done, however they were cut, unless one is at it."""
+    for items in begun_batches(out):
+        if all(read_record(out / item.png, item.identity) for item in items):
+            with claimed(out, items, wait=False) as claim:
+                if claim:
+                    forget(out, items)
 
 
 def steps_of(work: Work) -> int:

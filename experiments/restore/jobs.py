@@ -14,6 +14,7 @@ class Item(NamedTuple):
     Attributes:
       identity: hash of everything that influences the result.
       png: where the restored image goes, relative to the output folder.
+      inputs: JSON values that stand for what its problem was made of.
     """
 
     picture: Picture
@@ -21,6 +22,7 @@ class Item(NamedTuple):
     problem: Problem
     identity: str
     png: str
+    inputs: dict = {}
 
 
 class Job(NamedTuple):

@@ -132,7 +132,7 @@ def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int
             place = {"index": posed.picture.image_index, "sample": sample}
             png = f"{facts['task']}/{label}/{posed.picture.name}_{sample}.png"
             identity = content_hash(facts | posed.inputs | place)
-            items.append(Item(posed.picture, sample, posed.problem, identity, png))
+            items.append(Item(posed.picture, sample, posed.problem, identity, png, posed.inputs))
     return items
 
 

@@ -81,7 +81,9 @@ def alex() -> LPIPSWeights:
 
 
 OPERATORS: dict[str, Callable[[Path], object]] = {
-    "std must be positive, got -1": lambda folder: gaussian_kernel(9, -1.0),
+    "std must be positive and at most 10,000 pixels, got -1": lambda folder: gaussian_kernel(
+        9, -1.0
+    ),
     "intensity must lie in [0, 1], got 1.5": lambda folder: motion_kernel(rng(), 61, 1.5),
     "a box of 28 with margin 2 has no place in 64 x 32 pixels": lambda folder: box_mask(
         rng(), (64, 32), 28, 2
@@ -89,7 +91,9 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
     "expected 0 <= low <= high <= 1, got low=0.9, high=0.2": lambda folder: random_mask(
         rng(), (8, 8), 0.9, 0.2
     ),
-    "the kernel size must be odd and positive, got 60": lambda folder: gaussian_kernel(60),
+    "the kernel size must be odd and positive, at most 4095, got 60": lambda folder: (
+        gaussian_kernel(60)
+    ),
     "two-dimensional with odd sides, got (4, 4)": lambda folder: blur(SHAPE, np.ones((4, 4))),
     "unknown method 'wavelet'; choose auto, fft or direct": lambda folder: blur(
         SHAPE, KERNEL, "wavelet"
@@ -107,6 +111,12 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
         super_resolution((30, 32, 3), 4)
     ),
     "padding must not be negative, got (-1, -1)": lambda folder: phase_retrieval(SHAPE, pad=-1),
+    "padding by 2000000000 pixels: give an oversample or pad": lambda folder: phase_retrieval(
+        SHAPE, oversample=1e9
+    ),
+    "oversample must be finite, got inf": lambda folder: phase_retrieval(
+        SHAPE, oversample=float("inf")
+    ),
     "scale must be positive, got 0.0": lambda folder: hdr(0.0),
     "the code must be (h/128, w/128, 512), got (1, 1, 4)": lambda folder: nonlinear_blur(
         BlurNetwork({}), image(1, 1, 4)
