@@ -37,7 +37,7 @@ class Images:
       mask: with --measured: inpainting mask, white is known; or .npy
       kernel: with --measured: blur kernel, scaled to sum 1; or .npy
       kernel_is: psf: what a point becomes (convolution); correlation: the weights of neighbours
-      fit: crop: central square resized to --size; none: images as they are
+      fit: crop: central square resized to --size (default); none: images as they are
       size: side of the images in pixels (default: the prior's)
       count: only the first N images
     """
@@ -47,7 +47,7 @@ class Images:
     mask: Path | None = None
     kernel: Path | None = None
     kernel_is: Literal["psf", "correlation"] = "psf"
-    fit: Literal["crop", "none"] = "crop"
+    fit: Literal["crop", "none"] | None = None
     size: int | None = None
     count: int | None = None
 
@@ -68,10 +68,16 @@ class Measurement:
     Attributes:
       task: one, several or all
       sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images
+        (default: 0.05)
     """
 
     task: tuple[str, ...] = field(default=(), metadata={"choices": "task"})
-    sigma: float = 0.05
+    sigma: float | None = None
+
+    @property
+    def level(self) -> float:
+        """``sigma``, or its default."""
+        return 0.05 if self.sigma is None else self.sigma
 
     def __post_init__(self):
         level = Range(NOT_NEGATIVE.holds, "a noise level >= 0 in units of [-1, 1]")

@@ -31,6 +31,7 @@ from experiments.papers.figures import FIGURES
 from experiments.papers.plan import (
     PlannedExperiment,
     Priors,
+    check_effects,
     chosen_priors,
     plan_experiment,
     works_of,
@@ -90,6 +91,7 @@ def plan_reproduce(
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
     chosen = chosen_experiments(settings.name or (("all",) if settings.list else ()))
+    check_effects(settings, chosen)
     if settings.list:
         return lambda: print("\n\n".join(map(experiment_text, chosen)))
     priors = priors or chosen_priors(settings.prior)

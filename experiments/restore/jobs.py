@@ -50,9 +50,14 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A run, ready to start."""
+    """A run, ready to start.
+
+    Attributes:
+      names: of all images that its settings stand for, also beyond ``--count``.
+    """
 
     out: Path
     prior: Prior
     jobs: list[Job]
     settings: RestoreSettings
+    names: frozenset[str] = frozenset()
