@@ -127,7 +127,9 @@ def _options_type(name: str, entries: Mapping[str, Any]) -> Any:
     for key, option in options.items():
         text = f"{', '.join(owners[key])}: {option.text}"
         option_type: Any = option.type
-        kind = Annotated[option_type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
+        kind: Any = Annotated[option_type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
+        if option.is_on:
+            kind = tyro.conf.FlagConversionOff[kind]  # type: ignore[misc]
         fields.append((key, kind, None))
     about = "(what is not named is as published, or as the task has it)"
     documented = {"__doc__": f"{name.replace('_', ' ')} {about}"}

@@ -19,24 +19,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import (
-    MOST_STEPS,
-    POSITIVE,
-    UNIT,
-    UPDATES,
-    check_choice,
-    check_fields,
-    check_number,
-)
+from dsg_jax.checks import MOST_STEPS, POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.diffusion import denoise, time_of_sigma
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.guidance import misfit, published, residual, step_info
-from dsg_jax.solvers.inner import Inner, Level, guided_chain, metropolis, prior_pull
+from dsg_jax.solvers.inner import (
+    TAU_Y,
+    Inner,
+    Level,
+    guided_chain,
+    metropolis,
+    prior_pull,
+    suited,
+)
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 VARIANTS = ("legacy", "main")
-# Standard deviation of the likelihood that every step size of the reference was chosen for.
-TAU_Y = 0.01
 
 
 class DAPSSteps(NamedTuple):
@@ -71,10 +69,7 @@ def daps_steps(
 
     ``variant`` is "legacy" (August 2024, what the papers ran) or "main" (the 2025 rewrite).
 
-    The reference's inner step is about 1 / L, where L = 1 / tau_y^2 + 1 / sigma^2 is the curvature
-    of what the inner sampler descends: 1e-4 for its tau_y of 0.01. For another ``tau_y`` the step
-    of every level is multiplied by L(0.01) / L(tau_y), so that a chain stays as stable and moves as
-    far in units of its target's width. At 0.01 the factor is 1.
+    Inner steps are scaled from the reference's tau_y to another one, see `inner.suited`.
 
     Raises:
       ValueError: another variant, no levels, or more than there is memory for.
@@ -89,8 +84,7 @@ def daps_steps(
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1
     number = np.arange(levels)
-    curvature = lambda tau: 1 / tau**2 + 1 / sigma[:-1] ** 2
-    rates = lr * (1 + number / last * (lr_min_ratio - 1)) * (curvature(TAU_Y) / curvature(tau_y))
+    rates = lr * (1 + number / last * (lr_min_ratio - 1)) * suited(tau_y, sigma[:-1])
     floats = (sigma[:-1], sigma[1:], grid[:, :-1], 1 - grid[:, 1:] / grid[:, :-1], rates)
     return DAPSSteps(number, *(a.astype(np.float32) for a in floats))
 
@@ -243,18 +237,11 @@ def settings_for(
       ValueError: a choice or a number that `DAPSSettings` or `daps_steps` refuses.
     """
     del betas
-    check_number("tau_y", tau_y, POSITIVE)
     langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
     row = published(DAPS_HMC if inner == "hmc" else langevin, task)
+    grid: dict = {"variant": variant, "levels": levels, "ode_steps": ode_steps}
     return DAPSSettings(
-        steps=daps_steps(
-            variant=variant,
-            levels=levels,
-            ode_steps=ode_steps,
-            lr=row.lr,
-            lr_min_ratio=row.lr_min_ratio,
-            tau_y=tau_y,
-        ),
+        steps=daps_steps(**grid, lr=row.lr, lr_min_ratio=row.lr_min_ratio, tau_y=tau_y),
         tau_y=tau_y,
         momentum=row.momentum,
         variant=variant,

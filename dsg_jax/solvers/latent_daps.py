@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields, check_number
+from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.diffusion import table_time, time_of_sigma
-from dsg_jax.solvers.daps import TAU_Y, DAPSSteps, daps_steps, ode
+from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
 from dsg_jax.solvers.guidance import (
     first_stage_of,
     misfit,
@@ -32,7 +32,7 @@ from dsg_jax.solvers.guidance import (
     residual,
     step_info,
 )
-from dsg_jax.solvers.inner import Inner, Level, guided_chain
+from dsg_jax.solvers.inner import TAU_Y, Inner, Level, guided_chain
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, Solver
 
 
@@ -215,7 +215,6 @@ def settings_for(
       ValueError: a choice or a number that is not allowed.
     """
     del betas
-    check_number("tau_y", tau_y, POSITIVE)
     check_choice("group", group, LATENT_DAPS_GROUPS)
     row = published(LATENT_DAPS_GROUPS[group], task)
     steps = latent_daps_steps(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
 from experiments.checks import flag
+from experiments.images import image_files
 from experiments.settings import RestoreSettings
 
 When = Callable[[RestoreSettings], object]
@@ -46,6 +47,15 @@ def ignores_noise(settings: RestoreSettings) -> bool:
     return is_measured(settings) and not any(SOLVERS[s].noise for s in settings.method.solver)
 
 
+def counts_too_many(settings: RestoreSettings) -> bool:
+    """Whether there are no more files than are asked for; of images exactly as many are fine."""
+    images = settings.images
+    if images.count is None or not (images.measured or images.images):
+        return False
+    files = image_files(list(images.measured or images.images), also=(".npy",))
+    return images.count >= len(files) + (not images.measured)
+
+
 def is_plain(settings: RestoreSettings) -> bool:
     """Whether nothing is projected."""
     return settings.method.projection == "none"
@@ -73,6 +83,7 @@ IDLE = (
         lambda s: s.images.fit == "none",
         "--fit none keeps every image as it is: drop one of them",
     ),
+    Idle("images", ("count",), counts_too_many, "there are no more images: drop it"),
     Idle(
         "measurement",
         ("sigma",),
@@ -113,6 +124,7 @@ def named(settings: RestoreSettings, group: str) -> Iterable[str]:
     options: Any = getattr(settings, group)
     if not dataclasses.is_dataclass(options):
         return options
-    default: Any = options.__class__()
+    kind: Any = type(options)
+    default = kind()
     names = [entry.name for entry in dataclasses.fields(options)]
     return [name for name in names if getattr(options, name) != getattr(default, name)]

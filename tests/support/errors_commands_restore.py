@@ -120,7 +120,7 @@ def settings_file(text: str) -> Callable[[Path], object]:
 
 
 NUMBERS = {
-    "--samples 0: give a whole number >= 1": restore(BOX + "--samples 0"),
+    "--samples 0: give a whole number from 1 to 1,000,000": restore(BOX + "--samples 0"),
     "--seed 4294967296: give a whole number >= 0 and below 2^32": restore(
         BOX + "--seed 4294967296"
     ),
@@ -188,7 +188,9 @@ SETTINGS = {
     "x.toml: no 'sede' there; known: samples, seed": settings_file("[run]\nsede = 1"),
     "x.toml: run is a table, write [run]": settings_file("run = 1"),
     "x.toml: samples = 'many' is not of its type": settings_file("[run]\nsamples = 'many'"),
-    "x.toml: --samples 0: give a whole number >= 1": settings_file("[run]\nsamples = 0"),
+    "x.toml: --samples 0: give a whole number from 1 to 1,000,000": settings_file(
+        "[run]\nsamples = 0"
+    ),
 }
 IMAGES = {
     "a prior of 4 channels restores no image file": lambda folder: read_image(folder / "x.png", 4),
