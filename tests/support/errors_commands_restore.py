@@ -119,7 +119,28 @@ def settings_file(text: str) -> Callable[[Path], object]:
     return provoke
 
 
+def after(first: str, second: str) -> Callable[[Path], object]:
+    """A command, and another one in the same folder."""
+
+    def provoke(folder: Path) -> int:
+        with MonkeyPatch.context() as world:
+            stand_in(world.setattr)
+            out = str(folder / "out")
+            tiny = [*RUN.split(), "--count", "1", "--out", out]
+            return main([*tiny, *first.split()]) or main([*tiny, *second.split()])
+
+    return provoke
+
+
+def a_long_name(folder: Path) -> int:
+    name = "n" * 249 + ".png"
+    Image.new("RGB", (16, 16)).save(folder / name)
+    return restore(f"{BOX} --images {folder / name}")(folder)
+
+
 NUMBERS = {
+    "--std inf: give a finite number, below 3.4e38": restore("--task gaussian_deblur --std inf"),
+    "48000000 samples of hdr alone: give at most": restore("--task hdr --samples 1000000"),
     "--samples 0: give a whole number from 1 to 1,000,000": restore(BOX + "--samples 0"),
     "--seed 4294967296: give a whole number >= 0 and below 2^32": restore(
         BOX + "--seed 4294967296"
@@ -247,4 +268,9 @@ MEASURED = {
     "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
-CASES = {**NUMBERS, **CHOICES, **DEVICES, **SETTINGS, **IMAGES, **MEASURED}
+FOLDERS = {
+    "(box_inpainting/dps/airplane_0.json: sigma 0.05 there, 0.1 here)": after("", "--sigma 0.1"),
+    "nnn... would be written as a file whose name has 258 bytes": a_long_name,
+    "--fit changes nothing here: a measured image stays": restore(MASKED + "y.png --fit crop"),
+}
+CASES = {**NUMBERS, **FOLDERS, **CHOICES, **DEVICES, **SETTINGS, **IMAGES, **MEASURED}
