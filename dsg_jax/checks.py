@@ -17,10 +17,16 @@ class Range(NamedTuple):
     words: str
 
 
+# Most inner updates, levels and the like: beyond it time and memory are no run's.
+MOST_STEPS = 1_000_000
+
 POSITIVE = Range(lambda v: 0 < v < math.inf, "a finite number > 0")
 NOT_NEGATIVE = Range(lambda v: 0 <= v < math.inf, "a finite number >= 0")
 UNIT = Range(lambda v: 0 <= v <= 1, "a number from 0 to 1")
 COUNT = Range(lambda v: v >= 1 and v % 1 == 0, "a whole number >= 1")
+UPDATES = Range(
+    lambda v: COUNT.holds(v) and v <= MOST_STEPS, f"a whole number from 1 to {MOST_STEPS:,}"
+)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
@@ -41,10 +47,18 @@ def check_fields(settings: Any, **ranges: Range) -> None:
     """
     for name, choices in _choices(type(settings)).items():  # type: ignore[arg-type]
         check_choice(name, getattr(settings, name), choices)
-    for name, (holds, words) in ranges.items():
-        value = getattr(settings, name)
-        if isinstance(value, int | float) and not holds(value):
-            raise ValueError(f"{name}={value}: give {words}")
+    for name, allowed in ranges.items():
+        check_number(name, getattr(settings, name), allowed)
+
+
+def check_number(name: str, value: object, allowed: Range) -> None:
+    """Refuse one of Python's numbers that is out of its range.
+
+    Raises:
+      ValueError: it is; the message says what is allowed.
+    """
+    if isinstance(value, int | float) and not allowed.holds(value):
+        raise ValueError(f"{name}={value}: give {allowed.words}")
 
 
 @cache

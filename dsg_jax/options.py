@@ -21,11 +21,13 @@ class Option(NamedTuple):
       type: a type or union of int, float, str, bool, Path and `Literal`, without None (the
         default).
       text: what the docstring says of the argument.
+      is_on: whether it is True where it is not given, so that only False says anything.
     """
 
     name: str
     type: Any
     text: str
+    is_on: bool = False
 
 
 @cache
@@ -51,8 +53,13 @@ def options_of(module: str, function: str) -> dict[str, Option]:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             texts = _argument_texts(ast.get_docstring(node) or "")
             return {
-                one.arg: Option(one.arg, _type_of(one.annotation, aliases), texts.get(one.arg, ""))
-                for one in node.args.kwonlyargs
+                one.arg: Option(
+                    one.arg,
+                    _type_of(one.annotation, aliases),
+                    texts.get(one.arg, ""),
+                    isinstance(default, ast.Constant) and default.value is True,
+                )
+                for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
             }
     raise ValueError(f"{file.name} has no function {function}: give it the entry's name")
 

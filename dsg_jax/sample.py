@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from dsg_jax.types import Draw, Info, Solver
+from dsg_jax.types import Draw, Ending, Info, Solver
 
 
 def _normal(key: Array, k: Array, shape: tuple[int, ...]) -> Array:
@@ -76,7 +76,27 @@ def sample(
     key_init, key_steps = jax.random.split(key)
     state = solver.init(jax.random.normal(key_init, shape))
     state, info = run(normal_draws(key_steps), solver, state, progress=progress)
-    return solver.image(state), info
+    ending = end(solver, state)
+    return ending.image, with_ending(info, ending)
+
+
+def end(solver: Solver, state) -> Ending:
+    """Make the restored image of the last state."""
+    whole = solver.ending(state) if solver.ending else Ending(solver.image(state))
+    return whole._replace(
+        inner_steps=jnp.asarray(whole.inner_steps, jnp.int32),
+        loss_ratio=jnp.asarray(whole.loss_ratio, jnp.float32),
+    )
+
+
+def with_ending(info: Info, ending: Ending) -> Info:
+    """The `Info` of all steps, whose last one also tells of the restored image."""
+    finite = info.finite[-1] & jnp.all(jnp.isfinite(ending.image))
+    return info._replace(
+        finite=info.finite.at[-1].set(finite),
+        inner_steps=jnp.asarray(info.inner_steps).at[-1].add(ending.inner_steps),
+        loss_ratio=jnp.asarray(info.loss_ratio).at[-1].multiply(ending.loss_ratio),
+    )
 
 
 def advance(
@@ -103,5 +123,8 @@ def advance(
     total = jax.tree.leaves(solver.steps)[0].shape[0]
     part = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, count), solver.steps)
     state, info = run(normal_draws(key_steps), solver._replace(steps=part), state)
-    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(solver.image, state))
-    return state, jax.lax.cond(start + count == total, solver.image, lambda _: blank, state), info
+    image = jax.eval_shape(solver.image, state)
+    blank = Ending(jnp.zeros(image.shape, image.dtype), jnp.int32(0), jnp.float32(1))
+    last = lambda state: end(solver, state)
+    ending = jax.lax.cond(start + count == total, last, lambda _: blank, state)
+    return state, ending.image, with_ending(info, ending)

@@ -6,12 +6,14 @@ new mask, kernel, measurement or tau of the same shape never recompiles. Functio
 are `jax.tree_util.Partial(function, arrays...)`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from dsg_jax.checks import COUNT, check_fields
 
@@ -82,7 +84,34 @@ class Prior(NamedTuple):
     first_stage: FirstStage | None = None
 
 
-@jax.tree_util.register_dataclass
+def unchecked_leaves(kind: type) -> type:
+    """Register a frozen dataclass as a pytree that jax rebuilds without its checks.
+
+    jax puts tracers, shapes and results of arithmetic in the place of numbers; whoever else builds
+    one, from numbers of Python, numpy or jax, is checked.
+    """
+    names = [entry.name for entry in fields(kind)]
+    static = [entry.name for entry in fields(kind) if entry.metadata.get("static")]
+    leaves = [name for name in names if name not in static]
+    values = lambda self, some: tuple(getattr(self, name) for name in some)
+
+    def rebuilt(choices: tuple, numbers: Iterable) -> Any:
+        self: Any = object.__new__(kind)
+        for name, value in zip((*static, *leaves), (*choices, *numbers), strict=True):
+            object.__setattr__(self, name, value)
+        return self
+
+    keys = [jax.tree_util.GetAttrKey(name) for name in leaves]
+    jax.tree_util.register_pytree_with_keys(
+        kind,
+        lambda self: (tuple(zip(keys, values(self, leaves), strict=True)), values(self, static)),
+        rebuilt,
+        lambda self: (values(self, leaves), values(self, static)),
+    )
+    return kind
+
+
+@unchecked_leaves
 @dataclass(frozen=True)
 class Projection:
     """How a guidance gradient is projected; ``None`` in its place is the plain method.
@@ -114,15 +143,23 @@ class Projection:
         Raises:
           ValueError: a choice that does not exist, or a number out of its range.
         """
-        check_fields(self, period=COUNT)
-        if not isinstance(self.tau, int | float):  # an array, or what jax has put in its place
-            return
-        if self.rule == "rank" and not COUNT.holds(self.tau):
-            raise ValueError(
-                f"tau={self.tau} with rule='rank' is the rank itself: give {COUNT.words}"
-            )
-        if self.rule != "rank" and not 0 < self.tau <= 1:
-            raise ValueError(f"tau={self.tau} is a share of the energy: give a value in (0, 1]")
+        check_fields(self)
+        for period in numbers_in(self.period):
+            if not COUNT.holds(period):
+                raise ValueError(f"period={period}: give {COUNT.words}")
+        for tau in numbers_in(self.tau):
+            if self.rule == "rank" and not COUNT.holds(tau):
+                raise ValueError(
+                    f"tau={tau} with rule='rank' is the rank itself: give {COUNT.words}"
+                )
+            if self.rule != "rank" and not 0 < tau <= 1:
+                raise ValueError(f"tau={tau} is a share of the energy: give a value in (0, 1]")
+
+
+def numbers_in(value: Any) -> list[int | float]:
+    """The numbers of a field that may be a list of them; none of what jax puts in their place."""
+    is_number = isinstance(value, int | float | np.ndarray | np.generic | Array)
+    return [] if not is_number or isinstance(value, Tracer) else np.ravel(value).tolist()
 
 
 class Info(NamedTuple):
@@ -132,8 +169,10 @@ class Info(NamedTuple):
       misfit: () norm of y - A(x0_hat).
       rank: (c,) singular vectors kept per channel; the full rank without a projection.
       share: () norm of the projected gradient over that of the gradient; 1 without a projection.
-      finite: () whether the new state is finite.
+      finite: () whether the new state is finite; of the last step also the restored image.
       inner_steps: () updates of the inner loop, where a solver has one.
+      loss_ratio: () last over first loss of the step's optimisation (ReSample; of the last step:
+        the final one). Above 1 or NaN it diverged; 1 without one.
     """
 
     misfit: Array
@@ -141,6 +180,21 @@ class Info(NamedTuple):
     share: Array
     finite: Array
     inner_steps: Array | int = 0
+    loss_ratio: Array | float = 1.0
+
+
+class Ending(NamedTuple):
+    """The restored image, and what made it of the last state, where that is an optimisation.
+
+    Attributes:
+      image: (h, w, c), unclipped.
+      inner_steps: () its updates.
+      loss_ratio: () as in `Info`.
+    """
+
+    image: Array
+    inner_steps: Array | int = 0
+    loss_ratio: Array | float = 1.0
 
 
 class Solver(NamedTuple):
@@ -151,9 +205,11 @@ class Solver(NamedTuple):
       step: (draw, state, one entry of ``steps``) -> (state, info).
       steps: pytree of arrays with one leading axis: times and constants of every outer step.
       image: the last state -> the restored image, unclipped.
+      ending: the same with an account of it, for `Info`; None where ``image`` is all there is.
     """
 
     init: Callable[[Array], Any]
     step: Callable[[Draw, Any, Any], tuple[Any, Info]]
     steps: Any
     image: Callable[[Any], Array]
+    ending: Callable[[Any], Ending] | None = None

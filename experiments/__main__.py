@@ -7,7 +7,7 @@ is said in one line, with exit code 2, before anything was written.
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -18,13 +18,12 @@ from experiments.environment import set_compile_cache, set_cpu_flags
 set_cpu_flags()
 set_compile_cache()
 
+from experiments.boundary import DEBUG, execute, refuse  # noqa: E402
 from experiments.cli import UsageError, parse  # noqa: E402
 from experiments.files import collected_faults  # noqa: E402
 
 # Exit code after Ctrl-C.
 STOPPED = 130
-# What is left to do once the settings have been checked.
-Work = Callable[[], object]
 
 
 class Command(NamedTuple):
@@ -44,7 +43,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command(
         "restore bundled images over the tasks, DAPS beside DiffStateGrad-DAPS",
-        "settings:DemoSettings",
+        "demo_settings:DemoSettings",
         "demo:plan_demo",
     ),
     "restore": Command(
@@ -121,7 +120,16 @@ def overview(prog: str) -> str:
     width = max(map(len, (*COMMANDS, CONVERT)))
     lines = [f"  {name:<{width}}  {command.words}" for name, command in COMMANDS.items()]
     lines.append(f"  {CONVERT:<{width}}  turn PyTorch checkpoints into priors")
-    return "\n".join([f"usage: {prog} COMMAND [OPTIONS]", "", *lines, "", "COMMAND --help: more"])
+    return "\n".join(
+        [
+            f"usage: {prog} COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "COMMAND --help: more",
+            f"COMMAND {DEBUG}: where an error comes from",
+        ]
+    )
 
 
 # The command of `checkpoints_convert`, which has a command line of its own.
@@ -142,42 +150,24 @@ def main(argv: list[str] | None = None, prog: str = "python -m experiments") -> 
         from checkpoints_convert.__main__ import main as convert
 
         return convert(rest)
+    debug = DEBUG in rest
+    rest = [word for word in rest if word != DEBUG]
     try:
         if name not in COMMANDS:
             raise UsageError(f"no command {name!r}: choose from {', '.join(COMMANDS)}")
         command = COMMANDS[name]
         settings = parse(located(command.settings), rest, f"{prog} {name}", command.words)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (UsageError, OSError) as error:
+        return refuse(error, debug)
     with collected_faults() as faults, terminable():
         try:
-            code = execute(settings, located(command.plan))
+            code = execute(settings, located(command.plan), debug)
         except KeyboardInterrupt:
             print("stopped: the same command goes on where it was", file=sys.stderr)
             return STOPPED
         for message in faults:
             print(f"damaged: {message}", file=sys.stderr)
         return code or int(bool(faults))
-
-
-def execute(settings: Any, plan: Callable[[Any], Work]) -> int:
-    """Check and do what a command is asked for; returns the exit code."""
-    try:
-        if hasattr(settings, "devices"):
-            from experiments.restore.devices import join_processes
-
-            join_processes(settings.devices)
-        work = plan(settings)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    try:
-        work()
-    except (MemoryError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 @contextmanager

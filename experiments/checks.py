@@ -3,8 +3,18 @@
 import os
 from pathlib import Path
 
-from dsg_jax.checks import Range
+from dsg_jax.checks import COUNT, Range
 
+# What is counted before memory is taken for it; docs/limits.md has all of them.
+MOST_PIXELS_OF_A_SIDE = 4096
+MOST_TOGETHER = 65_536
+SIDE = Range(
+    lambda v: COUNT.holds(v) and v <= MOST_PIXELS_OF_A_SIDE,
+    f"a whole number of pixels from 1 to {MOST_PIXELS_OF_A_SIDE}",
+)
+TOGETHER = Range(
+    lambda v: COUNT.holds(v) and v <= MOST_TOGETHER, f"a whole number from 1 to {MOST_TOGETHER:,}"
+)
 SEED = Range(lambda v: 0 <= v < 2**32, "a whole number >= 0 and below 2^32")
 
 

@@ -22,6 +22,7 @@ import tyro
 from dsg_jax.bounded import MAX_JSON, read_bounded
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
+from experiments.checks import flag
 
 Settings = TypeVar("Settings")
 # What the metadata of a field may name: lists of entries with a ``name`` and ``options``.
@@ -29,6 +30,7 @@ ENTRIES: dict[str, Mapping[str, Any]] = {"task": TASKS, "solver": SOLVERS}
 # Words that stand for several entries.
 EVERY = {"task": ("all",), "solver": ()}
 _MARKERS = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+_LARGEST_FLOAT32 = 3.4e38
 _WIDE = "10000"  # columns, so that tyro breaks no line of an error
 
 
@@ -60,7 +62,23 @@ def parse(settings_type: type[Settings], argv: list[str], prog: str, words: str)
             default=_from_table(flags, table, file) if file else None,
             config=_MARKERS,
         )
-    return _settings_of(settings_type, values)
+    settings = _settings_of(settings_type, values)
+    _check_finite(settings)
+    return settings
+
+
+def _check_finite(value: Any, name: str = "") -> None:
+    """Raise UsageError where an option is a number that float32 does not have."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _check_finite(entry, key)
+    elif isinstance(value, tuple):
+        for entry in value:
+            _check_finite(entry, name)
+    elif isinstance(value, float) and not abs(value) < _LARGEST_FLOAT32:
+        raise UsageError(f"{flag(name)} {value}: give a finite number, below 3.4e38")
 
 
 def _flags_type(settings_type: Any) -> Any:
@@ -110,7 +128,9 @@ def _options_type(name: str, entries: Mapping[str, Any]) -> Any:
     for key, option in options.items():
         text = f"{', '.join(owners[key])}: {option.text}"
         option_type: Any = option.type
-        kind = Annotated[option_type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
+        kind: Any = Annotated[option_type | None, tyro.conf.arg(help=text, help_behavior_hint="")]
+        if option.is_on:
+            kind = tyro.conf.FlagConversionOff[kind]  # type: ignore[misc]
         fields.append((key, kind, None))
     about = "(what is not named is as published, or as the task has it)"
     documented = {"__doc__": f"{name.replace('_', ' ')} {about}"}

@@ -11,13 +11,14 @@ import numpy as np
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
+from experiments.demo_settings import DemoSettings
 from experiments.images import from_bytes, save_png
 from experiments.pictures import grid, show_measurement
 from experiments.restore.command import carry_out
 from experiments.restore.gallery import grid_row
 from experiments.restore.jobs import Job, Plan
 from experiments.restore.plan import plan
-from experiments.settings import DemoSettings, Images, Measurement, Method, RestoreSettings, Run
+from experiments.settings import Images, Measurement, Method, RestoreSettings, Run
 from experiments.statistics import grouped, lowest_misfit
 
 # The tasks that need no checkpoint, but for denoising; the smallest measurement first, the one that

@@ -24,10 +24,11 @@ from dsg_jax.priors import load_prior
 from dsg_jax.sample import sample
 from dsg_jax.types import Problem
 from experiments.export_settings import ExportSettings, File
-from experiments.files import installed, write_atomically
+from experiments.files import array_hash, installed, write_atomically
 from experiments.restore.batch import Program, solver_of, state_shape
 from experiments.restore.choices import chosen_methods, chosen_tasks, task_options
-from experiments.restore.plan import DEFAULT_PRIORS, check_prior
+from experiments.restore.effects import check_effects
+from experiments.restore.plan import DEFAULT_PRIORS, check_prior, state_channels
 
 
 def restorations(
@@ -108,6 +109,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
     common, file = settings.as_restore(), settings.file
+    check_effects(common)
     tasks, methods = chosen_tasks(common), chosen_methods(common)
     if len(tasks) != 1:
         raise ValueError(f"--task {' '.join(tasks)}: an export is for one task")
@@ -120,14 +122,22 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     name = settings.method.prior or DEFAULT_PRIORS[method.entry.prior]
     prior, card = load_prior(name, verify=not settings.method.no_verify)
     check_prior(method.entry, prior)
+    (method,) = chosen_methods(common, state_channels(prior, card))
     side = file.size or card["size"]
     shape = (side, side, card["channels"])
     if side % card["size_multiple"]:
         raise ValueError(f"--size {side}: the prior needs multiples of {card['size_multiple']}")
     options, _ = task_options(common, task)
     operator = operator_for(task, shape, (file.seed, 0), **options)
+    if settings.measurement.sigma is not None and not method.entry.noise:
+        raise ValueError(f"--sigma: {method.entry.name} does not ask how noisy y is: drop it")
+    drawn = array_hash(*jax.tree.leaves(operator))
+    if file.seed and drawn == array_hash(
+        *jax.tree.leaves(operator_for(task, shape, (0, 0), **options))
+    ):
+        raise ValueError(f"--seed {file.seed}: {task} draws no mask and no kernel: drop it")
     y = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, jnp.float32))
-    problem = Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.sigma)
+    problem = Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.level)
     program = Program(
         method.entry.name,
         method.entry.settings_for(task, np.asarray(prior.betas, np.float64), **method.options),

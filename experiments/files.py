@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +32,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unique = f"{_HOST}.{os.getpid()}.{secrets.token_hex(8)}"
-    partial = path.with_name(f".{path.name}.{unique}.partial")
+    partial = path.with_name(f".write.{unique}.partial")  # as long for the longest of names
     try:
         with open(partial, "wb") as stream:
             stream.write(content)
@@ -45,18 +46,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 def sweep_partial_files(folder: Path) -> None:
     """Remove what `write_atomically` left anywhere below a folder in processes that are dead.
 
-    Of another machine's processes it is not known whether they live: their files go after a day.
+    Of another machine's processes it is not known whether they live; all files go after a day.
     """
     for path in folder.rglob(".*.partial"):
         writer = _PARTIAL.fullmatch(path.name)
         if writer is None:
             continue
         with suppress(FileNotFoundError):  # another process sweeps too
-            if writer["host"] == _HOST:
-                left_over = not is_alive(int(writer["process"]))
-            else:
-                left_over = time.time() - path.stat().st_mtime > _LONGEST_WRITE
-            if left_over:
+            is_dead = writer["host"] == _HOST and not is_alive(int(writer["process"]))
+            # In time also those of a number that another process has got.
+            if is_dead or time.time() - path.stat().st_mtime > _LONGEST_WRITE:
                 path.unlink()
 
 
@@ -72,11 +71,14 @@ def is_alive(process: int) -> bool:
 
 
 _faults: list[str] = []
+_said: set[str] = set()
 
 
-def say(text: str) -> None:
-    """A warning on stderr that leaves the progress bar in one piece."""
-    tqdm.write(f"warning: {text}", file=sys.stderr)
+def say(text: str, once: bool = False) -> None:
+    """A warning on stderr that leaves the progress bar in one piece; ``once`` in a command."""
+    if not (once and text in _said):
+        tqdm.write(f"warning: {text}", file=sys.stderr)
+    _said.add(text)
 
 
 def fault(message: str) -> None:
@@ -90,7 +92,35 @@ def fault(message: str) -> None:
 def collected_faults() -> Iterator[list[str]]:
     """Yields the list of all messages of `fault` from the beginning of the block on."""
     _faults.clear()
+    _said.clear()
     yield _faults
+
+
+def no_constant(name: str) -> None:
+    """Refuse NaN and the infinities, which JSON does not have."""
+    raise ValueError(f"{name} is no JSON number")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+      ValueError: it is no JSON, or holds NaN, or is nested too deeply.
+      OSError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_bytes(), parse_constant=no_constant)
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+
+
+def longest_name(folder: Path) -> int:
+    """Bytes that a file's name may have in a folder, which need not be there yet."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        return os.pathconf(existing, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # not every system tells
+        return 255
 
 
 def content_hash(settings: dict) -> str:

@@ -9,9 +9,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, Range
+from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, UPDATES, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
-from experiments.checks import SEED, check_folder, check_numbers, check_once
+from experiments.checks import (
+    SEED,
+    SIDE,
+    TOGETHER,
+    check_folder,
+    check_numbers,
+    check_once,
+)
 
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
@@ -30,7 +37,7 @@ class Images:
       mask: with --measured: inpainting mask, white is known; or .npy
       kernel: with --measured: blur kernel, scaled to sum 1; or .npy
       kernel_is: psf: what a point becomes (convolution); correlation: the weights of neighbours
-      fit: crop: central square resized to --size; none: images as they are
+      fit: crop: central square resized to --size (default); none: images as they are
       size: side of the images in pixels (default: the prior's)
       count: only the first N images
     """
@@ -40,12 +47,12 @@ class Images:
     mask: Path | None = None
     kernel: Path | None = None
     kernel_is: Literal["psf", "correlation"] = "psf"
-    fit: Literal["crop", "none"] = "crop"
+    fit: Literal["crop", "none"] | None = None
     size: int | None = None
     count: int | None = None
 
     def __post_init__(self):
-        check_numbers(self, size=COUNT, count=COUNT)
+        check_numbers(self, size=SIDE, count=COUNT)
         if self.images and self.measured:
             raise ValueError(
                 "--images are degraded and restored, --measured only restored: give one"
@@ -61,10 +68,16 @@ class Measurement:
     Attributes:
       task: one, several or all
       sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images
+        (default: 0.05)
     """
 
     task: tuple[str, ...] = field(default=(), metadata={"choices": "task"})
-    sigma: float = 0.05
+    sigma: float | None = None
+
+    @property
+    def level(self) -> float:
+        """``sigma``, or its default."""
+        return 0.05 if self.sigma is None else self.sigma
 
     def __post_init__(self):
         level = Range(NOT_NEGATIVE.holds, "a noise level >= 0 in units of [-1, 1]")
@@ -81,7 +94,9 @@ class Method:
       solver: the samplers
       projection: none: the plain solver; state: DiffStateGrad; both
       tau: share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value
-      rank_rule: how tau becomes a rank: official (default), per_channel, mean, rank or fraction
+      rank_rule: how tau becomes a rank: official, per_channel, mean, rank or fraction; auto
+        (default): the solver's or preset's (official for most), and per_channel in place of
+        official where the projected state has not three channels
       period: project every N-th (inner) step (default: 1; resample: its preset's)
       sides: both (U U' G V V'), left (U U' G) or right (G V V')
       source: what the projection decomposes: state is DiffStateGrad, the others are for ablations
@@ -132,7 +147,7 @@ class Run:
 
     def __post_init__(self):
         decibels = Range(math.isfinite, "a number of dB")
-        check_numbers(self, samples=COUNT, batch_size=COUNT, microbatch=COUNT, memory=POSITIVE)
+        check_numbers(self, samples=UPDATES, batch_size=TOGETHER, microbatch=COUNT, memory=POSITIVE)
         check_numbers(self, seed=SEED, failure_psnr=decibels)
         check_once(self, "seed")
         check_folder("out", self.out)
@@ -176,7 +191,7 @@ class Devices:
     parameters: Literal["replicated", "sharded"] = "replicated"
 
     def __post_init__(self):
-        check_numbers(self, save_every=COUNT, heartbeat=COUNT, save_minutes=POSITIVE)
+        check_numbers(self, save_every=COUNT, heartbeat=UPDATES, save_minutes=POSITIVE)
         named = self.coordinator, self.processes, self.process
         if self.distributed or named == (None, None, None):
             return
@@ -211,25 +226,6 @@ class RestoreSettings:
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
     run: Run = Run()
     devices: Devices = Devices()
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """How many images, how long the runs are, and where to.
-
-    Attributes:
-      count: different images, which the tasks take in turn
-      levels: annealing levels of DAPS
-      out: output folder
-    """
-
-    count: int = 3
-    levels: int = 16
-    out: Path = Path("results/demo")
-
-    def __post_init__(self):
-        check_numbers(self, count=COUNT)
-        check_folder("out", self.out)
 
 
 def as_table(settings: Any) -> dict[str, Any]:

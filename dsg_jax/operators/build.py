@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dsg_jax.operators import kernels, linear
+from dsg_jax.operators.blur import check_reflection
 from dsg_jax.operators.blur_network import (
     MISSING,
     BlurNetwork,
@@ -104,6 +105,7 @@ def motion_deblur(
       second_draw: discard one kernel first, as the references do
     """
     size = _kernel_size(shape) if kernel_size is None else kernel_size
+    check_reflection(shape, (size // 2, size // 2))  # before anything of this size is drawn
     if second_draw:
         kernels.motion_kernel(rng, size, intensity)
     return linear.blur(shape, kernels.motion_kernel(rng, size, intensity))

@@ -13,6 +13,8 @@ _RASTER_SIZE = 61
 # Below this the reference's line width, floor(diagonal / 150), is 0 and nothing may be drawn.
 _SMALLEST_RASTER = 54
 _EPSILON = 0.1
+# Pixels; more than any image needs, and few enough to draw a kernel in a second.
+_LARGEST_SIDE, _LARGEST_STD = 4095, 10_000
 
 
 def mirrored_index(j: np.ndarray, n: int) -> np.ndarray:
@@ -32,8 +34,8 @@ def gaussian_taps(size: int, std: float) -> np.ndarray:
       ValueError: an even ``size``, which has no centre, or ``std`` <= 0.
     """
     _check_odd(size)
-    if not std > 0:
-        raise ValueError(f"std must be positive, got {std}")
+    if not 0 < std <= _LARGEST_STD:
+        raise ValueError(f"std must be positive and at most {_LARGEST_STD:,} pixels, got {std}")
     radius = math.floor(4 * std + 0.5)
     offsets = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (offsets / std) ** 2)
@@ -147,8 +149,10 @@ def random_mask(
 
 
 def _check_odd(size: int) -> None:
-    if size < 1 or size % 2 == 0:
-        raise ValueError(f"the kernel size must be odd and positive, got {size}")
+    if not 1 <= size <= _LARGEST_SIDE or size % 2 == 0:
+        raise ValueError(
+            f"the kernel size must be odd and positive, at most {_LARGEST_SIDE}, got {size}"
+        )
 
 
 def _motion_path(rng: np.random.RandomState, size: int, intensity: float) -> np.ndarray:

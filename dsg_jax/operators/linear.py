@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 Shape = tuple[int, int, int]
+# Of a padded image, before its Fourier transform.
+MOST_PIXELS = 2**25
 
 
 def identity() -> Operator:
@@ -133,11 +135,18 @@ def phase_retrieval(
       pad: padding of both axes in place of that rule. The DPS family's code pads 64 at any size.
 
     Raises:
-      ValueError: a negative padding.
+      ValueError: a negative padding, or a transform of more than `MOST_PIXELS`.
     """
+    if not math.isfinite(oversample):
+        raise ValueError(f"oversample must be finite, got {oversample}")
     pads = tuple(math.floor(oversample / 8 * n) if pad is None else pad for n in shape[:2])
     if min(pads) < 0:
         raise ValueError(f"padding must not be negative, got {pads}: check oversample and pad")
+    if math.prod(n + 2 * p for n, p in zip(shape[:2], pads, strict=True)) > MOST_PIXELS:
+        raise ValueError(
+            f"padding by {max(pads)} pixels: give an oversample or pad that leaves a transform of"
+            f" at most {MOST_PIXELS:,} pixels"
+        )
     gain = jnp.float32(0.5 if unit_range else 1.0)
     offset = jnp.float32(0.5 if unit_range else 0.0)
     return Operator(Partial(static(_fourier_magnitude, pads=pads), gain, offset))

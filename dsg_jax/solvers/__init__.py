@@ -23,12 +23,14 @@ class SolverEntry(NamedTuple):
       name: what people type; module and function have underscores in place of the hyphens.
       prior: what it restores with.
       operator: what it can be measured by.
+      noise: whether it asks how noisy the measurement is.
     """
 
     name: str
     title: str
     prior: Literal["pixel", "latent"]
     operator: Literal["any", "linear"] = "any"
+    noise: bool = False
 
     @property
     def function(self) -> str:
@@ -90,7 +92,7 @@ SOLVERS: dict[str, SolverEntry] = {
     for entry in (
         SolverEntry("dps", "DPS", "pixel"),
         SolverEntry("daps", "DAPS", "pixel"),
-        SolverEntry("psld", "PSLD", "latent", operator="linear"),
+        SolverEntry("psld", "PSLD", "latent", operator="linear", noise=True),
         SolverEntry("resample", "ReSample", "latent"),
         SolverEntry("latent-dps", "Latent DPS", "latent"),
         SolverEntry("latent-daps", "LatentDAPS", "latent"),

@@ -19,11 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
+from dsg_jax.checks import MOST_STEPS, POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.diffusion import denoise, time_of_sigma
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.guidance import misfit, published, step_info
-from dsg_jax.solvers.inner import Inner, Level, guided_chain, metropolis, prior_pull
+from dsg_jax.solvers.guidance import misfit, published, residual, step_info
+from dsg_jax.solvers.inner import (
+    TAU_Y,
+    Inner,
+    Level,
+    guided_chain,
+    metropolis,
+    prior_pull,
+    suited,
+)
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 VARIANTS = ("legacy", "main")
@@ -55,22 +63,28 @@ def daps_steps(
     ode_sigma_min: float = 0.01,
     lr: float = 1e-4,
     lr_min_ratio: float = 0.01,
+    tau_y: float = TAU_Y,
 ) -> DAPSSteps:
     """Annealing levels, ODE grids and inner step sizes; the defaults are the reference's.
 
     ``variant`` is "legacy" (August 2024, what the papers ran) or "main" (the 2025 rewrite).
 
+    Inner steps are scaled from the reference's tau_y to another one, see `inner.suited`.
+
     Raises:
-      ValueError: another variant, or no levels.
+      ValueError: another variant, no levels, or more than there is memory for.
     """
     check_choice("variant", variant, VARIANTS)
-    if levels < 1 or ode_steps < 1:
-        raise ValueError(f"levels={levels}, ode_steps={ode_steps}: give whole numbers >= 1")
+    if levels < 1 or ode_steps < 1 or levels * ode_steps > MOST_STEPS:
+        raise ValueError(
+            f"levels={levels}, ode_steps={ode_steps}: give whole numbers >= 1 whose product is at"
+            f" most {MOST_STEPS:,}"
+        )
     sigma = daps_annealing(variant, levels, sigma_max, sigma_min)
     grid = daps_ode_grid(variant, sigma[:-1], ode_steps, ode_sigma_min)
     last = levels if variant == "legacy" else levels + 1
     number = np.arange(levels)
-    rates = lr * (1 + number / last * (lr_min_ratio - 1))
+    rates = lr * (1 + number / last * (lr_min_ratio - 1)) * suited(tau_y, sigma[:-1])
     floats = (sigma[:-1], sigma[1:], grid[:, :-1], 1 - grid[:, 1:] / grid[:, :-1], rates)
     return DAPSSteps(number, *(a.astype(np.float32) for a in floats))
 
@@ -93,7 +107,7 @@ class DAPSSettings:
     """
 
     steps: DAPSSteps
-    tau_y: Array | float = 0.01
+    tau_y: Array | float = TAU_Y
     momentum: Array | float = 0.9
     variant: Literal["legacy", "main"] = field(default="legacy", metadata={"static": True})
     inner: Literal["langevin", "hmc", "mh"] = field(default="langevin", metadata={"static": True})
@@ -103,7 +117,7 @@ class DAPSSettings:
     )
 
     def __post_init__(self) -> None:
-        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
+        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=UPDATES)
 
 
 def daps(
@@ -130,8 +144,8 @@ def daps(
     weight = 0.5 if settings.variant == "legacy" else 1.0
 
     def likelihood(x: Array) -> Array:
-        residual = problem.y - problem.operator.forward(x)
-        return weight * jnp.sum(residual * residual) / tau_y**2
+        difference = residual(problem, x)
+        return weight * jnp.sum(difference * difference) / tau_y**2
 
     def step(draw: Draw, x: Array, at: DAPSSteps) -> tuple[Array, Info]:
         level = Level(x, ode(prior, x, at), at.sigma, at.lr, at.level * draws)
@@ -205,7 +219,7 @@ def settings_for(
     levels: int = 200,
     ode_steps: int = 5,
     inner_steps: int | None = None,
-    tau_y: float = 0.01,
+    tau_y: float = TAU_Y,
 ) -> DAPSSettings:
     """The reference's settings for a task; shorter runs keep the grids' end points.
 
@@ -217,7 +231,7 @@ def settings_for(
       levels: annealing levels
       ode_steps: Euler steps per level
       inner_steps: inner updates per level (default: the task's)
-      tau_y: standard deviation in the likelihood
+      tau_y: standard deviation in the likelihood, such as the noise's; the inner step grows with it
 
     Raises:
       ValueError: a choice or a number that `DAPSSettings` or `daps_steps` refuses.
@@ -225,14 +239,9 @@ def settings_for(
     del betas
     langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
     row = published(DAPS_HMC if inner == "hmc" else langevin, task)
+    grid: dict = {"variant": variant, "levels": levels, "ode_steps": ode_steps}
     return DAPSSettings(
-        steps=daps_steps(
-            variant=variant,
-            levels=levels,
-            ode_steps=ode_steps,
-            lr=row.lr,
-            lr_min_ratio=row.lr_min_ratio,
-        ),
+        steps=daps_steps(**grid, lr=row.lr, lr_min_ratio=row.lr_min_ratio, tau_y=tau_y),
         tau_y=tau_y,
         momentum=row.momentum,
         variant=variant,

@@ -20,7 +20,7 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.diffusion import clip_unit, log_variance, predict
 from dsg_jax.schedule import linear_betas
-from dsg_jax.solvers.guidance import project_step, published, safe_norm, step_info
+from dsg_jax.solvers.guidance import misfit, project_step, published, step_info
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
@@ -43,9 +43,19 @@ def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) 
     """The constants for the network times ``times`` (ascending; default: all of the schedule).
 
     A subsequence gets the betas 1 - alpha_bar_i / alpha_bar_{i-1} of its own chain.
+
+    Raises:
+      ValueError: fewer than two times, or none of the schedule's, or not in ascending order.
     """
     betas = linear_betas() if betas is None else np.asarray(betas, np.float64)
     times = np.arange(len(betas)) if times is None else np.asarray(times)
+    if times.ndim != 1 or times.dtype.kind not in "iu" or len(times) < 2:
+        raise ValueError(f"times={times}: give at least two whole numbers in a row")
+    if (np.diff(times.astype(int)) <= 0).any() or times[0] < 0 or times[-1] >= len(betas):
+        raise ValueError(
+            f"times from {times[0]} to {times[-1]}: give ascending ones, each once, of the"
+            f" schedule's 0 to {len(betas) - 1}"
+        )
     alpha_bar = np.cumprod(1 - betas)[times]
     previous = np.append(1.0, alpha_bar[:-1])
     betas = 1 - alpha_bar / previous
@@ -99,7 +109,7 @@ def dps(
     def guided(x: Array, at: DPSSteps):
         eps, v = predict(prior, x, at.time)
         x0 = clip_unit(at.sqrt_recip * x - at.sqrt_recipm1 * eps)
-        norm = safe_norm(problem.y - problem.operator.forward(x0))
+        norm = misfit(problem, x0)
         loss = jnp.mean(norm / jnp.abs(problem.y)) if settings.poisson else norm
         return loss, (norm, x0, v)
 

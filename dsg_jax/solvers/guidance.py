@@ -19,9 +19,38 @@ def safe_norm(x: Array) -> Array:
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
+def check_measurement(y: Array, predicted: Array) -> None:
+    """Refuse a measurement that is none of this operator; shapes and types only, so also traced.
+
+    Raises:
+      ValueError: y is complex where A(x) is real, or has another shape, which would broadcast.
+    """
+    if jnp.iscomplexobj(y) and not jnp.iscomplexobj(predicted):
+        raise ValueError(
+            f"the measurement is {y.dtype} and the operator gives {predicted.dtype}: give real"
+            " numbers, of a Fourier transform its magnitude"
+        )
+    if jnp.shape(y) != predicted.shape:
+        raise ValueError(
+            f"the measurement has shape {jnp.shape(y)} and the operator gives {predicted.shape}:"
+            " give y as operator.forward makes it"
+        )
+
+
+def residual(problem: Problem, x: Array) -> Array:
+    """The difference y - A(x).
+
+    Raises:
+      ValueError: as `check_measurement`.
+    """
+    predicted = problem.operator.forward(x)
+    check_measurement(problem.y, predicted)
+    return problem.y - predicted
+
+
 def misfit(problem: Problem, x: Array) -> Array:
     """||y - A(x)||."""
-    return safe_norm(problem.y - problem.operator.forward(x))
+    return safe_norm(residual(problem, x))
 
 
 def full_rank(shape: tuple[int, ...]) -> Array:
@@ -57,10 +86,16 @@ def project_step(
 
 
 def step_info(
-    misfit: Array, rank: Array, share: Array, state: Array, inner_steps: Array | int = 0
+    misfit: Array,
+    rank: Array,
+    share: Array,
+    state: Array,
+    inner_steps: Array | int = 0,
+    loss_ratio: Array | float = 1.0,
 ) -> Info:
     """Collect what one step did."""
-    return Info(misfit, rank, share, jnp.all(jnp.isfinite(state)), jnp.asarray(inner_steps))
+    finite, updates = jnp.all(jnp.isfinite(state)), jnp.asarray(inner_steps)
+    return Info(misfit, rank, share, finite, updates, jnp.asarray(loss_ratio, jnp.float32))
 
 
 def first_stage_of(prior: Prior, solver: str) -> FirstStage:

@@ -8,15 +8,34 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.stats import norm as standard_normal
 
+from dsg_jax.checks import POSITIVE, check_number
 from dsg_jax.diffusion import score
 from dsg_jax.projection import Subspace, decomposed, project, subspace
 from dsg_jax.solvers.guidance import full_rank, gradient_share, misfit, safe_norm
 from dsg_jax.types import Draw, Prior, Problem, Projection
 
 _SCORE_MIN_SIGMA = 0.01
+# Standard deviation of the likelihood that every step size of the reference was chosen for.
+TAU_Y = 0.01
+
+
+def suited(tau_y: float, sigma: np.ndarray) -> np.ndarray:
+    """What the reference's step sizes are multiplied by for another ``tau_y``; 1 at `TAU_Y`.
+
+    Its step is about 1 / L, where L = 1 / tau_y^2 + 1 / sigma^2 is the curvature of what an inner
+    sampler descends: 1e-4 at 0.01. The factor L(0.01) / L(tau_y) keeps a chain as stable, and lets
+    it move as far in units of its target's width.
+
+    Raises:
+      ValueError: a ``tau_y`` that is not positive.
+    """
+    check_number("tau_y", tau_y, POSITIVE)
+    published, chosen = (1 / tau**2 + 1 / sigma**2 for tau in (TAU_Y, tau_y))
+    return published / chosen
 
 
 class Inner(NamedTuple):

@@ -22,11 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import COUNT, POSITIVE, UNIT, check_choice, check_fields
+from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.diffusion import table_time, time_of_sigma
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
-from dsg_jax.solvers.guidance import first_stage_of, misfit, published, step_info
-from dsg_jax.solvers.inner import Inner, Level, guided_chain
+from dsg_jax.solvers.guidance import (
+    first_stage_of,
+    misfit,
+    published,
+    residual,
+    step_info,
+)
+from dsg_jax.solvers.inner import TAU_Y, Inner, Level, guided_chain
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, Solver
 
 
@@ -53,7 +59,12 @@ TIME_MAPS = {
 
 
 def latent_daps_steps(
-    *, levels: int = 50, ode_steps: int = 2, lr: float = 1e-5, lr_min_ratio: float = 1.0
+    *,
+    levels: int = 50,
+    ode_steps: int = 2,
+    lr: float = 1e-5,
+    lr_min_ratio: float = 1.0,
+    tau_y: float = TAU_Y,
 ) -> DAPSSteps:
     """The reference's latent schedule: sigma from 10 to 0.1, ODEs that end at 0.001."""
     return daps_steps(
@@ -65,6 +76,7 @@ def latent_daps_steps(
         ode_sigma_min=0.001,
         lr=lr,
         lr_min_ratio=lr_min_ratio,
+        tau_y=tau_y,
     )
 
 
@@ -87,14 +99,14 @@ class LatentDAPSSettings:
     """
 
     steps: DAPSSteps
-    tau_y: Array | float = 0.01
+    tau_y: Array | float = TAU_Y
     momentum: Array | float = 0.9
     inner: Literal["hmc", "langevin"] = field(default="hmc", metadata={"static": True})
     inner_steps: int = field(default=40, metadata={"static": True})
     time_map: Literal["table", "adm", "sd"] = field(default="table", metadata={"static": True})
 
     def __post_init__(self) -> None:
-        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=COUNT)
+        check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=UPDATES)
 
 
 def latent_daps(
@@ -139,8 +151,8 @@ def latent_gradient(
     """g(z), what the inner sampler descends: the clipped likelihood and the Gaussian prior."""
 
     def likelihood(z: Array) -> Array:
-        residual = problem.y - problem.operator.forward(stage.decode(z))
-        return jnp.sum(residual * residual)
+        difference = residual(problem, stage.decode(z))
+        return jnp.sum(difference * difference)
 
     clipped = jnp.clip(jax.grad(likelihood)(z), -1, 1)
     return clipped / tau_y**2 + (z - level.x0_hat) / level.sigma**2
@@ -182,7 +194,7 @@ def settings_for(
     ode_steps: int = 2,
     inner: Literal["langevin", "hmc"] = "hmc",
     inner_steps: int | None = None,
-    tau_y: float = 0.01,
+    tau_y: float = TAU_Y,
     time_map: Literal["table", "adm", "sd"] = "table",
     group: Literal["ldm", "sd"] = "ldm",
 ) -> LatentDAPSSettings:
@@ -195,7 +207,7 @@ def settings_for(
       ode_steps: Euler steps per level
       inner: inner sampler; the reference tunes hmc only
       inner_steps: inner updates per level (default: the task's)
-      tau_y: standard deviation in the likelihood
+      tau_y: standard deviation in the likelihood; the inner step grows with it
       time_map: network time of a noise level: the prior's own table, or the reference's forms
       group: whose settings, the latent models' or Stable Diffusion's
 
@@ -206,7 +218,11 @@ def settings_for(
     check_choice("group", group, LATENT_DAPS_GROUPS)
     row = published(LATENT_DAPS_GROUPS[group], task)
     steps = latent_daps_steps(
-        levels=levels, ode_steps=ode_steps, lr=row.lr, lr_min_ratio=row.lr_min_ratio
+        levels=levels,
+        ode_steps=ode_steps,
+        lr=row.lr,
+        lr_min_ratio=row.lr_min_ratio,
+        tau_y=tau_y,
     )
     return LatentDAPSSettings(
         steps=steps,

@@ -31,7 +31,14 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_choice, check_fields
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps
-from dsg_jax.solvers.guidance import first_stage_of, project_step, published, safe_norm, step_info
+from dsg_jax.solvers.guidance import (
+    check_measurement,
+    first_stage_of,
+    project_step,
+    published,
+    safe_norm,
+    step_info,
+)
 from dsg_jax.types import Draw, Info, Operator, Prior, Problem, Projection, Solver
 
 Glue = Literal["transpose", "adjoint", "pseudo_inverse"]
@@ -138,6 +145,7 @@ def psld_loss(
     z_next, z0_hat = ddim_step(z, eps, noise.ddim, at)
     x0_hat = stage.decode(z0_hat)
     predicted = forward(x0_hat)
+    check_measurement(problem.y, predicted)
     residual = predicted - problem.y
     fresh = 0.0 if noise.measurement is None else problem.sigma * noise.measurement
     glued = stage.encode(back(problem.y) + x0_hat - back(predicted), noise.encoding)

@@ -148,11 +148,12 @@ def solver_settings(name: str, task: str, prior: Prior, settings: CalibrateSetti
         "latent_limit": settings.limit,
         "steps": settings.resample_steps if optimises else settings.steps,
         **({"levels": settings.levels} if entry.prior == "pixel" else {}),
-        **({"tau_y": settings.sigma} if name.endswith(TRUE_NOISE) else {}),
     }
     options: dict[str, Any] = {n: value for n, value in shorter.items() if n in entry.options}
     longer = len(betas) / options.get("steps", len(betas))
     published = entry.settings_for(task, betas, **options)
+    if name.endswith(TRUE_NOISE):  # the constant alone, with the published inner step
+        published = replace(published, tau_y=settings.sigma)
     return replace(
         published,
         **{

@@ -1,12 +1,13 @@
 """What `calibrate` takes. No jax here, so that ``--help`` is instant."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dsg_jax.checks import COUNT, POSITIVE
+from dsg_jax.checks import POSITIVE, UPDATES
 from dsg_jax.solvers import SOLVERS, SolverEntry
-from experiments.checks import SEED, check_folder, check_numbers, check_once
+from experiments.checks import SEED, TOGETHER, check_folder, check_numbers, check_once, flag
 from experiments.statistics import PLAIN
 
 # How many bins the rank histograms have.
@@ -93,7 +94,28 @@ class CalibrateSettings:
         if self.truths < BINS:
             raise ValueError(f"--truths {self.truths}: give at least {BINS}, one per bin of ranks")
         levels_of(self.samples)
-        check_numbers(self, steps=COUNT, levels=COUNT, resample_steps=COUNT, limit=COUNT)
-        check_numbers(self, batch_size=COUNT, sigma=POSITIVE, seed=SEED)
+        check_numbers(self, truths=TOGETHER, samples=TOGETHER)
+        check_numbers(self, steps=UPDATES, levels=UPDATES, resample_steps=UPDATES, limit=UPDATES)
+        check_numbers(self, batch_size=TOGETHER, sigma=POSITIVE, seed=SEED)
         for name in ("out", "report"):
             check_folder(name, getattr(self, name))
+        self.check_effects()
+
+    def check_effects(self) -> None:
+        """Raise ValueError for an option that none of the samplers asks for."""
+        entries = [samplers()[name] for name in self.solver]
+        optimise = [entry for entry in entries if "latent_limit" in entry.options]
+        step = [entry for entry in entries if "steps" in entry.options and entry not in optimise]
+        anneal = [e for e in entries if e.prior == "pixel" and "levels" in e.options]
+        askers: dict[str, Sequence[object]] = {
+            "tau": [rule for rule in self.rules if rule != PLAIN],
+            "steps": step,
+            "levels": anneal,
+            "resample_steps": optimise,
+            "limit": optimise,
+        }
+        for name, of in askers.items():
+            if not of and getattr(self, name) != getattr(CalibrateSettings, name):
+                raise ValueError(
+                    f"{flag(name)} changes nothing here, for nothing asks for it: drop it"
+                )

@@ -120,7 +120,7 @@ def differences(planned: PlannedExperiment, card: dict) -> str:
         return f"Paper: {paper}. Here: nothing was run."
     sizes = sorted({f"{i['shape'][0]} x {i['shape'][1]}" for i in images})
     seeds = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
-    sigmas = sorted({point.settings.measurement.sigma for point in points})
+    sigmas = sorted({point.settings.measurement.level for point in points})
     rule = SOLVERS["resample"].projection_defaults(preset=card["preset"])["rule"]
     lengths = {shortened(p.row.solver, p.settings.solver_options): None for p in points}
     default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))

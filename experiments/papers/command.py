@@ -11,12 +11,13 @@ DiffStateGrad: Zirvi et al., "Diffusion State-Guided Projected Gradient for Inve
 Problems", NeurIPS 2024 workshop D3S3.
 """
 
-import json
 import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from dsg_jax.operators.tasks import TASKS
+from experiments.files import fault, read_json
 from experiments.papers.card import peak_memory
 from experiments.papers.entry import (
     BY_PSNR,
@@ -30,6 +31,7 @@ from experiments.papers.figures import FIGURES
 from experiments.papers.plan import (
     PlannedExperiment,
     Priors,
+    check_effects,
     chosen_priors,
     plan_experiment,
     works_of,
@@ -49,6 +51,11 @@ from experiments.restore.compute import (
 )
 from experiments.restore.plan import Problems
 
+# What a card says of its run, and the types.
+RUN_FIELDS = {
+    **dict.fromkeys(("settings", "programs", "compile_seconds", "seconds"), int | float),
+    "peak_memory_mib": dict,
+}
 # Every table and measured figure of the two papers by name, and our own studies.
 EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES)}
 
@@ -84,6 +91,7 @@ def plan_reproduce(
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
     chosen = chosen_experiments(settings.name or (("all",) if settings.list else ()))
+    check_effects(settings, chosen)
     if settings.list:
         return lambda: print("\n\n".join(map(experiment_text, chosen)))
     priors = priors or chosen_priors(settings.prior, not settings.no_verify)
@@ -118,7 +126,7 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
             folder = (settings.report or settings.out) / one.experiment.name
             card = folder / "card.json"
             if card.is_file() and not any(work.todo for work in fresh):
-                run = json.loads(card.read_text())["run"]  # of the run that computed the numbers
+                run = stored_run(card) or run  # of the run that computed the numbers
             write_report(
                 folder,
                 one,
@@ -128,6 +136,18 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
             )
     if settings.shard:
         print(about_shard(settings.shard, settings.out, every))
+
+
+def stored_run(card: Path) -> dict | None:
+    """What a card says of its run; None, said, where somebody has changed it."""
+    try:
+        run = read_json(card)["run"]
+        if all(isinstance(run[name], kind) for name, kind in RUN_FIELDS.items()):
+            return run
+    except (ValueError, OSError, LookupError, TypeError):
+        pass
+    fault(f"{card} is damaged: what it says of the run is left out")
+    return None
 
 
 def row_text(experiment: Experiment, row: Row) -> str:

@@ -10,9 +10,10 @@ from dsg_jax.priors import load_prior
 from dsg_jax.priors.folder import card_name
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Prior
+from experiments.checks import flag
 from experiments.files import content_hash
 from experiments.papers.entry import Experiment, Row
-from experiments.papers.settings import ReproduceSettings
+from experiments.papers.settings import ReproduceSettings, changed
 from experiments.restore.compute import Work, outstanding
 from experiments.restore.plan import Plan, Problems, plan
 from experiments.settings import RestoreSettings, as_table
@@ -24,6 +25,8 @@ REDUCED: dict[str, dict[str, Any]] = {
     "daps": {"levels": 20},
     "latent-daps": {"levels": 10},
 }
+# Options of `reproduce` that are a length of some solvers under the same name.
+LENGTHS = ("steps", "levels")
 # Multiple of PSLD's published step that 50 steps take as their default: an assumption.
 REDUCED_STEP = 8.0
 
@@ -86,6 +89,38 @@ def chosen_priors(names: tuple[str, ...], verify: bool = True) -> Priors:
             raise ValueError(f"--prior {name}: there is another {kind} prior: give one of each")
         priors[kind] = (prior, card)
     return priors
+
+
+# Options of `reproduce` that only some solvers take.
+OF_SOLVERS = {
+    **{length: [s for s, names in REDUCED.items() if length in names] for length in LENGTHS},
+    **dict.fromkeys(("base_step", "large_step"), ["psld"]),
+    "limit": ["resample"],
+}
+
+
+def check_effects(settings: ReproduceSettings, chosen: list[Experiment]) -> None:
+    """Raise ValueError for an option that changes nothing of the experiments that are chosen."""
+    options = changed(settings)
+    rows = [row for experiment in chosen for row in experiment.rows]
+    idle = {
+        name: f"no row is of {' or '.join(solvers)}"
+        for name, solvers in OF_SOLVERS.items()
+        if not any(row.solver in solvers for row in rows)
+    }
+    if not any(TASKS[task].checkpoint for one in chosen for task in one.tasks):
+        idle["blur_network"] = "no task is nonlinear_deblur"
+    if not any(row.step == "large" for row in rows):
+        idle["large_step"] = "no row has the large step"
+    if settings.list:
+        idle |= {name: "--list computes nothing" for name in options if name != "name"}
+    if not settings.images:
+        idle["fit"] = "the bundled samples are cropped"
+    if settings.fit == "none":
+        idle["size"] = "--fit none keeps every image as it is"
+    for name in options:
+        if name in idle and name != "list":
+            raise ValueError(f"{flag(name)} changes nothing here, for {idle[name]}: drop it")
 
 
 def why_absent(row: Row, task: str, priors: Priors, settings: ReproduceSettings) -> str:
@@ -176,7 +211,7 @@ def plan_seed(
     method, sigma = whole.method, whole.measurement.sigma
     kind = SOLVERS[method.solver[0]].prior
     facts = {
-        "images": as_table(replace(whole.images, count=None)),
+        "images": as_table(replace(whole.images, count=None, fit=whole.images.fit or "crop")),
         "sigma": sigma,
         "method": as_table(method),
         "options": dict(whole.solver_options),

@@ -13,9 +13,13 @@ from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Projection
 from experiments.checks import flag
-from experiments.files import array_hash
+from experiments.files import array_hash, say
 from experiments.settings import Method, RestoreSettings
 
+# The rank rule of the commands where none is named.
+AUTO = "auto"
+# Channels that the released rank rule was written for: it divides by as many.
+OFFICIAL = 3
 _network = cache(load_blur_network)
 
 
@@ -84,8 +88,17 @@ def task_options(settings: RestoreSettings, task: str) -> tuple[dict[str, Any], 
     return options, facts
 
 
-def chosen_methods(settings: RestoreSettings) -> list[MethodChoice]:
-    """Every solver, plain and with every projection that the settings name."""
+def chosen_methods(settings: RestoreSettings, channels: int | None = None) -> list[MethodChoice]:
+    """Every solver, plain and with every projection that the settings name.
+
+    Args:
+      settings: of the run.
+      channels: of the state that is decomposed, which decides what the rank rule `AUTO` is; None
+        while the prior is not known, and three stand for it.
+
+    Raises:
+      ValueError: something named does not exist, or does not go with the rest.
+    """
     method = settings.method
     unknown = [name for name in method.solver if name not in SOLVERS]
     if unknown:
@@ -104,16 +117,41 @@ def chosen_methods(settings: RestoreSettings) -> list[MethodChoice]:
             plain = MethodChoice(entry, options, None, None, entry.name, entry.title)
             methods.append(plain)
         if method.projection != "none":
-            methods += projected_methods(entry, options, method)
+            methods += projected_methods(entry, options, method, channels)
     return methods
 
 
+def rank_rules(named: tuple[str, ...], default: str, channels: int | None) -> list[str]:
+    """The rank rules named, `AUTO` as what it stands for.
+
+    Args:
+      named: none stands for `AUTO`.
+      default: of the solver's source.
+      channels: of the state that is decomposed; None is three.
+
+    Raises:
+      ValueError: two of them are the same.
+    """
+    is_official_meant = channels in (None, OFFICIAL)
+    automatic = default if default != "official" or is_official_meant else "per_channel"
+    rules = [automatic if rule == AUTO else rule for rule in named or (AUTO,)]
+    if channels is not None and len(set(rules)) < len(rules):
+        raise ValueError(f"--rank-rule {' '.join(named)}: auto is {automatic} here, drop one")
+    if "official" in rules and not is_official_meant:
+        say(
+            f"--rank-rule official counts on {OFFICIAL} channels and here is a state of {channels}:"
+            " its rank is too small for fewer and too large for more; auto takes per_channel",
+            once=True,
+        )
+    return rules
+
+
 def projected_methods(
-    entry: SolverEntry, options: dict[str, Any], method: Method
+    entry: SolverEntry, options: dict[str, Any], method: Method, channels: int | None
 ) -> list[MethodChoice]:
     """A solver with every rank rule, tau and period; names tell what there is more than one of."""
     defaults = entry.projection_defaults(**options)
-    rules = method.rank_rule or (defaults["rule"],)
+    rules = rank_rules(method.rank_rule, defaults["rule"], channels)
     periods = method.period or (defaults["period"],)
     word = "dsg" if method.source == "state" else method.source
     heading = "DiffStateGrad" if method.source == "state" else f"{method.source} subspace"

@@ -14,6 +14,8 @@ import jax
 from dsg_jax.types import Prior
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.restore.compute import about_shard, compute, records_of
+from experiments.restore.earlier import check_earlier, folders_of_tasks
+from experiments.restore.effects import check_effects
 from experiments.restore.gallery import write_gallery
 from experiments.restore.plan import Plan, plan
 from experiments.restore.report import summary
@@ -22,7 +24,9 @@ from experiments.settings import RestoreSettings, as_table
 
 def plan_restore(settings: RestoreSettings) -> Callable[[], list[dict]]:
     """Check the settings of `restore`; the result computes and reports."""
+    check_effects(settings)
     planned = plan(settings)
+    check_earlier(planned, planned.names, folders_of_tasks(planned.out))  # it replaces all tables
     return lambda: carry_out(planned)
 
 

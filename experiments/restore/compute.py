@@ -16,6 +16,7 @@ from jax import Array
 from tqdm import tqdm
 
 from dsg_jax.types import Prior, Problem
+from experiments.progress import progress_bar
 from experiments.restore.batch import (
     Program,
     Runner,
@@ -28,9 +29,17 @@ from experiments.restore.jobs import Item, Job, Plan
 from experiments.restore.memory import fitting_runner
 from experiments.restore.metrics import record_of
 from experiments.restore.parts import run_batch
-from experiments.restore.resume import forget, saving_of
+from experiments.restore.resume import begun_batches, forget, saving_of
 from experiments.restore.stacking import Axes
-from experiments.restore.store import Stored, claimed, look, look_again, store, sweep
+from experiments.restore.store import (
+    Stored,
+    claimed,
+    look,
+    look_again,
+    read_record,
+    store,
+    sweep,
+)
 
 
 class Work(NamedTuple):
@@ -122,8 +131,7 @@ def about_shard(shard: str, out: Path, works: list[Work]) -> str:
 @contextmanager
 def progress(works: list[Work]) -> Iterator[tqdm]:
     """One bar over the steps of all works, with the time that is left."""
-    total = sum(len(work.todo) * steps_of(work) for work in works)
-    with tqdm(total=total, unit="step", disable=not total) as bar:
+    with progress_bar(sum(len(work.todo) * steps_of(work) for work in works)) as bar:
         yield bar
 
 
@@ -138,19 +146,27 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     folders = {work.planned.out for work in works}
     for out in folders:
         sweep(out)
+        sweep_states(out)
     compile_seconds, elsewhere = {}, []
     for work in works:
         if work.todo:
             name = f"{work.job.task}, {work.job.label}, {'x'.join(map(str, work.job.shape))}"
             name = f"{work.planned.out.name}, {name}" if len(folders) > 1 else name
-            bar.set_description(name)
-            left, compile_seconds[name] = run_job(work, bar)
+            left, compile_seconds[name] = run_job(work, bar, name)
             elsewhere.append(work._replace(todo=left))
     for work in elsewhere:
         if work.todo:
-            bar.set_description("waiting for another process")
-            run_job(work, bar, wait=True)
+            run_job(work, bar, "waiting for another process", wait=True)
     return compile_seconds
+
+
+def sweep_states(out: Path) -> None:
+    """Remove the states of batches that are done, however they were cut, unless one is at it."""
+    for items in begun_batches(out):
+        if all(read_record(out / item.png, item.identity) for item in items):
+            with claimed(out, items, wait=False) as claim:
+                if claim:
+                    forget(out, items)
 
 
 def steps_of(work: Work) -> int:
@@ -158,12 +174,15 @@ def steps_of(work: Work) -> int:
     return len(jax.tree.leaves(work.job.solver_settings.steps)[0])
 
 
-def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[Item]], float]:
+def run_job(
+    work: Work, bar: tqdm, name: str, wait: bool = False
+) -> tuple[list[Sequence[Item]], float]:
     """Claim, compute and store the batches of a job, one after the other.
 
     Args:
       work: the batches.
       bar: told about steps that end, and about batches that another process has done.
+      name: of the job, for the bar.
       wait: for batches that another process is at: there is nothing to do unless it dies.
 
     Returns:
@@ -171,6 +190,7 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
     """
     out, stored = work.planned.out, work.stored
     runner, compile_seconds, elsewhere = None, 0.0, []
+    bar.set_description(name)
     for batch in work.todo:
         with claimed(out, batch, wait) as claim:
             if not claim:
@@ -183,9 +203,11 @@ def run_job(work: Work, bar: tqdm, wait: bool = False) -> tuple[list[Sequence[It
                 bar.total -= steps_of(work)
                 continue
             if runner is None:  # only now: a process that finds all batches taken never compiles
+                bar.set_description(f"{name}: compiling")
                 started = time.perf_counter()
                 runner = fitting_runner(work.planned, work.job, work.width)
                 compile_seconds = time.perf_counter() - started
+                bar.set_description(name)
             store(stored, compute_batch(work, runner, batch, bar))
             # Last: a run that is killed before its results are stored goes on from its states.
             forget(out, batch)

@@ -14,6 +14,7 @@ class Item(NamedTuple):
     Attributes:
       identity: hash of everything that influences the result.
       png: where the restored image goes, relative to the output folder.
+      inputs: JSON values that stand for what its problem was made of.
     """
 
     picture: Picture
@@ -21,6 +22,7 @@ class Item(NamedTuple):
     problem: Problem
     identity: str
     png: str
+    inputs: dict = {}
 
 
 class Job(NamedTuple):
@@ -48,9 +50,14 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A run, ready to start."""
+    """A run, ready to start.
+
+    Attributes:
+      names: of all images that its settings stand for, also beyond ``--count``.
+    """
 
     out: Path
     prior: Prior
     jobs: list[Job]
     settings: RestoreSettings
+    names: frozenset[str] = frozenset()

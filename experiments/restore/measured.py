@@ -110,7 +110,7 @@ def measured_problem(
         y = np.asarray(operator.forward(jnp.asarray(y)))  # a hole reads 0, whatever the file shows
     return PosedProblem(
         Picture(path.stem, name_index(path.name), None),
-        Problem(operator, jnp.asarray(y), settings.measurement.sigma),
+        Problem(operator, jnp.asarray(y), settings.measurement.level),
         shape,
         {
             "measured": array_hash(y),

@@ -94,4 +94,5 @@ def record_of(
         "png": item.png,
         "png_sha256": hashlib.sha256(content).hexdigest(),
         "settings": job.facts,
+        "inputs": item.inputs,
     }, content

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dsg_jax.checks import MOST_STEPS
 from dsg_jax.operators.noise import measure
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.priors import load_prior
@@ -16,9 +17,10 @@ from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior, Problem
 from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
-from experiments.restore.batch import item_key
+from experiments.restore.batch import item_key, state_shape
 from experiments.restore.choices import MethodChoice, chosen_methods, chosen_tasks, task_options
 from experiments.restore.devices import chosen_placement
+from experiments.restore.earlier import check_earlier, check_names, input_names
 from experiments.restore.jobs import Item, Job, Plan
 from experiments.restore.measured import (
     PosedProblem,
@@ -63,20 +65,28 @@ def plan(
     for method in methods:
         check_prior(method.entry, network)
         check_operators(method.entry, tasks)
+    methods = chosen_methods(settings, state_channels(network, card))
     identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
     network = with_remat(network) if settings.run.remat else network
     pictures = [] if settings.images.measured else chosen_pictures(settings.images, card)
     problems = {} if problems is None else problems
-    jobs = []
+    jobs: list[Job] = []
     for task in tasks:
         for seed in settings.run.seed:
             if (task, seed) not in problems:
                 problems[task, seed] = posed_problems(settings, task, seed, card, pictures)
+            count = settings.run.samples * len(methods) * len(problems[task, seed])
+            if count * len(tasks) * len(settings.run.seed) > MOST_STEPS:
+                raise ValueError(f"{count} samples of {task} alone: give at most {MOST_STEPS:,}")
             for method in methods:
                 jobs += jobs_of(
                     settings, task, seed, method, network, identity, problems[task, seed]
                 )
-    return Plan(settings.run.out, network, jobs, settings)
+    names = frozenset(input_names(settings.images, samples_of(card)))
+    planned = Plan(settings.run.out, network, jobs, settings, names)
+    check_names(planned)
+    check_earlier(planned, names, tasks)
+    return planned
 
 
 def jobs_of(
@@ -101,7 +111,7 @@ def jobs_of(
             "solver": method.entry.name,
             "projection": method.facts,
             "shape": list(shape),
-            "sigma": settings.measurement.sigma,
+            "sigma": settings.measurement.level,
             "seed": seed,
             "prior": identity,
             "version": installed("dsg_jax"),
@@ -132,7 +142,7 @@ def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int
             place = {"index": posed.picture.image_index, "sample": sample}
             png = f"{facts['task']}/{label}/{posed.picture.name}_{sample}.png"
             identity = content_hash(facts | posed.inputs | place)
-            items.append(Item(posed.picture, sample, posed.problem, identity, png))
+            items.append(Item(posed.picture, sample, posed.problem, identity, png, posed.inputs))
     return items
 
 
@@ -159,7 +169,7 @@ def posed_problems(
         measured = readable(files[: settings.images.count], read)
         return [measured_problem(settings, task, seed, file, y, card) for file, y in measured]
     options, facts = task_options(settings, task)
-    sigma = settings.measurement.sigma
+    sigma = settings.measurement.level
     posed = []
     for picture in pictures:
         x = jnp.asarray(picture.pixels)
@@ -181,9 +191,19 @@ def chosen_pictures(images: Images, card: dict) -> list[Picture]:
         "count": images.count,
     }
     if images.images:
-        return load_pictures(list(images.images), fit=images.fit, **common)
+        return load_pictures(list(images.images), fit=images.fit or "crop", **common)
+    return sample_pictures(samples_of(card), **common)
+
+
+def samples_of(card: dict) -> str:
+    """The bundled samples that go with a prior."""
     names = (card.get("samples"), card.get("name"), "photo")
-    return sample_pictures(next(name for name in names if name in SAMPLES), **common)
+    return next(name for name in names if name in SAMPLES)
+
+
+def state_channels(prior: Prior, card: dict) -> int:
+    """Channels of a solver's state: the image's, or the latent's."""
+    return state_shape(prior, (card["size"], card["size"], card["channels"]))[-1]
 
 
 def check_operators(entry: SolverEntry, tasks: list[str]) -> None:

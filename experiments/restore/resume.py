@@ -1,5 +1,6 @@
 """States of unfinished batches on the disk, so that a killed run goes on from inside a batch.
 
+    OUT/.states/BATCH/samples.json          its samples, so that a later run knows when it is done
     OUT/.states/BATCH/VARIANT/CHUNK/STEP    Orbax checkpoint: state, `Info`, keys after STEP steps
 
 A checkpoint is written while the next steps are computed, and the newest two stay. Optimiser
@@ -7,6 +8,7 @@ moments and subspaces are no part of it, for every solver makes them and lets th
 step. The draws are functions of key and number.
 """
 
+import json
 import logging
 import shutil
 import time
@@ -22,11 +24,13 @@ import orbax.checkpoint as ocp
 from jax import Array
 
 from dsg_jax.types import Info
-from experiments.files import array_hash, content_hash, say
+from experiments.files import array_hash, content_hash, read_json, say, write_atomically
 from experiments.restore.jobs import Item
 from experiments.settings import Devices
 
 FOLDER = ".states"
+# File of a batch's folder that lists its samples.
+SAMPLES = "samples.json"
 
 
 class Saving(NamedTuple):
@@ -46,12 +50,26 @@ def saving_of(out: Path, devices: Devices, items: Sequence[Item], chunk: int) ->
     if devices.save_every is None and devices.save_minutes is None:
         return None
     variant = f"{chunk}-at-once-{devices.save_every or 'usual'}-steps"
-    return Saving(batch_folder(out, items) / variant, devices.save_every, devices.save_minutes)
+    folder = batch_folder(out, items)
+    with suppress(OSError):  # said where the states are saved
+        listed = json.dumps({item.identity: item.png for item in items})
+        write_atomically(folder / SAMPLES, listed.encode())
+    return Saving(folder / variant, devices.save_every, devices.save_minutes)
 
 
 def batch_folder(out: Path, items: Sequence[Item]) -> Path:
     """Where the states of a batch are, whatever it is cut into."""
     return out.absolute() / FOLDER / content_hash({"samples": [item.identity for item in items]})
+
+
+def begun_batches(out: Path) -> Iterator[list[Item]]:
+    """The samples of every batch of which a state was saved, whoever cut it."""
+    for path in (out / FOLDER).glob(f"*/{SAMPLES}"):
+        with suppress(ValueError, OSError, TypeError):
+            # Nobody asks for the picture and the problem of what is done.
+            listed = [Item(None, 0, None, *names) for names in read_json(path).items()]  # type: ignore[arg-type]
+            if batch_folder(out, listed) == path.parent.absolute():
+                yield listed
 
 
 def forget(out: Path, items: Sequence[Item]) -> None:

@@ -12,6 +12,7 @@ by copying them into one.
 import errno
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,14 +20,25 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from experiments.files import content_hash, fault, sweep_partial_files, write_atomically
+from experiments.files import (
+    content_hash,
+    fault,
+    read_json,
+    sweep_partial_files,
+    write_atomically,
+)
 from experiments.restore.jobs import Item
+from experiments.settings import EXTRA_METRICS
 
-# Fields that every record of a sample has.
-FIELDS = {
-    *("hash", "task", "method", "image", "image_index", "sample", "seed", "settings", "finite"),
-    *("psnr", "ssim", "lpips", "misfit", "rank_mean", "rank_last", "kept_mean", "seconds"),
-    *("png", "png_sha256"),
+_NUMBER = (int, float, type(None))
+# Fields that every record of a sample has, and their types.
+FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("hash", "task", "method", "image", "png", "png_sha256"), (str,)),
+    **dict.fromkeys(("image_index", "sample", "seed"), (int,)),
+    **dict.fromkeys(("psnr", "ssim", "lpips", "misfit", "rank_mean", "rank_last"), _NUMBER),
+    **dict.fromkeys(("kept_mean", "seconds"), _NUMBER),
+    "settings": (dict,),
+    "finite": (bool,),
 }
 CLAIMS = ".claims"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -61,16 +73,43 @@ def look_again(stored: Stored, items: Iterable[Item]) -> None:
                 stored.records[item.identity] = record
 
 
+def parsed_record(path: Path) -> dict | None:
+    """The record in a file, whatever its settings; None where it is damaged.
+
+    It is whole if every field has its type, the names are those of the file, and the hash is that
+    of the settings and inputs (which records of earlier versions lack).
+    """
+    try:
+        record = read_json(path)
+    except (ValueError, IsADirectoryError):
+        return None
+    if not isinstance(record, dict) or not record.keys() >= FIELDS.keys():
+        return None
+    types = FIELDS | {name: _NUMBER for name in EXTRA_METRICS if name in record}
+    for name, kinds in types.items():
+        value = record[name]
+        if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
+            return None
+    names = f"{record['task']}/{record['method']}/{record['image']}_{record['sample']}.png"
+    of_this_file = record["png"] == names and path.with_suffix(".png").match(names)
+    inputs = record.get("inputs")
+    place = {"index": record["image_index"], "sample": record["sample"]}
+    if inputs is None:
+        is_whole = record["settings"].get("seed") == record["seed"]
+    else:
+        is_whole = isinstance(inputs, dict) and record["hash"] == content_hash(
+            record["settings"] | inputs | place
+        )
+    return record if of_this_file and is_whole else None
+
+
 def read_record(image: Path, identity: str) -> dict | None:
     """The record of an image, None where there is none, or one of other settings."""
     path = image.with_suffix(".json")
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not record.keys() >= FIELDS:
+    record = parsed_record(path)
+    if record is None:
         fault(f"{path} is damaged and left out: its sample is made again")
         return None
     if record["hash"] != identity:
@@ -100,6 +139,7 @@ def store(stored: Stored, results: Sequence[tuple[Item, dict, bytes]]) -> None:
         for item, record, png in results:
             if item.identity not in stored.records:
                 image = stored.out / item.png
+                check_vacant(image, item)
                 content = json.dumps(record, indent=1, allow_nan=False) + "\n"
                 # An earlier record goes first and the new one comes last: wherever a kill comes,
                 # there is no record without its image.
@@ -107,6 +147,14 @@ def store(stored: Stored, results: Sequence[tuple[Item, dict, bytes]]) -> None:
                 write_atomically(image, png)
                 write_atomically(image.with_suffix(".json"), content.encode())
                 stored.records[item.identity] = record
+
+
+def check_vacant(image: Path, item: Item) -> None:
+    """Raise FileExistsError where another command has put its result meanwhile."""
+    path = image.with_suffix(".json")
+    record = parsed_record(path) if path.exists() else None
+    if record is not None and record["hash"] != item.identity:
+        raise FileExistsError(f"{path} is another command's, begun meanwhile: give another --out")
 
 
 def claimed(folder: Path, batch: Sequence[Item], wait: bool) -> AbstractContextManager[bool]:

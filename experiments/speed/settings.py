@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dsg_jax.checks import COUNT
-from experiments.checks import check_numbers, check_once
+from experiments.checks import TOGETHER, check_numbers, check_once
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class SpeedSettings:
 
     def __post_init__(self):
         check_once(self, "priors", "batches")
-        check_numbers(self, batch_size=COUNT, batches=COUNT)
+        check_numbers(self, batch_size=TOGETHER, batches=TOGETHER)
 
 
 @dataclass(frozen=True)

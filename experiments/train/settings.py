@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from dsg_jax.checks import COUNT, POSITIVE
-from experiments.checks import SEED, check_folder, check_numbers
+from experiments.checks import SEED, SIDE, TOGETHER, check_folder, check_numbers
 
 PixelName = Literal["emoji", "photo"]
 LatentName = Literal["emoji"]
@@ -38,7 +38,7 @@ class TrainerSettings:
     seed: int = 0
 
     def __post_init__(self):
-        check_numbers(self, size=COUNT, steps=COUNT, batch_size=COUNT, save_every=COUNT)
+        check_numbers(self, size=SIDE, steps=COUNT, batch_size=TOGETHER, save_every=COUNT)
         check_numbers(self, learning_rate=POSITIVE, seed=SEED)
         check_folder("out", self.out)
 
@@ -99,7 +99,7 @@ class ExportPriorSettings:
     size: int = 64
 
     def __post_init__(self):
-        check_numbers(self, size=COUNT)
+        check_numbers(self, size=SIDE)
         check_folder("out", self.out)
 
 

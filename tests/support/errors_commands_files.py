@@ -21,7 +21,7 @@ from experiments.restore.resume import (
     save_state,
     saving_of,
 )
-from experiments.restore.store import FIELDS, claimed, image_hash, read_record
+from experiments.restore.store import FIELDS, check_vacant, claimed, image_hash, read_record
 from experiments.settings import Devices
 
 ITEM = Item(None, 0, None, "a", "x.png")
@@ -30,10 +30,19 @@ STATE = np.zeros(2)
 
 def record_of(folder: Path, text: str | None = None, png: bytes = b"an image") -> object:
     """What is read of a sample's file with this text, or with the record of another image."""
-    fields = dict.fromkeys(FIELDS, 0) | {"hash": "a", "png_sha256": image_hash(folder / "no.png")}
-    (folder / "x.json").write_text(json.dumps(fields) if text is None else text)
-    (folder / "x.png").write_bytes(png)
-    return read_record(folder / "x.png", "a")
+    image = folder / "hdr" / "dps" / "x_0.png"
+    image.parent.mkdir(parents=True)
+    fields = {name: kinds[0]() for name, kinds in FIELDS.items()}
+    fields |= {"hash": "a", "task": "hdr", "method": "dps", "image": "x", "settings": {"seed": 0}}
+    fields |= {"png": "hdr/dps/x_0.png", "png_sha256": image_hash(folder / "no.png")}
+    image.with_suffix(".json").write_text(json.dumps(fields) if text is None else text)
+    image.write_bytes(png)
+    return read_record(image, "a")
+
+
+def another_command_was_faster(folder: Path) -> object:
+    record_of(folder, png=b"")
+    return check_vacant(folder / "hdr" / "dps" / "x_0.png", ITEM._replace(identity="b"))
 
 
 def a_disk_without_locks(folder: Path) -> None:
@@ -73,7 +82,7 @@ def a_state_that_cannot_be_saved(folder: Path) -> None:
 
     with MonkeyPatch.context() as world, chunk_states(saving(folder), 0) as manager:
         world.setattr(ocp.CheckpointManager, "save", save)
-        save_state(manager, 2, STATE, Info(*[np.zeros(1)] * 5), jax.random.key(0))
+        save_state(manager, 2, STATE, Info(*[np.zeros(1)] * len(Info._fields)), jax.random.key(0))
 
 
 def a_state_that_is_not_complete(folder: Path) -> object:
@@ -93,8 +102,11 @@ def a_file_where_states_go(folder: Path) -> None:
 
 
 CASES = {
-    "x.json is damaged and left out": lambda folder: record_of(folder, "{"),
-    "x.png is not the image that x.json describes": record_of,
+    "x_0.json is damaged and left out": lambda folder: record_of(folder, "{"),
+    "x_0.json is damaged and left": lambda folder: record_of(folder, '{"psnr": NaN}'),
+    "x_0.json is damaged": lambda folder: record_of(folder, "[" * 100_000),
+    "x_0.png is not the image that x_0.json describes": record_of,
+    "x_0.json is another command's, begun meanwhile: give": another_command_was_faster,
     "knows no file locks: give an --out on another one": a_disk_without_locks,
     "its arrays are not those that were written": lambda folder: read_state(folder, changed=1),
     "/4 cannot be read and is left out: ValueError: it is of other random numbers": (

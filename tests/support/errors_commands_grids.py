@@ -8,6 +8,7 @@ from pytest import MonkeyPatch
 from experiments import export
 from experiments.__main__ import main
 from experiments.papers import plan as reproduce_plan
+from experiments.papers.command import stored_run
 from experiments.quality import command as quality
 from support.tiny_command import tiny_prior
 
@@ -51,7 +52,14 @@ def quality_without_scikit_image(folder: Path) -> object:
         return command("quality")(folder)
 
 
+def a_card_that_was_changed(folder: Path) -> object:
+    (folder / "card.json").write_text('{"run": {"seconds": "many"}}')
+    return stored_run(folder / "card.json")
+
+
 REPRODUCE = {
+    "--levels changes nothing here, for no row is of": command("reproduce table1 --levels 3"),
+    "card.json is damaged: what it says of the run": a_card_that_was_changed,
     "unknown experiment 'table99': choose from all": command("reproduce table99"),
     "--large-step 0.0: give a finite number > 0": command("reproduce table1 --large-step 0"),
     "--dry-run is about the whole run: drop --shard": command(
@@ -61,6 +69,7 @@ REPRODUCE = {
     "--prior photo: there is another pixel prior": two_priors_of_a_kind,
 }
 CALIBRATE = {
+    "--limit changes nothing here, for nothing asks": command("calibrate --solver dps --limit 3"),
     "--setting spots:hdr: choose from gaussian:box_inpainting": command(
         "calibrate --setting spots:hdr"
     ),
@@ -70,6 +79,8 @@ CALIBRATE = {
     "20 samples: give 19, 39 or another multiple of 20": command("calibrate --samples 20"),
 }
 OTHERS = {
+    "--sigma: dps does not ask how noisy y is: drop it": exporting("--sigma 0.1"),
+    "--seed 3: hdr draws no mask and no kernel: drop it": exporting("--seed 3"),
     "no prior 'none': give a folder with card.json": command("speed --priors none"),
     "--solver psld: none works with the prior adm-ffhq": command(
         "memory --model adm-ffhq --solver psld"

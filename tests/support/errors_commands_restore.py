@@ -15,7 +15,7 @@ from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
 from experiments.decode import read_image
 from experiments.restore import memory as budget
-from experiments.restore.choices import chosen_methods, chosen_tasks
+from experiments.restore.choices import chosen_methods, chosen_tasks, rank_rules
 from experiments.restore.plan import check_operators, check_prior
 from experiments.settings import Measurement, Method, RestoreSettings
 from support.linear_stage import linear_prior
@@ -120,8 +120,29 @@ def settings_file(text: str) -> Callable[[Path], object]:
     return provoke
 
 
+def after(first: str, second: str) -> Callable[[Path], object]:
+    """A command, and another one in the same folder."""
+
+    def provoke(folder: Path) -> int:
+        with MonkeyPatch.context() as world:
+            stand_in(world.setattr)
+            out = str(folder / "out")
+            tiny = [*RUN.split(), "--count", "1", "--out", out]
+            return main([*tiny, *first.split()]) or main([*tiny, *second.split()])
+
+    return provoke
+
+
+def a_long_name(folder: Path) -> int:
+    name = "n" * 249 + ".png"
+    Image.new("RGB", (16, 16)).save(folder / name)
+    return restore(f"{BOX} --images {folder / name}")(folder)
+
+
 NUMBERS = {
-    "--samples 0: give a whole number >= 1": restore(BOX + "--samples 0"),
+    "--std inf: give a finite number, below 3.4e38": restore("--task gaussian_deblur --std inf"),
+    "48000000 samples of hdr alone: give at most": restore("--task hdr --samples 1000000"),
+    "--samples 0: give a whole number from 1 to 1,000,000": restore(BOX + "--samples 0"),
     "--seed 4294967296: give a whole number >= 0 and below 2^32": restore(
         BOX + "--seed 4294967296"
     ),
@@ -154,6 +175,12 @@ CHOICES = {
     "--solver daps psld: some work on pixels and some on latents": restore(
         BOX + "--solver daps psld"
     ),
+    "--rank-rule official counts on 3 channels and here is a state of 1": lambda folder: rank_rules(
+        ("official",), "official", 1
+    ),
+    "--rank-rule auto official: auto is official here": lambda folder: rank_rules(
+        ("auto", "official"), "official", 3
+    ),
     "psld needs a linear task and hdr is none: use resample": lambda folder: check_operators(
         SOLVERS["psld"], ["hdr"]
     ),
@@ -183,7 +210,9 @@ SETTINGS = {
     "x.toml: no 'sede' there; known: samples, seed": settings_file("[run]\nsede = 1"),
     "x.toml: run is a table, write [run]": settings_file("run = 1"),
     "x.toml: samples = 'many' is not of its type": settings_file("[run]\nsamples = 'many'"),
-    "x.toml: --samples 0: give a whole number >= 1": settings_file("[run]\nsamples = 0"),
+    "x.toml: --samples 0: give a whole number from 1 to 1,000,000": settings_file(
+        "[run]\nsamples = 0"
+    ),
 }
 IMAGES = {
     "a prior of 4 channels restores no image file": lambda folder: read_image(folder / "x.png", 4),
@@ -241,4 +270,9 @@ MEASURED = {
     "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
-CASES = {**NUMBERS, **CHOICES, **DEVICES, **SETTINGS, **IMAGES, **MEASURED}
+FOLDERS = {
+    "(box_inpainting/dps/airplane_0.json: sigma 0.05 there, 0.1 here)": after("", "--sigma 0.1"),
+    "nnn... would be written as a file whose name has 258 bytes": a_long_name,
+    "--fit changes nothing here: a measured image stays": restore(MASKED + "y.png --fit crop"),
+}
+CASES = {**NUMBERS, **FOLDERS, **CHOICES, **DEVICES, **SETTINGS, **IMAGES, **MEASURED}

@@ -27,17 +27,19 @@ from dsg_jax.operators.tasks import operator_for
 from dsg_jax.options import options_of
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
 from dsg_jax.priors.samples import sample_images
+from dsg_jax.sample import sample
 from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
+from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
 from support.errors_library_folders import FOLDERS
 from support.errors_library_networks import NETWORKS
 from support.gaussian_prior import gaussian_prior
-from support.linear_stage import IMAGE, linear_prior
+from support.linear_stage import IMAGE, LATENT, linear_prior
 
 KEY = jax.random.key(0)
 BETAS = linear_betas()
@@ -67,12 +69,21 @@ def psld_of(operator: Operator, prior: Prior | None = None, **options):
     return psld(prior or linear_prior(), measured_by(operator), None, settings)
 
 
+def psld_step(y: jax.Array):
+    """The first step of PSLD on a measurement."""
+    settings = PSLDSettings(steps=ddim_steps(BETAS, 10))
+    solver = psld(linear_prior(), Problem(identity(), y, 0.1), None, settings)
+    return sample(KEY, solver, LATENT)
+
+
 def alex() -> LPIPSWeights:
     return LPIPSWeights((), (), "alex")
 
 
 OPERATORS: dict[str, Callable[[Path], object]] = {
-    "std must be positive, got -1": lambda folder: gaussian_kernel(9, -1.0),
+    "std must be positive and at most 10,000 pixels, got -1": lambda folder: gaussian_kernel(
+        9, -1.0
+    ),
     "intensity must lie in [0, 1], got 1.5": lambda folder: motion_kernel(rng(), 61, 1.5),
     "a box of 28 with margin 2 has no place in 64 x 32 pixels": lambda folder: box_mask(
         rng(), (64, 32), 28, 2
@@ -80,7 +91,9 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
     "expected 0 <= low <= high <= 1, got low=0.9, high=0.2": lambda folder: random_mask(
         rng(), (8, 8), 0.9, 0.2
     ),
-    "the kernel size must be odd and positive, got 60": lambda folder: gaussian_kernel(60),
+    "the kernel size must be odd and positive, at most 4095, got 60": lambda folder: (
+        gaussian_kernel(60)
+    ),
     "two-dimensional with odd sides, got (4, 4)": lambda folder: blur(SHAPE, np.ones((4, 4))),
     "unknown method 'wavelet'; choose auto, fft or direct": lambda folder: blur(
         SHAPE, KERNEL, "wavelet"
@@ -98,6 +111,12 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
         super_resolution((30, 32, 3), 4)
     ),
     "padding must not be negative, got (-1, -1)": lambda folder: phase_retrieval(SHAPE, pad=-1),
+    "padding by 2000000000 pixels: give an oversample or pad": lambda folder: phase_retrieval(
+        SHAPE, oversample=1e9
+    ),
+    "oversample must be finite, got inf": lambda folder: phase_retrieval(
+        SHAPE, oversample=float("inf")
+    ),
     "scale must be positive, got 0.0": lambda folder: hdr(0.0),
     "the code must be (h/128, w/128, 512), got (1, 1, 4)": lambda folder: nonlinear_blur(
         BlurNetwork({}), image(1, 1, 4)
@@ -162,16 +181,24 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "sides='top': choose from both, left, right": lambda folder: Projection(sides="top"),
     "tau=2.5 with rule='rank' is the rank itself": lambda folder: Projection(2.5, rule="rank"),
     "tau=1.5 is a share of the energy: give a value in (0, 1]": lambda folder: Projection(1.5),
-    "period=0: give a whole number >= 1": lambda folder: Projection(period=0),
+    "period=0: give a whole number >= 1": lambda folder: Projection(period=jnp.int32(0)),
 }
 
 SOLVERS: dict[str, Callable[[Path], object]] = {
+    "the measurement is complex64 and the operator gives float32: give real": (
+        lambda folder: psld_step(jnp.zeros(IMAGE, jnp.complex64))
+    ),
+    "the measurement has shape (1, 8, 1) and the operator gives (8, 8, 1)": (
+        lambda folder: psld_step(image(1, *IMAGE[1:]))
+    ),
+    "times=[5]: give at least two whole numbers in a row": lambda folder: dps_steps(times=[5]),
+    "times from 5 to 1: give ascending ones": lambda folder: dps_steps(times=[5, 3, 1]),
     "variant='new': choose from legacy, main": lambda folder: daps_steps(variant="new"),
     "inner='gibbs': choose from langevin, hmc, mh": lambda folder: daps_by("gibbs"),
     "inner='mh' follows no gradient": lambda folder: daps_by("mh"),
     "levels=0, ode_steps=5: give whole numbers >= 1": lambda folder: daps_steps(levels=0),
     "eta=2.0: give a number from 0 (DDIM) to 1": lambda folder: ddim_steps(BETAS, 10, eta=2.0),
-    "pixel_limit=0, latent_limit=500: give whole numbers": lambda folder: settings_for(
+    "pixel_limit=0: give a whole number from 1 to 1,000,000": lambda folder: settings_for(
         "resample", "hdr", BETAS, pixel_limit=0
     ),
     "1 DDIM steps: the schedule allows 2 to 1000": lambda folder: ddim_steps(BETAS, 1),

@@ -26,10 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dsg_jax.checks import check_choice
+from dsg_jax.checks import UPDATES, check_choice, check_number
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, step_info
+from dsg_jax.solvers.resample.fit import loss_ratio
 from dsg_jax.solvers.resample.stages import (
     LATENT,
     PIXEL,
@@ -41,7 +42,7 @@ from dsg_jax.solvers.resample.stages import (
     time_travel,
 )
 from dsg_jax.solvers.resample.steps import NONE, ReSampleSteps, resample_steps
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Ending, Info, Prior, Problem, Projection, Solver
 
 
 def resample(
@@ -50,8 +51,9 @@ def resample(
     """ReSample as a `Solver`; the state is the latent z (h/f, w/f, c_z).
 
     `Info` tells of the optimisation that followed the step; without one, 0 ``inner_steps`` and the
-    full rank. In the pixel stage the ranks are those of the image's channels, repeated or cut to as
-    many as the latent has. ``misfit`` is ||y - A(D(z_hat))|| of the DDIM step.
+    full rank. Of the last step it tells of the final optimisation. In the pixel stage the ranks are
+    those of the image's channels, repeated or cut to as many as the latent has. ``misfit`` is
+    ||y - A(D(z_hat))|| of the DDIM step.
 
     Args:
       prior: latent prior. A KL encoder gives its mean; the reference knows codebooks only.
@@ -74,15 +76,19 @@ def resample(
         def consistent(in_pixels: bool):
             z_next, result = hard_consistency(inputs, draw, z, travelled, at, in_pixels=in_pixels)
             rank = jnp.resize(result.rank, z.shape[-1:])
-            return z_next, result.iterations, rank, result.share
+            return z_next, result.iterations, rank, result.share, loss_ratio(result)
 
-        leave = lambda: (z, jnp.int32(0), full_rank(z.shape), jnp.float32(1))
+        leave = lambda: (z, jnp.int32(0), full_rank(z.shape), jnp.float32(1), jnp.float32(1))
         stages = (leave, lambda: consistent(True), lambda: consistent(False))
-        z, updates, rank, share = jax.lax.switch(at.stage, stages)
-        return z, step_info(norm, rank, share, z, updates)
+        z, updates, rank, share, ratio = jax.lax.switch(at.stage, stages)
+        return z, step_info(norm, rank, share, z, updates, ratio)
 
-    image = lambda z: first_stage.decode(final_fit(inputs, z).w)
-    return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=image)
+    def ending(z: Array) -> Ending:
+        result = final_fit(inputs, z)
+        return Ending(first_stage.decode(result.w), result.iterations, loss_ratio(result))
+
+    image = lambda z: ending(z).image
+    return Solver(lambda noise: noise, step, settings.steps, image, ending)
 
 
 def guided_ddim(inputs: Inputs, draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Array]:
@@ -168,10 +174,8 @@ def settings_for(
     del task
     check_choice("preset", preset, PRESETS)
     check_choice("project", project, ("gradient", "update"))
-    if min(pixel_limit, latent_limit) < 1:
-        raise ValueError(
-            f"pixel_limit={pixel_limit}, latent_limit={latent_limit}: give whole numbers >= 1"
-        )
+    check_number("pixel_limit", pixel_limit, UPDATES)
+    check_number("latent_limit", latent_limit, UPDATES)
     constants = resample_steps(betas, steps, every=every)
     if not constants.stage.any():
         raise ValueError(

@@ -21,7 +21,7 @@ import optax
 from jax import Array
 
 from dsg_jax.projection import Subspace
-from dsg_jax.solvers.guidance import full_rank
+from dsg_jax.solvers.guidance import full_rank, residual
 from dsg_jax.solvers.inner import guide
 from dsg_jax.types import Problem, Projection
 
@@ -66,6 +66,12 @@ class Fit(NamedTuple):
     losses: Array
     rank: Array
     share: Array
+
+
+def loss_ratio(result: Fit) -> Array:
+    """() the last loss over the first; above 1 or NaN the optimisation diverged, 1 without one."""
+    idle = (result.iterations == 0) | (result.first_loss == 0)
+    return jnp.where(idle, 1.0, result.last_loss / result.first_loss)
 
 
 class _Loop(NamedTuple):
@@ -120,8 +126,8 @@ def fit(
     limit = descent.limit if frozen is None else frozen
 
     def loss(w: Array) -> Array:
-        residual = problem.y - problem.operator.forward(render(w))
-        return jnp.mean(residual * residual)
+        difference = residual(problem, render(w))
+        return jnp.mean(difference * difference)
 
     def body(at: _Loop) -> _Loop:
         so_far, i = at.fit, at.fit.iterations

@@ -57,13 +57,13 @@ def test_numbers_are_leaves_and_choices_are_static(settings):
     assert all(isinstance(leaf, np.ndarray | np.generic | float | int) for leaf in leaves)
     again = jax.tree.unflatten(structure, leaves)
     chex.assert_trees_all_equal(again, settings)
-    arrays = jax.tree.map(np.asarray, settings)  # tau 0.99 would be no rank
+    forms = jax.eval_shape(lambda settings: settings, settings)  # tau 0.99 would be no rank
     static = [field.name for field in fields(settings) if field.metadata.get("static")]
     for name, hint in get_type_hints(type(settings)).items():
         assert (name in static) == (get_origin(hint) is Literal or hint in (int, bool)), name
         if name in static:
             values = get_args(hint) or (True, 2)
-            others = [replace(arrays, **{name: value}) for value in values]
+            others = [replace(forms, **{name: value}) for value in values]
             assert len({jax.tree.structure(other) for other in others}) == len(values)
 
 
@@ -95,6 +95,16 @@ def test_every_task_has_settings_and_an_unknown_one_the_default(solver):
     prior = linear_prior()
     by_betas = settings_for(solver, "hdr", np.asarray(prior.betas))
     chex.assert_trees_all_equal(settings_for(solver, "hdr", prior), by_betas)
+
+
+@pytest.mark.parametrize("solver", ["daps", "latent-daps"])
+def test_the_inner_step_grows_with_the_likelihood_s_width(solver):
+    """A step times the curvature of what is descended stays what the reference's is."""
+    published, wide = (settings_for(solver, "hdr", BETAS, tau_y=t) for t in (0.01, 0.05))
+    sigma = np.asarray(published.steps.sigma, np.float64)
+    at = [s.steps.lr * (1 / s.tau_y**2 + 1 / sigma**2) for s in (published, wide)]
+    np.testing.assert_allclose(*at, rtol=1e-5)
+    np.testing.assert_array_equal(settings_for(solver, "hdr", BETAS).steps.lr, published.steps.lr)
 
 
 def test_tables_state_their_default():

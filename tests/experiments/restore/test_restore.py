@@ -9,6 +9,7 @@ from PIL import Image
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.types import Info
+from experiments import progress
 from experiments.decode import read_image
 from experiments.restore import batch, compute
 from experiments.restore.command import restore
@@ -129,7 +130,7 @@ def test_resumed_run_computes_only_what_is_missing(first, images, tmp_path, trac
     pngs[8].with_suffix(".json").write_bytes(pngs[8].with_suffix(".json").read_bytes()[:40])
     pngs[1].write_bytes(b"not the image of its record")
     before = {path: path.stat().st_mtime_ns for path in pngs}
-    monkeypatch.setattr(compute, "tqdm", Bar)
+    monkeypatch.setattr(progress, "Lines", Bar)
     records = run(out, "--images", images, "--samples", SAMPLES, "--batch-size", 4)
     assert timeless(records) == timeless(first[1]) and log_lines(out) == records
     written = {i for i, path in enumerate(pngs) if path.stat().st_mtime_ns != before[path]}

@@ -76,6 +76,23 @@ def test_presets_decide_rule_and_period(tmp_path):
     assert (choice.projection.rule, choice.projection.period) == ("mean", 2)
 
 
+@pytest.mark.parametrize(
+    ("words", "channels", "rules"),
+    [
+        ("--solver daps", 3, ["official"]),
+        ("--solver daps --rank-rule auto", 1, ["per_channel"]),
+        ("--solver psld", 4, ["per_channel"]),
+        ("--solver daps --rank-rule official mean", 1, ["official", "mean"]),
+        ("--solver resample --preset plorg", 3, ["per_channel"]),
+    ],
+)
+def test_the_released_rank_rule_is_for_three_channels(tmp_path, capsys, words, channels, rules):
+    """Where nothing is named another is taken, and where it is named this is said."""
+    chosen = chosen_methods(arguments(tmp_path, words + " --task hdr --projection state"), channels)
+    assert [method.facts["rule"] for method in chosen] == rules
+    assert ("counts on 3 channels" in capsys.readouterr().err) == (channels != 3 and len(rules) > 1)
+
+
 def test_the_factor_multiplies_the_step():
     prior = tiny_latent_prior()
     settings = settings_for("dps", "hdr", prior, steps=4, step_factor=8.0)
