@@ -26,7 +26,13 @@ from dsg_jax.types import Problem
 from experiments.export_settings import ExportSettings, File
 from experiments.files import installed, write_atomically
 from experiments.restore.batch import Program, solver_of, state_shape
-from experiments.restore.choices import chosen_methods, chosen_tasks, task_options
+from experiments.restore.choices import (
+    check_noise,
+    chosen_methods,
+    chosen_tasks,
+    solver_settings,
+    task_options,
+)
 from experiments.restore.plan import DEFAULT_PRIORS, check_prior
 
 
@@ -116,6 +122,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
             "an export is for one method, and these are several:"
             f" {', '.join(method.label for method in methods)}"
         )
+    check_noise(common, tasks, methods)
     (task,), (method,) = tasks, methods
     prior, card = load_prior(settings.method.prior or DEFAULT_PRIORS[method.entry.prior])
     check_prior(method.entry, prior)
@@ -129,7 +136,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     problem = Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.sigma)
     program = Program(
         method.entry.name,
-        method.entry.settings_for(task, np.asarray(prior.betas, np.float64), **method.options),
+        solver_settings(method, task, prior, settings.measurement.noise),
         method.projection,
         prior,
         axes=(),

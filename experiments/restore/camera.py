@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.decode import Unreadable, decoded
 from experiments.files import say
+from experiments.images import image_files
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -28,6 +29,23 @@ def read_array(path: Path) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ValueError(f"{path} holds NaN or infinite values: replace them first")
     return array
+
+
+def partner(path: Path, measured: str) -> Path:
+    """The mask or kernel of the measured image of a name: one file serves all, a folder has each.
+
+    Raises:
+      ValueError: the folder has none of this name.
+    """
+    if not path.is_dir():
+        return path
+    for file in image_files([path], also=(".npy",)):
+        if file.stem == measured:
+            return file
+    raise ValueError(
+        f"the folder {path} has no image or .npy called {measured!r}, as the measured image is: "
+        "add it, or name one file for all"
+    )
 
 
 def read_levels(path: Path) -> np.ndarray:
