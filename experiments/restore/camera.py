@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.decode import Unreadable, decoded
+from experiments.decode import Unreadable, decoded, sixteen_bits
 from experiments.files import say
 from experiments.images import image_files
 
@@ -63,13 +63,16 @@ def read_levels(path: Path) -> np.ndarray:
         return levels
     picture, white = decoded(path)
     is_grey = len(picture.getbands()) == 1 and picture.mode != "P"
-    rgb = np.asarray(picture if is_grey else picture.convert("RGB"), np.float32)
+    if white > 255:
+        rgb = sixteen_bits(path, picture)
+    else:
+        rgb = np.atleast_3d(np.asarray(picture if is_grey else picture.convert("RGB"), np.float32))
     if picture.has_transparency_data or not (is_grey or np.ptp(rgb, axis=2).max() == 0):
         raise ValueError(
             f"{path} has colours or transparency, which may mean anything: save it in black, grey"
             " and white alone"
         )
-    return (rgb if is_grey else rgb[..., 0]) / (1 if picture.mode == "1" else white)
+    return rgb[..., 0] / (1 if picture.mode == "1" else white)
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,6 +16,7 @@ from experiments.files import array_hash, say
 from experiments.images import Picture, check_sides, image_files, name_index, readable
 from experiments.restore.camera import partner, read_array, read_kernel, read_mask
 from experiments.restore.choices import task_options
+from experiments.restore.orientation import warn_if_turned
 from experiments.settings import RestoreSettings
 
 
@@ -128,9 +129,14 @@ def measured_problems(
             "image: drop it"
         )
     read = lambda file: read_measurement(file, card["channels"], magnitude, images.range)
-    return [
+    problems = [
         measured_problem(settings, task, seed, file, y, card) for file, y in readable(files, read)
     ]
+    if images.kernel and seed == settings.run.seed[0]:
+        other = "correlation" if images.kernel_is == "psf" else "psf"
+        for posed in {posed.inputs["camera"]: posed for posed in reversed(problems)}.values():
+            warn_if_turned(posed.problem, posed.picture.name, other)
+    return problems
 
 
 def measured_problem(

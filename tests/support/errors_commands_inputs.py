@@ -9,9 +9,12 @@ import numpy as np
 from PIL import Image
 from pytest import MonkeyPatch
 
+from dsg_jax.operators.blur import blur
+from dsg_jax.types import Problem
 from experiments.__main__ import main
 from experiments.decode import read_image
 from experiments.images import Picture
+from experiments.restore.orientation import warn_if_turned
 from experiments.restore.plan import chosen_pictures
 from experiments.settings import Images
 from support.tiny_command import CARD, stand_in
@@ -24,15 +27,16 @@ PHASE = "--task phase_retrieval --measured "
 ANY_SIZE = {"architecture": {"attention_factors": [], "middle_attention": False}}
 
 
-def deep_png() -> bytes:
-    """A PNG file of one pixel in colours of 16 bits, which Pillow does not write."""
+def deep_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of (h, w, 2, 3 or 4) uint16, which Pillow does not write; 2 is grey and alpha."""
     chunk = lambda name, content: (
         struct.pack(">I", len(content)) + name + content
         + struct.pack(">I", zlib.crc32(name + content))
     )  # fmt: skip
-    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0" + bytes(6))
-    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels))
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")]
     return b"".join([b"\x89PNG\r\n\x1a\n", *chunks])
 
 
@@ -49,7 +53,8 @@ def write_inputs() -> None:
     picture.resize((8, 8)).save("tiny.png")
     Path("torn.png").write_bytes(Path("y.png").read_bytes()[:300])
     Image.new("F", (16, 16)).save("float.tif")
-    Path("deep.png").write_bytes(deep_png())
+    Path("deep.png").write_bytes(deep_png(np.zeros((1, 1, 2), np.uint16)))
+    Path("deep.ppm").write_bytes(b"P6 1 1 1000\n" + bytes(6))
     Image.new("L", (20, 16)).save("mask.png")
     picture.save("colours.png")
     Image.new("L", (3, 3)).save("black.png")
@@ -93,6 +98,13 @@ def default_fit(card: dict) -> Callable[[Path], object]:
     return provoke
 
 
+def a_turned_kernel(folder: Path) -> None:
+    kernel = np.array([[4.0, 3, 2, 1, 0, 0, 0]]) / 10
+    stripes = np.tile(np.repeat(np.float32([-1, 1, 0, 0.5, -0.5]), 8), (16, 1))[..., None]
+    y = blur(stripes.shape, kernel).forward(stripes)
+    warn_if_turned(Problem(blur(y.shape, kernel[:, ::-1]), y, 0.05), "y.png", "psf")
+
+
 def a_damaged_orientation(folder: Path) -> object:
     with MonkeyPatch.context() as world:
         world.setattr("experiments.decode.ImageOps.exif_transpose", lambda picture: 1 / 0)
@@ -108,6 +120,7 @@ IMAGES = {
     ),
     "float.tif holds floating-point, signed or 32-bit": restore(BOX + "--images float.tif"),
     "deep.png has colours of 16 bits, which would be cut": restore(BOX + "--images deep.png"),
+    "deep.ppm has colours of 10 bits, which would be cut": restore(BOX + "--images deep.ppm"),
     "dark.png uses 12 of its 16 bits at most": restore(
         BOX + "--fit none --images dark.png odd.png"
     ),
@@ -124,6 +137,7 @@ IMAGES = {
     ),
 }
 MEASURED = {
+    "of y.png unexplained, and turned by 180 degrees": a_turned_kernel,
     "--range 1.0 0.0: give two finite numbers": restore(MASKED + "light.npy --range 1 0"),
     "--range describes a measured image": restore(BOX + "--range 0 1"),
     "--range says what is black and white in a .npy": restore(MASKED + "y.png --range 0 1"),
