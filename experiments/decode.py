@@ -4,13 +4,15 @@ The one place where Pillow opens a user's file, and one that is no bomb.
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from dsg_jax.bounded import regular_size
 from experiments.files import say
@@ -20,6 +22,10 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 # 16-bit colours of 45 million pixels, and 8-bit ones of the largest sensors.
 MAX_BYTES, MAX_PIXELS = 256 * 2**20, 64_000_000
 _MODES = {1: "L", 3: "RGB"}
+# How Pillow calls 16-bit pixels that it would cut to 8, and that `sixteen_bits` reads whole.
+_DEEP_MODES = {f"{bands};16{order}" for bands in ("RGB", "RGBX", "RGBA") for order in "BLN"}
+# Weights of red, green and blue in a grey level, Pillow's.
+_LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)
 
 
 class Unreadable(ValueError):
@@ -29,7 +35,7 @@ class Unreadable(ValueError):
 def read_image(path: Path, channels: int = 3) -> np.ndarray:
     """A photograph as float32 (h, w, channels) in [-1, 1], in any of `FORMATS`.
 
-    The EXIF orientation is applied, transparency is put on white, 16-bit greyscale keeps its depth.
+    The EXIF orientation is applied, transparency is put on white, 16 bits are kept.
 
     Raises:
       Unreadable: a damaged file, or pixels whose range is not known.
@@ -38,10 +44,12 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
         raise ValueError(f"a prior of {channels} channels restores no image file: use 1 or 3")
     picture, white = decoded(path)
     if white > 255:
-        grey = np.asarray(picture, np.float32)[..., None]
-        if grey.max() < 4096:
+        levels = sixteen_bits(path, picture)
+        if levels.max() < 4096:
             say(f"{path} uses 12 of its 16 bits at most: is it 12-bit? Then multiply it by 16")
-        return np.repeat(grey / white, channels, axis=2) * 2 - 1
+        if channels < levels.shape[2]:
+            levels = (levels @ _LUMINANCE)[..., None]
+        return np.repeat(levels / white, channels // levels.shape[2], axis=2) * 2 - 1
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -49,8 +57,45 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], channels) / 127.5 - 1
 
 
-def decoded(path: Path) -> tuple[Image.Image, int]:
+def sixteen_bits(path: Path, picture: Image.Image) -> np.ndarray:
+    """The pixels of a file of 16 bits, put on white; (h, w, 1 or 3) float32 in 0..65535.
+
+    Pillow keeps the upper byte alone of colours. With the order of the bytes turned around, the
+    lower one is what it takes for the upper.
+
+    Args:
+      path: the file.
+      picture: what `decoded` makes of it.
+    """
+    if not picture.mode.startswith("RGB"):
+        return np.asarray(picture, np.float32)[..., None]
+    upper, lower = (
+        np.asarray(decoded(path, turned)[0].convert("RGBA"), np.float32) for turned in (False, True)
+    )
+    pixels = 256 * upper + lower
+    opacity = pixels[..., 3:] / 65535
+    return pixels[..., :3] * opacity + 65535 * (1 - opacity)
+
+
+def raw_mode(tile: Any) -> str:
+    """How a part of an opened file keeps its pixels, in Pillow's words."""
+    return tile.args if isinstance(tile.args, str) else tile.args[0]
+
+
+def with_bytes_turned(tile: Any) -> Any:
+    """A part of a 16-bit file for Pillow's decoders, with low and high bytes swapped."""
+    mode, *others = [tile.args] if isinstance(tile.args, str) else tile.args
+    order = mode[-1].replace("N", "L" if sys.byteorder == "little" else "B")
+    mode = mode[:-1] + {"B": "L", "L": "B"}[order]
+    return tile._replace(args=mode if isinstance(tile.args, str) else (mode, *others))
+
+
+def decoded(path: Path, turned: bool = False) -> tuple[Image.Image, int]:
     """The pixels of an image file, turned as its EXIF orientation says; and the number for white.
+
+    Args:
+      path: the file.
+      turned: whether the bytes of 16-bit colours are swapped, so that these are the lower ones.
 
     Raises:
       Unreadable: pixels without such a number, and whatever a decoder makes of a damaged file.
@@ -59,8 +104,10 @@ def decoded(path: Path) -> tuple[Image.Image, int]:
         check_size(path)
         with only_raising(), Image.open(path, formats=FORMATS) as opened:
             check_size(path, opened.width * opened.height)
-            opened.load()
             white = full_scale(path, opened)
+            if turned:
+                opened.tile = [with_bytes_turned(tile) for tile in opened.tile]
+            opened.load()
             picture = opened.copy()
     except (FileNotFoundError, Unreadable):
         raise
@@ -97,12 +144,12 @@ def only_raising() -> Iterator[None]:
         yield
 
 
-def full_scale(path: Path, picture: Image.Image) -> int:
-    """The number that stands for white: 255, or 65535 of 16-bit greyscale.
+def full_scale(path: Path, picture: ImageFile.ImageFile) -> int:
+    """The number that stands for white: 255, or 65535 of 16 bits.
 
     Raises:
-      Unreadable: signed, 32-bit and floating-point pixels, which have none; colours of 16 bits,
-        which Pillow would cut to 8.
+      Unreadable: signed, 32-bit and floating-point pixels, which have none; more than 8 bits that
+        Pillow would cut.
     """
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format != "TIFF"):
         return 65535
@@ -115,9 +162,15 @@ def full_scale(path: Path, picture: Image.Image) -> int:
     if picture.format == "PNG":
         with open(path, "rb") as file:
             bits = (file.read(25)[24],)  # likewise, in the header
+    first: Any = picture.tile[0] if picture.format == "PPM" else None
+    if first and first.codec_name.startswith("ppm"):
+        bits = (int(first.args[-1]).bit_length(),)  # of the number for white
+    alone = "transparency" not in picture.info  # a colour that stands for it would be cut too
+    if set(bits) == {16} and {raw_mode(one) for one in picture.tile} <= _DEEP_MODES and alone:
+        return 65535
     if max(bits) > 8:
         raise Unreadable(
-            f"{path} has colours of {max(bits)} bits, which would be cut to 8: save it with 8 bits,"
-            " or give it in [-1, 1] as .npy with --measured"
+            f"{path} has colours of {max(bits)} bits, which would be cut to 8: save it as PNG,"
+            " in RGB of 16 bits"
         )
     return 255

@@ -26,7 +26,13 @@ from dsg_jax.types import Problem
 from experiments.export_settings import ExportSettings, File
 from experiments.files import array_hash, installed, write_atomically
 from experiments.restore.batch import Program, solver_of, state_shape
-from experiments.restore.choices import chosen_methods, chosen_tasks, task_options
+from experiments.restore.choices import (
+    check_noise,
+    chosen_methods,
+    chosen_tasks,
+    solver_settings,
+    task_options,
+)
 from experiments.restore.effects import check_effects
 from experiments.restore.plan import DEFAULT_PRIORS, check_prior, state_channels
 
@@ -118,6 +124,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
             "an export is for one method, and these are several:"
             f" {', '.join(method.label for method in methods)}"
         )
+    check_noise(common, tasks, methods)
     (task,), (method,) = tasks, methods
     name = settings.method.prior or DEFAULT_PRIORS[method.entry.prior]
     prior, card = load_prior(name, verify=not settings.method.no_verify)
@@ -140,7 +147,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     problem = Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.level)
     program = Program(
         method.entry.name,
-        method.entry.settings_for(task, np.asarray(prior.betas, np.float64), **method.options),
+        solver_settings(method, task, prior, settings.measurement.noise),
         method.projection,
         prior,
         axes=(),

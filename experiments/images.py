@@ -4,14 +4,14 @@ import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dsg_jax.priors.samples import sample_images
 from experiments.decode import Unreadable, read_image
-from experiments.files import fault, write_atomically
+from experiments.files import fault, say, write_atomically
 
 # Least side of an image whose SSIM can be computed.
 SSIM_WINDOW = 11
@@ -45,15 +45,29 @@ def crop_and_resize(x: np.ndarray, size: int) -> np.ndarray:
     return np.clip(np.stack([np.asarray(p) for p in planes], axis=-1), -1, 1)
 
 
+def cut_to_multiple(x: np.ndarray, multiple: int) -> np.ndarray:
+    """The central part whose sides are the largest multiples of ``multiple``."""
+    height, width = (side - side % multiple for side in x.shape[:2])
+    top, left = (x.shape[0] - height) // 2, (x.shape[1] - width) // 2
+    return x[top : top + height, left : left + width]
+
+
 def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
-    """The files named, and for every folder its image files (or suffixes ``also``) by name."""
+    """The files named, and for every folder its image files (or suffixes ``also``) by name.
+
+    Hidden files of a folder, among them macOS's ``._x.png``, are none.
+    """
     known = {*Image.registered_extensions(), *also}
     files = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: give an image file or a folder")
         entries = sorted(path.iterdir()) if path.is_dir() else [path]
-        images = [file for file in entries if file == path or file.suffix.lower() in known]
+        images = [
+            file
+            for file in entries
+            if file == path or file.suffix.lower() in known and not file.name.startswith(".")
+        ]
         if not images:
             raise FileNotFoundError(f"the folder {path} holds no image: name another")
         files += images
@@ -92,27 +106,49 @@ def name_index(name: str) -> int:
 
 
 def load_pictures(
-    paths: list[Path], *, fit: str, size: int, multiple: int, channels: int, count: int | None
+    paths: list[Path],
+    *,
+    fit: Literal["crop", "cut", "none"],
+    chosen: bool,
+    size: int,
+    multiple: int,
+    channels: int,
+    count: int | None,
 ) -> list[Picture]:
     """Read the user's images.
 
     Args:
       paths: files or folders.
-      fit: "crop" brings the central square to ``size``, "none" keeps every image as it is.
+      fit: "crop" brings the central square to ``size``, "cut" takes off a margin until the sides
+        are divisible by ``multiple``, "none" keeps every image as it is.
+      chosen: whether the user chose that or ``size``; if not, it is said what it does.
       size: side of the square, pixels.
       multiple: both sides must be divisible by this for the prior's network.
       channels: 1 or 3.
       count: only the first ``count`` files.
     """
+    if fit == "crop":
+        check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
     pictures = []
     for file, x in readable(image_files(paths)[:count], lambda file: read_image(file, channels)):
-        x = crop_and_resize(x, size) if fit == "crop" else x
-        check_sides(x.shape, multiple, str(file))
+        (height, width), name = x.shape[:2], str(file)
+        if fit == "crop":
+            x = crop_and_resize(x, size)
+        elif fit == "cut":
+            x, name = cut_to_multiple(x, multiple), f"{file}, cut to multiples of {multiple},"
+        check_sides(x.shape, multiple, name, "crop it, or choose --fit crop")
         pictures.append(Picture(file.stem, name_index(file.name), x))
+        if not chosen and (height, width) != (size, size):
+            why = "size" if fit == "crop" else f"network takes any multiple of {multiple}"
+            say(
+                f"{file} is {height} x {width} and restored at {x.shape[0]} x {x.shape[1]}, for the"
+                f" prior's {why}; --size or --fit chooses for all images"
+            )
+            chosen = True  # said once
     return pictures
 
 
-def check_sides(shape: tuple[int, ...], multiple: int, name: str) -> None:
+def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> None:
     """Raise ValueError unless the prior's network and SSIM's window take this shape."""
     height, width = shape[:2]
     if min(height, width) < SSIM_WINDOW:
@@ -120,7 +156,7 @@ def check_sides(shape: tuple[int, ...], multiple: int, name: str) -> None:
     if height % multiple or width % multiple:
         raise ValueError(
             f"{name} is {height} x {width}, but the prior needs sides divisible by {multiple}: "
-            "crop it, or choose another --size or --fit crop"
+            f"{mend}"
         )
 
 
@@ -129,7 +165,7 @@ def sample_pictures(
 ) -> list[Picture]:
     """The bundled samples, resized if ``size`` differs from theirs."""
     names, images = sample_images(name, count)
-    check_sides((size, size), multiple, f"--size {size}")
+    check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
     if channels == 1:
         images = images.mean(axis=3, keepdims=True, dtype=np.float32)
     each = enumerate(zip(names, images, strict=True))

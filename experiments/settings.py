@@ -11,14 +11,8 @@ from typing import Any, Literal
 
 from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, UPDATES, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
-from experiments.checks import (
-    SEED,
-    SIDE,
-    TOGETHER,
-    check_folder,
-    check_numbers,
-    check_once,
-)
+from experiments.checks import SEED, SIDE, TOGETHER, check_folder, check_numbers, check_once
+from experiments.device_settings import Devices
 
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
@@ -34,16 +28,20 @@ class Images:
     Attributes:
       images: files or folders to degrade and restore
       measured: degraded images to restore: files, or .npy
-      mask: with --measured: inpainting mask, white is known; or .npy
-      kernel: with --measured: blur kernel, scaled to sum 1; or .npy
+      range: with --measured: black and white of .npy files, such as 0 255 (default: -1 1)
+      mask: with --measured: inpainting mask, white is known, or .npy; a folder has one for every
+        measured image, of its name
+      kernel: with --measured: blur kernel, scaled to sum 1, or .npy; or a folder likewise
       kernel_is: psf: what a point becomes (convolution); correlation: the weights of neighbours
-      fit: crop: central square resized to --size (default); none: images as they are
-      size: side of the images in pixels (default: the prior's)
+      fit: crop: central square resized to --size; none: images as they are (default: crop; without
+        --size and with a prior that only convolves, the image cut to the multiple that it needs)
+      size: side of the images in pixels (default: the prior's, but see --fit)
       count: only the first N images
     """
 
     images: tuple[Path, ...] = ()
     measured: tuple[Path, ...] = ()
+    range: tuple[float, float] | None = None
     mask: Path | None = None
     kernel: Path | None = None
     kernel_is: Literal["psf", "correlation"] = "psf"
@@ -57,6 +55,11 @@ class Images:
             raise ValueError(
                 "--images are degraded and restored, --measured only restored: give one"
             )
+        ends = (-1.0, 1.0) if self.range is None else self.range
+        if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+            raise ValueError(
+                f"--range {' '.join(map(str, ends))}: give two finite numbers, black and then white"
+            )
         if self.kernel_is != "psf" and self.kernel is None:
             raise ValueError(f"--kernel-is {self.kernel_is} is about a --kernel: give one")
 
@@ -69,19 +72,33 @@ class Measurement:
       task: one, several or all
       sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images
         (default: 0.05)
+      noise: gaussian; poisson: of photons, for solvers that know it (dps)
+      peak: poisson: photons of white that are expected at a pixel (default: 255)
     """
 
     task: tuple[str, ...] = field(default=(), metadata={"choices": "task"})
     sigma: float | None = None
+    noise: Literal["gaussian", "poisson"] = "gaussian"
+    peak: float | None = None
+
+    def __post_init__(self):
+        level = Range(NOT_NEGATIVE.holds, "a noise level >= 0 in units of [-1, 1]")
+        photons = Range(lambda number: 0 < number <= 1e6, "a number of photons, up to 1e6")
+        check_numbers(self, sigma=level, peak=photons)
+        if self.noise == "gaussian" and self.peak is not None:
+            raise ValueError(f"--peak {self.peak} is about --noise poisson: give that, or --sigma")
+        if self.noise == "poisson" and self.sigma is not None:
+            raise ValueError(f"--sigma {self.sigma} is about gaussian noise: give --peak instead")
 
     @property
     def level(self) -> float:
         """``sigma``, or its default."""
         return 0.05 if self.sigma is None else self.sigma
 
-    def __post_init__(self):
-        level = Range(NOT_NEGATIVE.holds, "a noise level >= 0 in units of [-1, 1]")
-        check_numbers(self, sigma=level)
+    @property
+    def photons(self) -> float:
+        """Of white, expected at a pixel, where the noise is Poisson's."""
+        return 255.0 if self.peak is None else self.peak
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,8 @@ class Run:
     Attributes:
       samples: posterior samples per image
       seed: decides masks, kernels, noise and samples; several run one after the other
+      operator_seed: one mask or kernel for all images, drawn with this seed; reference: the one of
+        the reference code (default: one for every image and seed)
       batch_size: samples that a device computes and that are written together: memory only
       microbatch: samples of a batch in memory together (default: as many as fit)
       memory: memory to stay below, GB (default: the device's, or what is free on a CPU)
@@ -136,6 +155,7 @@ class Run:
 
     samples: int = 1
     seed: tuple[int, ...] = (0,)
+    operator_seed: Literal["reference"] | int | None = None
     batch_size: int = 8
     microbatch: int | None = None
     memory: float | None = None
@@ -149,6 +169,8 @@ class Run:
         decibels = Range(math.isfinite, "a number of dB")
         check_numbers(self, samples=UPDATES, batch_size=TOGETHER, microbatch=COUNT, memory=POSITIVE)
         check_numbers(self, seed=SEED, failure_psnr=decibels)
+        if self.operator_seed != "reference":
+            check_numbers(self, operator_seed=SEED)
         check_once(self, "seed")
         check_folder("out", self.out)
         self.part_of_whole()
@@ -161,51 +183,6 @@ class Run:
         if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
             raise ValueError(f"--shard {self.shard}: give I/N with I from 1 to N, such as 2/3")
         return int(first), int(last)
-
-
-@dataclass(frozen=True)
-class Devices:
-    """Where it is computed, and runs of hours.
-
-    Attributes:
-      devices: the first N of this process (default: all)
-      distributed: one of several processes that share --out: of a SLURM job or a TPU pod, found by
-        jax
-      coordinator: one of several processes elsewhere: where process 0 listens, HOST:PORT
-      processes: how many there are
-      process: which of them this is, from 0
-      heartbeat: seconds until a silent process counts as dead
-      save_every: save unfinished batches every N steps, so that a killed run goes on from there
-      save_minutes: the same every M minutes
-      parameters: replicated: a copy on every device; sharded: split over them, for large priors
-    """
-
-    devices: int | None = None
-    distributed: bool = False
-    coordinator: str | None = None
-    processes: int | None = None
-    process: int | None = None
-    heartbeat: int = 60
-    save_every: int | None = None
-    save_minutes: float | None = None
-    parameters: Literal["replicated", "sharded"] = "replicated"
-
-    def __post_init__(self):
-        check_numbers(self, save_every=COUNT, heartbeat=UPDATES, save_minutes=POSITIVE)
-        named = self.coordinator, self.processes, self.process
-        if self.distributed or named == (None, None, None):
-            return
-        if self.coordinator is None or self.processes is None or self.process is None:
-            raise ValueError(
-                "give --coordinator, --processes and --process, or --distributed alone"
-            )
-        host, _, port = self.coordinator.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ValueError(f"--coordinator {self.coordinator}: give HOST:PORT of process 0")
-        if not 0 <= self.process < self.processes:
-            raise ValueError(
-                f"--process {self.process} --processes {self.processes}: count the processes from 0"
-            )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from dsg_jax.types import Operator
 # faster for 3x3 and 5x5, the FFT 3-4x for 9x9 and more than 10x from 15x15 on. Outside a loop the
 # FFT wins at every size.
 _LARGEST_DIRECT = 5
+# Weights below this share of the largest are rounding errors of an FFT in float32.
+_ROUNDING = 1e-6
 
 
 @functools.cache
@@ -71,6 +73,33 @@ def blur(shape: tuple[int, int, int], kernel: Array | np.ndarray, method: str = 
         adjoint=Partial(static(_transposed, forward=forward), leaf),
         transpose=Partial(same),
     )
+
+
+def point_spread(operator: Operator, shape: tuple[int, ...]) -> np.ndarray:
+    """What a blur makes of a point: its kernel turned by 180 degrees, such as scipy convolves with.
+
+    Args:
+      operator: of `blur` or `linear.gaussian_blur`.
+      shape: (h, w, c) of its images.
+
+    Returns:
+      (k, l) float32, odd sides; margins without weights are cut off.
+    """
+    h, w = shape[:2]
+    # A point in a corner is its own mirror image, and shows a quadrant: one corner per channel.
+    points = np.zeros((h, w, 4), np.float32)
+    points[[0, 0, -1, -1], [0, -1, 0, -1], range(4)] = 1
+    quadrants = np.moveaxis(np.asarray(operator.forward(jnp.asarray(points))), -1, 0)
+    spread = np.zeros((2 * h - 1, 2 * w - 1), np.float32)
+    corners = [
+        (a, b) for a in (slice(h - 1, None), slice(h)) for b in (slice(w - 1, None), slice(w))
+    ]
+    for place, quadrant in zip(corners, quadrants, strict=True):
+        spread[place] = quadrant
+    spread[np.abs(spread) < _ROUNDING * spread.max()] = 0  # of the FFT
+    rows, columns = np.nonzero(spread)
+    r, s = np.abs(rows - (h - 1)).max(), np.abs(columns - (w - 1)).max()
+    return spread[h - 1 - r : h + r, w - 1 - s : w + s]
 
 
 def check_reflection(shape: tuple[int, ...], radius: tuple[int, int]) -> None:

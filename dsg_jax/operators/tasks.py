@@ -29,6 +29,7 @@ class Task(NamedTuple):
       paper: the papers' settings at 256 x 256.
       linear: whether A is linear, and so has an adjoint and a transpose; PSLD needs that.
       needs: what must be known of the camera to restore a measurement that is not simulated.
+      random: whether a mask, kernel or code is drawn.
       output_domain: scale of A(x) for `noise.noise_level` at the default options: as [-1, 1] or as
         [0, 1].
       magnitude: whether y is a Fourier magnitude and no image.
@@ -40,6 +41,7 @@ class Task(NamedTuple):
     paper: str
     linear: bool = True
     needs: Literal["mask", "kernel", "factor", ""] = ""
+    random: bool = False
     output_domain: Literal["symmetric", "unit"] = "symmetric"
     magnitude: bool = False
     checkpoint: bool = False
@@ -64,12 +66,14 @@ TASKS: dict[str, Task] = {
             "Box inpainting",
             "hole of 128 x 128 at random, at least 16 from the border (DAPS: 32)",
             needs="mask",
+            random=True,
         ),
         Task(
             "random_inpainting",
             "Random inpainting",
             "70 % of the pixels; in code U[0.70, 0.71)",
             needs="mask",
+            random=True,
         ),
         Task(
             "gaussian_deblur",
@@ -77,7 +81,13 @@ TASKS: dict[str, Task] = {
             "kernel 61 x 61, standard deviation 3",
             needs="kernel",
         ),
-        Task("motion_deblur", "Motion deblurring", "kernel 61 x 61, intensity 0.5", needs="kernel"),
+        Task(
+            "motion_deblur",
+            "Motion deblurring",
+            "kernel 61 x 61, intensity 0.5",
+            needs="kernel",
+            random=True,
+        ),
         Task("super_resolution", "Super-resolution", "factor 4, bicubic", needs="factor"),
         Task(
             "phase_retrieval",
@@ -93,6 +103,7 @@ TASKS: dict[str, Task] = {
             "Nonlinear deblurring",
             "network of Tran et al., code of seed 0 for all images",
             linear=False,
+            random=True,
             checkpoint=True,
         ),
     )

@@ -83,7 +83,7 @@ class DPSSettings:
       steps: `dps_steps(...)` of the prior's betas; the reference takes all 1000.
       scale: size of a guidance step, > 0: s of the reference's configurations.
       poisson: divide the residual norm by |y|, entry by entry, and average: the reference's term
-        for Poisson noise.
+        for Poisson noise. Entries that are 0, such as a hole's, count for nothing (there: for all).
     """
 
     steps: DPSSteps
@@ -105,13 +105,15 @@ def dps(
       projection: None for plain DPS.
       settings: constants of the steps, and how far one guides.
     """
+    y = problem.y
+    shares = jnp.where(y == 0, 0.0, 1 / jnp.abs(jnp.where(y == 0, 1.0, y)))
+    weight = jnp.mean(shares) if settings.poisson else 1.0
 
     def guided(x: Array, at: DPSSteps):
         eps, v = predict(prior, x, at.time)
         x0 = clip_unit(at.sqrt_recip * x - at.sqrt_recipm1 * eps)
         norm = misfit(problem, x0)
-        loss = jnp.mean(norm / jnp.abs(problem.y)) if settings.poisson else norm
-        return loss, (norm, x0, v)
+        return norm * weight, (norm, x0, v)
 
     def step(draw: Draw, x: Array, at: DPSSteps) -> tuple[Array, Info]:
         (_, (norm, x0, v)), gradient = jax.value_and_grad(guided, has_aux=True)(x, at)

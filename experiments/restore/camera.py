@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.decode import Unreadable, decoded
+from experiments.decode import Unreadable, decoded, sixteen_bits
 from experiments.files import say
+from experiments.images import image_files
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -28,6 +29,23 @@ def read_array(path: Path) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ValueError(f"{path} holds NaN or infinite values: replace them first")
     return array
+
+
+def partner(path: Path, measured: str) -> Path:
+    """The mask or kernel of the measured image of a name: one file serves all, a folder has each.
+
+    Raises:
+      ValueError: the folder has none of this name.
+    """
+    if not path.is_dir():
+        return path
+    for file in image_files([path], also=(".npy",)):
+        if file.stem == measured:
+            return file
+    raise ValueError(
+        f"the folder {path} has no image or .npy called {measured!r}, as the measured image is: "
+        "add it, or name one file for all"
+    )
 
 
 def read_levels(path: Path) -> np.ndarray:
@@ -45,13 +63,16 @@ def read_levels(path: Path) -> np.ndarray:
         return levels
     picture, white = decoded(path)
     is_grey = len(picture.getbands()) == 1 and picture.mode != "P"
-    rgb = np.asarray(picture if is_grey else picture.convert("RGB"), np.float32)
+    if white > 255:
+        rgb = sixteen_bits(path, picture)
+    else:
+        rgb = np.atleast_3d(np.asarray(picture if is_grey else picture.convert("RGB"), np.float32))
     if picture.has_transparency_data or not (is_grey or np.ptp(rgb, axis=2).max() == 0):
         raise ValueError(
             f"{path} has colours or transparency, which may mean anything: save it in black, grey"
             " and white alone"
         )
-    return (rgb if is_grey else rgb[..., 0]) / (1 if picture.mode == "1" else white)
+    return rgb[..., 0] / (1 if picture.mode == "1" else white)
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:

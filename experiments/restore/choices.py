@@ -1,5 +1,6 @@
 """From settings to what they stand for: tasks with their options, methods with theirs."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cache
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from dsg_jax.operators.blur_network import MISSING, load_blur_network
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS, SolverEntry
-from dsg_jax.types import Projection
+from dsg_jax.types import Prior, Projection
 from experiments.checks import flag
 from experiments.files import array_hash, say
 from experiments.settings import Method, RestoreSettings
@@ -144,6 +146,37 @@ def rank_rules(named: tuple[str, ...], default: str, channels: int | None) -> li
             once=True,
         )
     return rules
+
+
+def check_noise(settings: RestoreSettings, tasks: list[str], methods: list[MethodChoice]) -> None:
+    """Raise ValueError unless tasks and solvers, and only what is simulated, know the noise."""
+    if settings.measurement.noise == "gaussian":
+        return
+    magnitudes = [task for task in tasks if TASKS[task].magnitude]
+    if magnitudes:
+        raise ValueError(
+            f"--noise poisson is of images, and {magnitudes[0]} measures none: drop it"
+        )
+    for method in methods:
+        if not knows_poisson(method.entry):
+            able = [name for name, entry in SOLVERS.items() if knows_poisson(entry)]
+            raise ValueError(
+                f"{method.entry.name} knows no Poisson noise: use --solver {' or '.join(able)}"
+            )
+    if settings.measurement.peak is not None and settings.images.measured:
+        raise ValueError("--peak is of noise that is simulated, not of a measured image's: drop it")
+
+
+def knows_poisson(entry: SolverEntry) -> bool:
+    """Whether a solver has a guidance for Poisson noise."""
+    return "poisson" in {one.name for one in dataclasses.fields(entry.settings_type)}
+
+
+def solver_settings(method: MethodChoice, task: str, prior: Prior, noise: str) -> Any:
+    """The settings of a method's solver for a task, on this prior's schedule."""
+    betas = np.asarray(prior.betas, np.float64)
+    settings = method.entry.settings_for(task, betas, **method.options)
+    return dataclasses.replace(settings, poisson=True) if noise == "poisson" else settings
 
 
 def projected_methods(

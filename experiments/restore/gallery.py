@@ -3,8 +3,11 @@
 import io
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
+from dsg_jax.operators.blur import point_spread
+from dsg_jax.operators.tasks import TASKS
 from experiments.decode import read_image
 from experiments.files import write_atomically
 from experiments.images import Picture, from_bytes, save_png
@@ -31,6 +34,7 @@ def write_gallery(planned: Plan, records: list[dict]) -> None:
         jobs = [job for job in planned.jobs if (job.task, job.seed) == (task, seed)]
         folder, suffix = planned.out / task, f"-seed{seed}" if seeds else ""
         measurements = write_problems(folder, f"measurement{suffix}", jobs)
+        write_camera(folder, suffix, jobs)
         images = grouped(members, "image", "method")
         titles = {job.label: job.title for job in jobs}
         several = planned.settings.run.samples > 1
@@ -57,10 +61,31 @@ def write_problems(
         if picture.pixels is not None:
             save_png(folder / "truth" / f"{image}.png", picture.pixels)
         save_png(folder / name / f"{image}.png", show_measurement(jobs[0].task, y))
-        stream = io.BytesIO()
-        np.save(stream, y)
-        write_atomically(folder / name / f"{image}.npy", stream.getvalue())
+        save_npy(folder / name / f"{image}.npy", y)
     return problems
+
+
+def write_camera(folder: Path, suffix: str, jobs: list[Job]) -> None:
+    """Save every image's mask or kernel, of the task's, as ``--mask`` and ``--kernel`` read them.
+
+    A mask is a PNG, 1 where the image is known; a kernel a point-spread function as .npy.
+    """
+    need = TASKS[jobs[0].task].needs
+    problems = {i.picture.name: (i.problem.operator, j.shape) for j in jobs for i in j.items}
+    for name, (operator, shape) in problems.items():
+        if need == "mask":
+            known = operator.forward(jnp.ones((*shape[:2], 1)))
+            save_png(folder / f"mask{suffix}" / f"{name}.png", 2 * np.asarray(known) - 1)
+        elif need == "kernel":
+            spread = point_spread(operator, shape)
+            save_npy(folder / f"kernel{suffix}" / f"{name}.npy", spread)
+
+
+def save_npy(path: Path, array: np.ndarray) -> None:
+    """Write an array in one piece."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    write_atomically(path, stream.getvalue())
 
 
 def restored_image(out: Path, record: dict) -> np.ndarray:

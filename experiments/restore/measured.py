@@ -13,9 +13,10 @@ from dsg_jax.types import Operator, Problem
 from experiments.checks import flag
 from experiments.decode import read_image
 from experiments.files import array_hash, say
-from experiments.images import Picture, check_sides, name_index
-from experiments.restore.camera import read_array, read_kernel, read_mask
+from experiments.images import Picture, check_sides, image_files, name_index, readable
+from experiments.restore.camera import partner, read_array, read_kernel, read_mask
 from experiments.restore.choices import task_options
+from experiments.restore.orientation import warn_if_turned
 from experiments.settings import RestoreSettings
 
 
@@ -36,7 +37,7 @@ class PosedProblem(NamedTuple):
 def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
     """Raise ValueError unless what describes the camera matches the mode and the task."""
     images = settings.images
-    described = [name for name in ("mask", "kernel") if getattr(images, name)]
+    described = [name for name in ("mask", "kernel", "range") if getattr(images, name)]
     if not images.measured:
         if described:
             raise ValueError(
@@ -48,40 +49,59 @@ def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
     need = TASKS[tasks[0]].needs
     if need and getattr(images, need, None) is None and need not in settings.task_options:
         raise ValueError(f"--measured with --task {tasks[0]} also needs --{need}")
-    strange = [name for name in described if name != need]
+    strange = [name for name in described if name not in (need, "range")]
     if need in ("mask", "kernel"):  # it says all about the camera
         strange += settings.task_options
     if strange:
         raise ValueError(f"{flag(strange[0])} does not belong to a measured {tasks[0]}: drop it")
 
 
-def read_measurement(path: Path, channels: int, magnitude: bool) -> np.ndarray:
-    """An image file, or a .npy array in the operator's units, as (h, w, channels) float32."""
+def read_measurement(
+    path: Path, channels: int, magnitude: bool, black_white: tuple[float, float] | None = None
+) -> np.ndarray:
+    """An image file, or a .npy array in the operator's units, as (h, w, channels) float32.
+
+    Args:
+      path: of the file.
+      channels: 1 or 3.
+      magnitude: whether the file holds Fourier magnitudes, which have no white.
+      black_white: what stands for -1 and 1 in a .npy array, if not these.
+    """
     if path.suffix != ".npy":
         if magnitude:
             raise ValueError(f"{path}: Fourier magnitudes are no image, give them as .npy")
         return read_image(path, channels)
     y = read_array(path)
     y = y[..., None] if y.ndim == 2 else y
+    if black_white:
+        black, white = black_white
+        y = 2 * (y - np.float32(black)) / np.float32(white - black) - 1
     if y.ndim != 3 or y.shape[-1] != channels:
         raise ValueError(f"{path} has shape {y.shape}, the prior restores (h, w, {channels})")
     if not magnitude and np.abs(y).max() > 4:  # no image in [-1, 1], however noisy
-        raise ValueError(f"{path} reaches {np.abs(y).max():g}: scale it to [-1, 1] first")
-    if not magnitude and y.min() >= 0:
-        say(f"{path} has no value below 0: if white is 1 and black is 0, give 2 y - 1 instead")
+        raise ValueError(
+            f"{path} reaches {np.abs(y).max():g}, where white is 1: say by --range what black and"
+            " white are"
+        )
+    if not (magnitude or black_white) and y.min() >= 0:
+        say(f"{path} has no value below 0, and black is -1: if black is 0, give --range 0 1")
     return y
 
 
 def camera(
-    settings: RestoreSettings, task: str, seed: int, y: np.ndarray, size: int
+    settings: RestoreSettings, task: str, seed: int, name: str, y: np.ndarray, size: int
 ) -> tuple[Operator, tuple[int, int, int], np.ndarray | None]:
-    """The operator, the shape of the image before it, and the array that describes it, if any."""
+    """What has measured the image of this name.
+
+    Returns:
+      the operator, the shape of the image before it, and the array that describes it, if any.
+    """
     need, images = TASKS[task].needs, settings.images
     if need == "mask" and images.mask:
-        mask = read_mask(images.mask, y.shape)
+        mask = read_mask(partner(images.mask, name), y.shape)
         return inpainting(jnp.asarray(mask)), y.shape, mask
     if need == "kernel" and images.kernel:
-        kernel = read_kernel(images.kernel, images.kernel_is)
+        kernel = read_kernel(partner(images.kernel, name), images.kernel_is)
         return blur(y.shape, jnp.asarray(kernel)), y.shape, kernel
     height, width, channels = y.shape
     options, _ = task_options(settings, task)
@@ -93,13 +113,39 @@ def camera(
     return operator_for(task, shape, seed, **options), shape, None
 
 
+def measured_problems(
+    settings: RestoreSettings, task: str, seed: int, card: dict
+) -> list[PosedProblem]:
+    """The problem of every measured image that can be read.
+
+    Raises:
+      ValueError: what is wrong with a file, or with what describes the camera.
+    """
+    images, magnitude = settings.images, TASKS[task].magnitude
+    files = image_files(list(images.measured), also=(".npy",))[: images.count]
+    if images.range and (magnitude or all(file.suffix != ".npy" for file in files)):
+        raise ValueError(
+            "--range says what is black and white in a .npy file, and nothing measured is such an "
+            "image: drop it"
+        )
+    read = lambda file: read_measurement(file, card["channels"], magnitude, images.range)
+    problems = [
+        measured_problem(settings, task, seed, file, y, card) for file, y in readable(files, read)
+    ]
+    if images.kernel and seed == settings.run.seed[0]:
+        other = "correlation" if images.kernel_is == "psf" else "psf"
+        for posed in {posed.inputs["camera"]: posed for posed in reversed(problems)}.values():
+            warn_if_turned(posed.problem, posed.picture.name, other)
+    return problems
+
+
 def measured_problem(
     settings: RestoreSettings, task: str, seed: int, path: Path, y: np.ndarray, card: dict
 ) -> PosedProblem:
     """The problem of one measured image, of which the file holds ``y``; it has no truth."""
     size = settings.images.size or card["size"]
-    operator, shape, description = camera(settings, task, seed, y, size)
-    check_sides(shape, card["size_multiple"], f"the image behind {path}")
+    operator, shape, description = camera(settings, task, seed, path.stem, y, size)
+    check_sides(shape, card["size_multiple"], f"the image behind {path}", "crop it")
     expected = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape
     if expected != y.shape:
         raise ValueError(

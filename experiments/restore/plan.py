@@ -4,33 +4,32 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dsg_jax.checks import MOST_STEPS
-from dsg_jax.operators.noise import measure
-from dsg_jax.operators.tasks import TASKS, operator_for
+from dsg_jax.operators.tasks import TASKS
 from dsg_jax.priors import load_prior
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry
-from dsg_jax.types import Prior, Problem
+from dsg_jax.types import Prior
 from experiments.files import array_hash, content_hash, installed
-from experiments.images import Picture, image_files, load_pictures, readable, sample_pictures
-from experiments.restore.batch import item_key, state_shape
-from experiments.restore.choices import MethodChoice, chosen_methods, chosen_tasks, task_options
+from experiments.images import Picture, load_pictures, sample_pictures
+from experiments.restore.batch import state_shape
+from experiments.restore.choices import (
+    MethodChoice,
+    check_noise,
+    chosen_methods,
+    chosen_tasks,
+    solver_settings,
+)
 from experiments.restore.devices import chosen_placement
 from experiments.restore.earlier import check_earlier, check_names, input_names
 from experiments.restore.jobs import Item, Job, Plan
-from experiments.restore.measured import (
-    PosedProblem,
-    check_camera,
-    measured_problem,
-    read_measurement,
-)
-from experiments.settings import Images, RestoreSettings
+from experiments.restore.measured import PosedProblem, check_camera, measured_problems
+from experiments.restore.simulated import check_operator_seed, simulated_problems
+from experiments.settings import Images, Measurement, RestoreSettings
 
-_MEASUREMENT = 2**31 - 1  # sample number whose key draws the measurement noise
 # What a solver works on -> the bundled prior that it gets where none is named.
 DEFAULT_PRIORS = {"pixel": "emoji", "latent": "emoji-64-ldm"}
 
@@ -56,7 +55,9 @@ def plan(
     """
     tasks = chosen_tasks(settings)
     check_camera(settings, tasks)
+    check_operator_seed(settings, tasks)
     methods = chosen_methods(settings)
+    check_noise(settings, tasks, methods)
     network, card = prior or load_prior(
         settings.method.prior or DEFAULT_PRIORS[methods[0].entry.prior],
         placement=chosen_placement(settings.devices),
@@ -99,9 +100,8 @@ def jobs_of(
     problems: list[PosedProblem],
 ) -> list[Job]:
     """One job for every shape of the problems: images of another shape need another program."""
-    solver_settings = method.entry.settings_for(
-        task, np.asarray(prior.betas, np.float64), **method.options
-    )
+    measurement = settings.measurement
+    constants = solver_settings(method, task, prior, measurement.noise)
     suffix = f"-seed{seed}" if len(settings.run.seed) > 1 else ""
     label = method.label + suffix
     jobs = []
@@ -111,11 +111,11 @@ def jobs_of(
             "solver": method.entry.name,
             "projection": method.facts,
             "shape": list(shape),
-            "sigma": settings.measurement.level,
+            **noise_facts(measurement),
             "seed": seed,
             "prior": identity,
             "version": installed("dsg_jax"),
-        } | settings_facts(solver_settings)
+        } | settings_facts(constants)
         members = [posed for posed in problems if posed.shape == shape]
         jobs.append(
             Job(
@@ -125,7 +125,7 @@ def jobs_of(
                 seed=seed,
                 shape=shape,
                 solver=method.entry.name,
-                solver_settings=solver_settings,
+                solver_settings=constants,
                 projection=method.projection,
                 facts=facts,
                 items=items_of(facts, label, members, settings.run.samples),
@@ -146,11 +146,11 @@ def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int
     return items
 
 
-def settings_facts(solver_settings: Any) -> dict:
+def settings_facts(constants: Any) -> dict:
     """A solver's settings as JSON values; arrays are their longest shape and a hash of them all."""
     facts: dict[str, Any] = {}
-    for entry in dataclasses.fields(solver_settings):
-        value = getattr(solver_settings, entry.name)
+    for entry in dataclasses.fields(constants):
+        value = getattr(constants, entry.name)
         shapes = [list(np.shape(leaf)) for leaf in jax.tree.leaves(value)]
         if any(shapes):
             facts[entry.name] = [max(shapes, key=len), array_hash(*jax.tree.leaves(value))]
@@ -164,22 +164,15 @@ def posed_problems(
 ) -> list[PosedProblem]:
     """A task's problem for every picture, or for every measured image."""
     if settings.images.measured:
-        files = image_files(list(settings.images.measured), also=(".npy",))
-        read = lambda file: read_measurement(file, card["channels"], TASKS[task].magnitude)
-        measured = readable(files[: settings.images.count], read)
-        return [measured_problem(settings, task, seed, file, y, card) for file, y in measured]
-    options, facts = task_options(settings, task)
-    sigma = settings.measurement.level
-    posed = []
-    for picture in pictures:
-        x = jnp.asarray(picture.pixels)
-        h, w, c = x.shape
-        operator = operator_for(task, (h, w, c), (seed, picture.image_index), **options)
-        key = item_key(seed, picture.image_index, _MEASUREMENT)
-        problem = Problem(operator, measure(key, operator, x, sigma), sigma)
-        inputs = {"pixels": array_hash(x), "options": facts}
-        posed.append(PosedProblem(picture, problem, (h, w, c), inputs))
-    return posed
+        return measured_problems(settings, task, seed, card)
+    return simulated_problems(settings, task, seed, pictures)
+
+
+def noise_facts(measurement: Measurement) -> dict:
+    """The noise as JSON values."""
+    if measurement.noise == "gaussian":
+        return {"sigma": measurement.level}
+    return {"sigma": None, "peak": measurement.photons}
 
 
 def chosen_pictures(images: Images, card: dict) -> list[Picture]:
@@ -191,7 +184,9 @@ def chosen_pictures(images: Images, card: dict) -> list[Picture]:
         "count": images.count,
     }
     if images.images:
-        return load_pictures(list(images.images), fit=images.fit or "crop", **common)
+        chosen = images.fit is not None or images.size is not None
+        fit = images.fit or ("cut" if takes_any_size(card) and not chosen else "crop")
+        return load_pictures(list(images.images), fit=fit, chosen=chosen, **common)
     return sample_pictures(samples_of(card), **common)
 
 
@@ -204,6 +199,12 @@ def samples_of(card: dict) -> str:
 def state_channels(prior: Prior, card: dict) -> int:
     """Channels of a solver's state: the image's, or the latent's."""
     return state_shape(prior, (card["size"], card["size"], card["channels"]))[-1]
+
+
+def takes_any_size(card: dict) -> bool:
+    """Whether the prior's network only convolves, so that it is the same at every size."""
+    network = card.get("architecture", {})
+    return network.get("attention_factors") == [] and not network.get("middle_attention", True)
 
 
 def check_operators(entry: SolverEntry, tasks: list[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from support import (
     errors_commands_files,
     errors_commands_grids,
+    errors_commands_inputs,
     errors_commands_parts,
     errors_commands_restore,
     errors_commands_training,
@@ -13,6 +14,7 @@ from support import (
 
 CASES: dict[str, Callable[[Path], object]] = {
     **errors_commands_restore.CASES,
+    **errors_commands_inputs.CASES,
     **errors_commands_files.CASES,
     **errors_commands_grids.CASES,
     **errors_commands_training.CASES,

@@ -6,11 +6,14 @@ from PIL import Image
 from scipy.ndimage import convolve, correlate
 
 from dsg_jax.operators.linear import blur
+from dsg_jax.types import Problem
 from experiments.decode import Unreadable, read_image
 from experiments.images import readable
 from experiments.restore.camera import read_kernel, read_mask
+from experiments.restore.orientation import warn_if_turned
 
 RNG = np.random.default_rng(0)
+COMET = np.array([[0, 0, 0, 9, 5, 3, 2], [0, 0, 1, 0, 5, 4, 1], [0, 0, 0, 0, 0, 2, 1]], float)
 
 
 def saved(path, array):
@@ -29,6 +32,25 @@ def test_a_kernel_is_what_its_convention_says(tmp_path, convention, filtered, su
     y = blur(x.shape, read_kernel(path, convention)).forward(x)
     expected = filtered(x, weights[..., None] / weights.sum(dtype=float), mode="mirror")
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("turned", "kernel", "noise"),
+    [
+        *[(turned, COMET, noise) for turned in (False, True) for noise in (0, 0.03)],
+        (True, np.outer(*[np.hanning(9)[1:-1]] * 2), 0.01),
+    ],
+)
+def test_a_kernel_that_is_turned_is_said(capsys, turned, kernel, noise):
+    """But no right and no symmetric one; what lay beyond the border is not known."""
+    scene = np.kron(RNG.uniform(-1, 1, (10, 10, 1)), np.ones((8, 8, 1)))
+    wide = blur(scene.shape, kernel / kernel.sum()).forward(scene)[8:-8, 8:-8]
+    y = np.asarray(wide) + noise * RNG.normal(size=wide.shape)
+    stated = kernel[::-1, ::-1] if turned else kernel
+    problem = Problem(blur(y.shape, stated / kernel.sum()), np.float32(y), noise)
+    warn_if_turned(problem, "y.png", "correlation")
+    said = capsys.readouterr().err
+    assert ("is it meant by --kernel-is correlation?" in said) == (turned and kernel is COMET)
 
 
 def test_masks_are_cut_alike_in_all_formats(tmp_path, capsys):

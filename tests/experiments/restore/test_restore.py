@@ -99,7 +99,7 @@ def test_outputs(first):
         assert r["finite"] and 0 < r["psnr"] < 60 and -1 <= r["ssim"] <= 1 and r["misfit"] > 0
         assert (r["rank_mean"] == 16) == (r["method"] == "dps") == (r["kept_mean"] == 1)
         assert read_image(out / r["png"]).shape == (16, 16, 3)
-    for name in ("truth/a", "measurement/b", "dps/c_mean", "dps-dsg/a_std", "grid"):
+    for name in ("truth/a", "measurement/b", "mask/a", "dps/c_mean", "dps-dsg/a_std", "grid"):
         Image.open(out / "box_inpainting" / f"{name}.png").verify()
     table = (out / "summary.md").read_text()
     assert table.count("| dps") == 6 and "best of 2 by misfit" in table and "assumption" in table

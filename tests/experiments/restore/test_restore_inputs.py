@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tifffile import imwrite
 
 from dsg_jax.priors.samples import SAMPLES, sample_images
 from experiments.__main__ import main
@@ -16,6 +17,7 @@ from experiments.images import crop_and_resize, image_files, png
 from experiments.pictures import Panel, error_map, grid, show_measurement
 from experiments.restore import plan as plan_module
 from experiments.settings import as_table
+from support.errors_commands_inputs import deep_png
 from support.gaussian_prior import gaussian_prior
 from support.words import settings_of
 
@@ -167,6 +169,28 @@ def test_formats_that_are_read(tmp_path):
         "grey.png",
         "turned.jpg",
     ]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_are_kept(tmp_path, channels):
+    levels = np.random.default_rng(1).integers(0, 65536, (7, 5, channels), np.uint16)
+    levels[0, 0, 3:] = 65535
+    (tmp_path / "x.png").write_bytes(deep_png(levels))
+    for order in "<>":
+        alpha = ["unassalpha"] if channels == 4 else None
+        imwrite(
+            tmp_path / f"{order}.tif",
+            levels,
+            byteorder=order,
+            photometric="rgb",
+            extrasamples=alpha,
+        )
+    opacity = levels[..., 3:] / 65535 if channels == 4 else 1
+    x = 2 * (levels[..., :3] / 65535 * opacity + 1 - opacity) - 1
+    for file in tmp_path.iterdir():
+        np.testing.assert_allclose(read_image(file), x, atol=1e-6)
+        grey = x @ (0.299, 0.587, 0.114)
+        np.testing.assert_allclose(read_image(file, 1)[..., 0], grey, atol=1e-6)
 
 
 @pytest.mark.parametrize(
