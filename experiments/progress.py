@@ -13,6 +13,8 @@ _SECONDS = 60.0  # between two lines, unless a tenth has ended before
 class Lines(tqdm):
     """The same words as lines of their own: at every tenth, every minute and every new task."""
 
+    disable: bool
+
     def __init__(self, *args, **options):
         self.shown = (-1, "", 0.0)
         super().__init__(*args, mininterval=0, ascii=True, ncols=0, **options)
@@ -26,6 +28,12 @@ class Lines(tqdm):
             self.shown = tenth, said, now
             self.fp.write(f"{self}\n")
             self.fp.flush()
+
+    def close(self) -> None:
+        """End without the line break that a bar needs."""
+        if not self.disable:
+            self.disable = True
+            self._decr_instances(self)
 
     def clear(self, *_, **__) -> None:
         """Nothing is ever taken back."""

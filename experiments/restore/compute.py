@@ -157,6 +157,8 @@ def work_off(works: list[Work], bar: tqdm) -> dict[str, float]:
     for work in elsewhere:
         if work.todo:
             run_job(work, bar, "waiting for another process", wait=True)
+    for out in folders:
+        sweep_states(out)  # of batches that a killed run had cut in another way
     return compile_seconds
 
 

@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 
 from dsg_jax.operators.linear import inpainting
-from dsg_jax.sample import normal_draws, run
+from dsg_jax.sample import end, normal_draws, run, with_ending
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.inner import shared_subspace
@@ -20,7 +20,7 @@ from dsg_jax.solvers.resample.stages import (
     time_travel,
 )
 from dsg_jax.solvers.resample.steps import even_counts, resample_steps
-from dsg_jax.types import FirstStage, Prior, Problem, Projection
+from dsg_jax.types import FirstStage, Info, Prior, Problem, Projection
 
 KINDS = ("none", "no_jacobian", "full_jacobian")
 LATENT_SHAPE, SHAPE = (8, 8, 3), (16, 16, 3)
@@ -76,6 +76,19 @@ EARLY = {
     "pixel": PIXEL._replace(limit=150, eps_stop=0.1),
     "latent": LATENT._replace(limit=150, eps_stop=0.2),
 }
+
+
+def test_the_final_optimisation_is_told_of():
+    """How many updates it made and whether it diverged, in the last step's `Info`."""
+    for rate, diverges in ((5e-3, False), (1e20, True)):
+        settings = inputs(latent=LATENT._replace(lr=rate, limit=3)).settings
+        solver = resample(toy_prior(), toy_problem(), None, settings)
+        z = start()
+        ending = end(solver, z)
+        nothing = Info(*[jnp.zeros(2)] * 3, jnp.ones(2, bool), jnp.zeros(2, int), jnp.ones(2))
+        info = with_ending(nothing, ending)
+        assert info.inner_steps.tolist() == [0, 3]
+        assert (not info.loss_ratio[-1] <= 1) == diverges and info.loss_ratio[0] == 1
 
 
 @jax.jit

@@ -181,6 +181,13 @@ def test_states_that_a_kill_left_of_a_finished_batch_go(tmp_path, monkeypatch, w
     assert not (tmp_path / FOLDER).exists()
 
 
+def test_states_of_a_batch_that_was_cut_otherwise_go_when_it_is_done(tmp_path, monkeypatch):
+    kill(tmp_path, monkeypatch, 3)
+    assert steps_on_disk(tmp_path)
+    restored(tmp_path, "--batch-size", "1")
+    assert not (tmp_path / FOLDER).exists()
+
+
 @pytest.mark.parametrize("wrong", ["--save-every 0", "--save-minutes 0", "--save-minutes nan"])
 def test_intervals_are_checked(tmp_path, wrong):
     with pytest.raises(UsageError, match=wrong.split()[0]):
