@@ -23,12 +23,15 @@ class SolverEntry(NamedTuple):
       name: what people type; module and function have underscores in place of the hyphens.
       prior: what it restores with.
       operator: what it can be measured by.
+      weights: which of a checkpoint's two sets its reference samples with: averaged ones ("ema")
+        or those being trained ("raw").
     """
 
     name: str
     title: str
     prior: Literal["pixel", "latent"]
     operator: Literal["any", "linear"] = "any"
+    weights: Literal["ema", "raw"] = "ema"
 
     @property
     def function(self) -> str:
@@ -91,9 +94,9 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("dps", "DPS", "pixel"),
         SolverEntry("daps", "DAPS", "pixel"),
         SolverEntry("psld", "PSLD", "latent", operator="linear"),
-        SolverEntry("resample", "ReSample", "latent"),
+        SolverEntry("resample", "ReSample", "latent", weights="raw"),
         SolverEntry("latent-dps", "Latent DPS", "latent"),
-        SolverEntry("latent-daps", "LatentDAPS", "latent"),
+        SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
     )
 }
 

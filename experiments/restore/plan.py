@@ -40,6 +40,7 @@ def plan(
     settings: RestoreSettings,
     prior: tuple[Prior, dict] | None = None,
     problems: Problems | None = None,
+    identity: str | None = None,
 ) -> Plan:
     """Check the settings of ``restore`` and lay out its work; reads files and writes none.
 
@@ -48,6 +49,7 @@ def plan(
       prior: a prior and its card, in place of the one that the settings name.
       problems: taken from here and put here: for plans that differ in the method only, which then
         degrade every image once.
+      identity: `prior_identity` of the prior, where it is known: hashing a large one takes seconds.
 
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
@@ -62,10 +64,12 @@ def plan(
     for method in methods:
         check_prior(method.entry, network)
         check_operators(method.entry, tasks)
-    identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
+    identity = identity or prior_identity(network, card)
     network = with_remat(network) if settings.run.remat else network
-    pictures = [] if settings.images.measured else chosen_pictures(settings.images, card)
     problems = {} if problems is None else problems
+    is_posed = all((task, seed) in problems for task in tasks for seed in settings.run.seed)
+    is_read = not (settings.images.measured or is_posed)
+    pictures = chosen_pictures(settings.images, card) if is_read else []
     jobs = []
     for task in tasks:
         for seed in settings.run.seed:
@@ -76,6 +80,11 @@ def plan(
                     settings, task, seed, method, network, identity, problems[task, seed]
                 )
     return Plan(settings.run.out, network, jobs, settings)
+
+
+def prior_identity(prior: Prior, card: dict) -> str:
+    """A hash of a prior's card and arrays."""
+    return content_hash({"card": card}) + array_hash(*jax.tree.leaves(prior))
 
 
 def jobs_of(
@@ -181,8 +190,13 @@ def chosen_pictures(images: Images, card: dict) -> list[Picture]:
     }
     if images.images:
         return load_pictures(list(images.images), fit=images.fit, **common)
+    return sample_pictures(samples_of(card), **common)
+
+
+def samples_of(card: dict) -> str:
+    """The bundled samples that go with a prior."""
     names = (card.get("samples"), card.get("name"), "photo")
-    return sample_pictures(next(name for name in names if name in SAMPLES), **common)
+    return next(name for name in names if name in SAMPLES)
 
 
 def check_operators(entry: SolverEntry, tasks: list[str]) -> None:

@@ -5,15 +5,16 @@ import csv
 import pytest
 from PIL import Image
 
-from dsg_jax.priors import load_prior
 from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
 from experiments.figures import new_figure
 from experiments.papers.card import command_of
-from experiments.papers.command import EXPERIMENTS, experiment_text
+from experiments.papers.choice import EXPERIMENTS
+from experiments.papers.command import experiment_text
 from experiments.papers.entry import METRICS, Sweep, Value, values
 from experiments.papers.plan import plan_experiment
 from experiments.papers.plots import add_legend, draw_lines, save_figure
+from experiments.papers.priors import chosen_priors
 from experiments.papers.report import as_csv, gains_table, main_table
 from experiments.papers.scores import absent_rows, table_rows
 from support.golden_models import lightning_folder
@@ -32,7 +33,7 @@ def test_runs_of_converted_priors_are_named_by_their_weights(tmp_path):
     """The two sets of weights of one model go to folders of their own."""
     settings, names = reproduce_settings(tmp_path, "--count 1"), set()
     for weights in ("ema", "raw"):
-        priors = {"latent": load_prior(lightning_folder() / weights)}
+        priors = chosen_priors([lightning_folder() / weights], ["psld"])
         planned = plan_experiment(EXPERIMENTS["table1"], settings, priors, {})
         names |= {plan.out.parent.name for plan in planned.plans.values()}
     assert len(names) == 2 and all(name.startswith("ldm-ffhq-") for name in names)
