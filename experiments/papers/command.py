@@ -65,6 +65,8 @@ def plan_reproduce(
     chosen = chosen_experiments(settings)
     if settings.list:
         return lambda: print("\n\n".join(map(experiment_text, chosen)))
+    if settings.full and settings.count is None and not settings.images:
+        raise ValueError("--full takes 100 images: give --images FOLDER, or fewer with --count")
     solvers = [row.solver for one in chosen for row in one.rows]
     priors = chosen_priors(settings.prior, solvers) if priors is None else priors
     images = settings.for_restore().images

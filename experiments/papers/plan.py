@@ -76,8 +76,12 @@ def works_of(planned: list[PlannedExperiment]) -> dict[Place, list[Work]]:
 
 
 def about_priors(planned: list[PlannedExperiment]) -> str:
-    """A line for every solver of some experiments: its prior."""
-    return "\n".join(dict.fromkeys(words for one in planned for words in one.priors.values()))
+    """A line for every solver of some experiments: its prior, or why it is not run."""
+    lines = [words for one in planned for words in one.priors.values()]
+    for task, row, why in (cell for one in planned for cell in one.absent):
+        is_missing = row.solver not in {name for one in planned for name in one.priors}
+        lines.append(f"{SOLVERS[row.solver].title if is_missing else task}: not run, {why}")
+    return "\n".join(dict.fromkeys(lines))
 
 
 def why_absent(row: Row, task: str, priors: Priors, settings: ReproduceSettings) -> str:

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from pytest import MonkeyPatch
 
 from experiments import export
 from experiments.__main__ import main
-from experiments.papers import plan as reproduce_plan
+from experiments.papers.command import plan_reproduce
 from experiments.quality import command as quality
+from support.gaussian_prior import gaussian_prior
+from support.reproduce_cases import chosen, reproduce_settings, tiny_priors
 from support.tiny_command import tiny_prior
 
 
@@ -34,10 +37,15 @@ def exporting(words: str) -> Callable[[Path], object]:
     return provoke
 
 
-def two_priors_of_a_kind(folder: Path) -> object:
-    with MonkeyPatch.context() as world:
-        world.setattr(reproduce_plan, "load_prior", tiny_prior)
-        return command("reproduce table1 --prior emoji photo")(folder)
+def priors_of_two_sizes(folder: Path) -> object:
+    priors = tiny_priors() | {"daps": chosen(gaussian_prior(), size=64)}
+    return plan_reproduce(reproduce_settings(folder, "table2"), priors)
+
+
+def fewer_images_than_asked_for(folder: Path) -> object:
+    Image.new("RGB", (32, 32)).save(folder / "one.png")
+    text = f"table2 --task box_inpainting --solver daps --images {folder / 'one.png'} --count 3"
+    return plan_reproduce(reproduce_settings(folder, text), tiny_priors())
 
 
 def a_report_that_is_a_file(folder: Path) -> object:
@@ -58,7 +66,24 @@ REPRODUCE = {
         "reproduce table1 --dry-run --shard 1/2"
     ),
     "report.md is a file, give another folder": a_report_that_is_a_file,
-    "--prior photo: there is another pixel prior": two_priors_of_a_kind,
+    "--task hdr: table1 has none: choose from random_inpainting": command(
+        "reproduce table1 --task hdr"
+    ),
+    "nothing is left of table1 with --task box_inpainting: drop": command(
+        "reproduce table1 table2 --task box_inpainting"
+    ),
+    "--full takes 100 images: give --images FOLDER": command("reproduce table1 --full"),
+    "--prior nowhere: no prior is there: give a folder with card.json": command(
+        "reproduce table1 --prior nowhere"
+    ),
+    "name one pixel prior, or the two sets of weights": command(
+        "reproduce table2 --prior emoji photo"
+    ),
+    "nothing of table1 can be run: no latent prior is given (--prior emoji)": command(
+        "reproduce table1 --prior emoji"
+    ),
+    "tiny-latent has 32 px, 3 channels, samples emoji; tiny has 64 px": priors_of_two_sizes,
+    "--count 3: only 1 images are there": fewer_images_than_asked_for,
 }
 CALIBRATE = {
     "--setting spots:hdr: choose from gaussian:box_inpainting": command(
