@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+from dsg_jax.operators.tasks import TASKS
 from experiments.checks import flag
 from experiments.papers.entry import Experiment
 from experiments.papers.figures import FIGURES
-from experiments.papers.settings import ReproduceSettings
+from experiments.papers.settings import ReproduceSettings, changed
 from experiments.papers.studies import STUDIES
 from experiments.papers.tables import TABLES
 
@@ -17,6 +18,30 @@ PARTS: dict[str, Callable[[Experiment], list[str]]] = {
     "solver": lambda experiment: [row.solver for row in experiment.rows],
     "row": lambda experiment: [row.label for row in experiment.rows],
 }
+
+# Option -> the solvers that it is for.
+TAKERS = {
+    "steps": ("psld", "resample"),
+    "levels": ("daps", "latent-daps"),
+    "limit": ("resample",),
+    "base_step": ("psld",),
+    "large_step": ("psld",),
+}
+
+
+def check_effects(experiments: list[Experiment], settings: ReproduceSettings) -> None:
+    """Raise ValueError where no row of the experiments takes an option that is given."""
+    solvers = {row.solver for one in experiments for row in one.rows}
+    for option in changed(settings):
+        takers = TAKERS.get(option, tuple(solvers))
+        if not solvers & set(takers):
+            raise ValueError(
+                f"{flag(option)} is for {', '.join(takers)}, and the rows are of"
+                f" {', '.join(sorted(solvers))}: drop it"
+            )
+    is_network_used = any(TASKS[task].checkpoint for one in experiments for task in one.tasks)
+    if settings.blur_network and not is_network_used:
+        raise ValueError("--blur-network is for nonlinear_deblur, which is not chosen: drop it")
 
 
 def chosen_experiments(settings: ReproduceSettings) -> list[Experiment]:

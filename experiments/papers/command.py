@@ -20,7 +20,7 @@ from pathlib import Path
 from dsg_jax.operators.tasks import TASKS
 from experiments.files import say
 from experiments.papers.card import peak_memory
-from experiments.papers.choice import chosen_experiments
+from experiments.papers.choice import check_effects, chosen_experiments
 from experiments.papers.entry import (
     BY_PSNR,
     METRICS,
@@ -65,6 +65,7 @@ def plan_reproduce(
     chosen = chosen_experiments(settings)
     if settings.list:
         return lambda: print("\n\n".join(map(experiment_text, chosen)))
+    check_effects(chosen, settings)
     if settings.full and settings.count is None and not settings.images:
         raise ValueError("--full takes 100 images: give --images FOLDER, or fewer with --count")
     solvers = [row.solver for one in chosen for row in one.rows]

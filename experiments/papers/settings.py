@@ -28,8 +28,8 @@ class ReproduceSettings:
       list: print every experiment and the paper's values
       dry_run: print runs, programs, estimated time and memory; time is taken from a few steps
       full: the papers' steps and 100 images
-      prior: names or folders of priors, or a folder of such folders: one on pixels and one on
-        latents, or both sets of its weights, of which each solver has its reference's
+      prior: priors by name or folder, or a folder of such folders: one on pixels and one on
+        latents; of two sets of weights (ema, raw) every solver has that of its reference
       images: files or folders (default: the prior's samples)
       fit: as in restore
       size: side of the images in pixels (default: the prior's)

@@ -72,6 +72,12 @@ REPRODUCE = {
     "nothing is left of table1 with --task box_inpainting: drop": command(
         "reproduce table1 table2 --task box_inpainting"
     ),
+    "--levels is for daps, latent-daps, and the rows are of psld: drop it": command(
+        "reproduce table1 --levels 3"
+    ),
+    "--blur-network is for nonlinear_deblur, which is not chosen": command(
+        "reproduce table1 --blur-network folder"
+    ),
     "--full takes 100 images: give --images FOLDER": command("reproduce table1 --full"),
     "--prior nowhere: no prior is there: give a folder with card.json": command(
         "reproduce table1 --prior nowhere"
