@@ -14,8 +14,9 @@ from support.golden_case import GOLDEN
 from support.golden_models import LDM_FILE, MODELS, TINY, TINY_VQ, architecture
 
 ADM_FILE = GOLDEN / "networks" / "adm_ffhq_like.pt"
-SHORT = "--steps 20 --levels 2 --limit 3 --size 32 --count 2 --batch-size 1 --prior priors"
-TABLES = "reproduce table1 table2 table4 fig6 --task random_inpainting hdr " + SHORT
+SMALL = "--prior priors --steps 20 --size 32 --count 2"
+TABLES = f"reproduce table1 table2 table4 fig6 --task random_inpainting hdr {SMALL} --batch-size 1"
+TABLES += " --levels 2 --limit 3"
 
 
 def dsg_jax(words, *more):
@@ -55,7 +56,9 @@ def test_from_checkpoints_to_tables(files, capsys):
     dsg_jax(f"export {options} --platforms cpu --out solver.npz")
     assert (files / "solver.npz").is_file()
     capsys.readouterr()
-    dsg_jax(f"{TABLES} --images a --solver psld --row PSLD --dry-run --out dry")
+    dsg_jax(
+        f"reproduce fig6 --task super_resolution {SMALL} --images a --row PSLD --dry-run --out dry"
+    )
     assert "PSLD: ldm-ffhq-" in capsys.readouterr().out and not (files / "dry").exists()
     for number, machine in enumerate("ab", start=1):
         dsg_jax(f"{TABLES} --images {machine} --shard {number}/2 --save-every 10 --out s{number}")

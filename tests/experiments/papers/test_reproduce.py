@@ -264,9 +264,10 @@ def test_the_list_needs_no_prior(capsys):
 
 
 def test_the_command_of_a_card_leaves_out_defaults(tmp_path):
-    words = "--full --count 2 --seeds 0 3 --large-step 2.0 --metrics ssim_skimage7"
+    words = "--full --count 2 --seeds 0 3 --large-step 2.0 --save-every 5 --metrics ssim_skimage7"
     settings = reproduce_settings(tmp_path, f"table1 fig6 --fit crop {words} --dry-run")
     assert command_of("fig6", settings) == f"dsg-jax reproduce fig6 {words}"
+    assert settings.for_restore().devices.save_every == 5
 
 
 def test_the_legend_has_every_label_once_below_the_panels():
