@@ -24,6 +24,8 @@ class SolverEntry(NamedTuple):
       prior: what it restores with.
       operator: what it can be measured by.
       noise: whether it asks how noisy the measurement is.
+      weights: which of a checkpoint's two sets its reference samples with: averaged ones ("ema")
+        or those being trained ("raw").
     """
 
     name: str
@@ -31,6 +33,7 @@ class SolverEntry(NamedTuple):
     prior: Literal["pixel", "latent"]
     operator: Literal["any", "linear"] = "any"
     noise: bool = False
+    weights: Literal["ema", "raw"] = "ema"
 
     @property
     def function(self) -> str:
@@ -93,9 +96,9 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("dps", "DPS", "pixel"),
         SolverEntry("daps", "DAPS", "pixel"),
         SolverEntry("psld", "PSLD", "latent", operator="linear", noise=True),
-        SolverEntry("resample", "ReSample", "latent"),
+        SolverEntry("resample", "ReSample", "latent", weights="raw"),
         SolverEntry("latent-dps", "Latent DPS", "latent"),
-        SolverEntry("latent-daps", "LatentDAPS", "latent"),
+        SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
     )
 }
 

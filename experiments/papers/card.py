@@ -44,8 +44,10 @@ def experiment_card(
         "seed_rules": "image i: operator by (seed, i); noise and samples by keys folded from seed,"
         " i and the number of the sample",
         "images": manifest(plans),
+        "images_from": [str(path) for path in settings.images],
         "metrics": METRIC_PROTOCOL | {"lpips weights": installed_weights()[1] or "installed"},
-        "priors": sorted({p.out.parent.name for p in plans}),
+        "priors": planned.priors,
+        "left_out": list(experiment.left_out),
         "rows": [row_card(point) for point in planned.points],
         "seconds_per_image": [
             {name: row[name] for name in ("task", "row", "x", "seconds")} for row in rows
@@ -119,14 +121,15 @@ def differences(planned: PlannedExperiment, card: dict) -> str:
     if not images:
         return f"Paper: {paper}. Here: nothing was run."
     sizes = sorted({f"{i['shape'][0]} x {i['shape'][1]}" for i in images})
+    origin = "" if card["images_from"] else " (bundled samples)"
     seeds = f", {len(card['seeds'])} seeds" if len(card["seeds"]) > 1 else ""
     sigmas = sorted({point.settings.measurement.level for point in points})
     rule = SOLVERS["resample"].projection_defaults(preset=card["preset"])["rule"]
     lengths = {shortened(p.row.solver, p.settings.solver_options): None for p in points}
     default, large = (f"{card['psld_steps'][step]:g}" for step in ("default", "large"))
     sentences = [
-        f"Paper: {paper}. Here: prior {', '.join(card['priors'])}; {len(images)}"
-        f" image{'s' * (len(images) > 1)} of {', '.join(sizes)} px"
+        f"Paper: {paper}. Here: {'; '.join(card['priors'].values())}. {len(images)}"
+        f" image{'s' * (len(images) > 1)} of {', '.join(sizes)} px{origin}"
         f"{seeds}; noise {', '.join(f'{sigma:g}' for sigma in sigmas)}; preset {card['preset']}"
         f" (rank rule {rule} where a row names none).",
         f"Shortened runs: {'; '.join(filter(None, lengths))}." if any(lengths) else "",

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsg_jax.operators.tasks import TASKS
-from experiments.files import fault, read_json
+from experiments.files import fault, read_json, say
 from experiments.papers.card import peak_memory
+from experiments.papers.choice import check_effects, chosen_experiments
 from experiments.papers.entry import (
     BY_PSNR,
     METRICS,
@@ -27,21 +28,17 @@ from experiments.papers.entry import (
     Row,
     value_text,
 )
-from experiments.papers.figures import FIGURES
 from experiments.papers.plan import (
     PlannedExperiment,
-    Priors,
-    check_effects,
-    chosen_priors,
+    about_priors,
     plan_experiment,
     works_of,
 )
+from experiments.papers.priors import Priors, check_same_images, chosen_priors
 from experiments.papers.probe import dry_run
 from experiments.papers.report import write_report
 from experiments.papers.scores import printed_values
 from experiments.papers.settings import ReproduceSettings, changed, words_of
-from experiments.papers.studies import STUDIES
-from experiments.papers.tables import TABLES
 from experiments.restore.batch import program_count
 from experiments.restore.compute import (
     about_shard,
@@ -56,26 +53,6 @@ RUN_FIELDS = {
     **dict.fromkeys(("settings", "programs", "compile_seconds", "seconds"), int | float),
     "peak_memory_mib": dict,
 }
-# Every table and measured figure of the two papers by name, and our own studies.
-EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES)}
-
-
-def chosen_experiments(names: tuple[str, ...]) -> list[Experiment]:
-    """The experiments named, in their order; "all" stands for every one.
-
-    Raises:
-      ValueError: no name, or one that is none of them.
-    """
-    unknown = [name for name in names if name not in ("all", *EXPERIMENTS)]
-    if unknown or not names:
-        wrong = f"unknown experiment {unknown[0]!r}" if unknown else "no experiment is named"
-        raise ValueError(f"{wrong}: choose from all, {', '.join(EXPERIMENTS)}")
-    return [
-        EXPERIMENTS[name]
-        for name in dict.fromkeys(
-            one for name in names for one in (EXPERIMENTS if name == "all" else [name])
-        )
-    ]
 
 
 def plan_reproduce(
@@ -90,16 +67,41 @@ def plan_reproduce(
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
-    chosen = chosen_experiments(settings.name or (("all",) if settings.list else ()))
-    check_effects(settings, chosen)
+    chosen = chosen_experiments(settings)
+    check_effects(chosen, settings)
     if settings.list:
         return lambda: print("\n\n".join(map(experiment_text, chosen)))
-    priors = priors or chosen_priors(settings.prior, not settings.no_verify)
+    if settings.full and settings.count is None and not settings.images:
+        raise ValueError("--full takes 100 images: give --images FOLDER, or fewer with --count")
+    if priors is None:
+        solvers = [row.solver for one in chosen for row in one.rows]
+        priors = chosen_priors(settings.prior, solvers, not settings.no_verify)
+    images = settings.for_restore().images
+    check_same_images(priors, images)
     problems: dict[tuple, Problems] = {}
     planned = [plan_experiment(one, settings, priors, problems) for one in chosen]
-    if settings.dry_run:
-        return lambda: dry_run(planned)
-    return lambda: reproduce(planned, settings)
+    check_work(planned, settings)
+    return lambda: dry_run(planned) if settings.dry_run else reproduce(planned, settings)
+
+
+def check_work(planned: list[PlannedExperiment], settings: ReproduceSettings) -> None:
+    """Say that there are fewer images than asked for.
+
+    Raises:
+      ValueError: nothing can be run.
+    """
+    plans = [plan for one in planned for plan in one.plans.values()]
+    if not plans:
+        reasons = dict.fromkeys(why for one in planned for _, _, why in one.absent)
+        names = ", ".join(one.experiment.name for one in planned)
+        raise ValueError(
+            f"nothing of {names} can be run: {'; '.join(reasons)} (--prior"
+            f" {' '.join(settings.prior)})"
+        )
+    count = len({item.picture.name for job in plans[0].jobs for item in job.items})
+    asked = settings.for_restore().images.count or count
+    if count < asked:
+        say(f"--count {asked}: only {count} images are there")
 
 
 def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> None:
@@ -107,6 +109,7 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
 
     A shard writes no report.
     """
+    print(about_priors(planned))
     works = works_of(planned)
     every, left = sum(works.values(), []), dict(works)
     with progress(every) as bar:
@@ -117,7 +120,6 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
             if settings.shard:
                 continue
             run = {
-                "settings": len(one.plans),
                 "programs": program_count() - programs,
                 "compile_seconds": round(sum(compile_seconds.values()), 1),
                 "seconds": round(time.perf_counter() - begun, 1),
@@ -131,7 +133,7 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
                 folder,
                 one,
                 {place: records_of(works[place]) for place in one.plans},
-                run,
+                run | {"settings": len(one.plans)},
                 settings,
             )
     if settings.shard:

@@ -97,6 +97,7 @@ class Experiment(NamedTuple):
       preset: rank rule, period and stages: a preset of ReSample, whose rank rule the others share.
       samples: task -> posterior samples of an image, 1 where it is not named.
       note: what the paper leaves open, and our choice.
+      left_out: tasks and rows that are there and were not chosen.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Experiment(NamedTuple):
     preset: str = "paper"
     samples: Mapping[str, int] = {"phase_retrieval": 4}
     note: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def value_text(value: Value | None, metric: str) -> str:

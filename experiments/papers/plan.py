@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dsg_jax.operators.tasks import TASKS
-from dsg_jax.priors import load_prior
 from dsg_jax.priors.folder import card_name
 from dsg_jax.solvers import SOLVERS
-from dsg_jax.types import Prior
-from experiments.checks import flag
-from experiments.files import content_hash
+from experiments.files import array_hash, content_hash
 from experiments.papers.entry import Experiment, Row
-from experiments.papers.settings import ReproduceSettings, changed
+from experiments.papers.priors import Priors, about_prior
+from experiments.papers.settings import ReproduceSettings
 from experiments.restore.compute import Work, outstanding
 from experiments.restore.plan import Plan, Problems, plan
 from experiments.settings import RestoreSettings, as_table
@@ -25,13 +23,9 @@ REDUCED: dict[str, dict[str, Any]] = {
     "daps": {"levels": 20},
     "latent-daps": {"levels": 10},
 }
-# Options of `reproduce` that are a length of some solvers under the same name.
-LENGTHS = ("steps", "levels")
 # Multiple of PSLD's published step that 50 steps take as their default: an assumption.
 REDUCED_STEP = 8.0
 
-# Kind ("pixel", "latent") -> prior and card.
-Priors = dict[str, tuple[Prior, dict]]
 # Task and folder of a plan: what two points have in common that have the same images.
 Place = tuple[str, Path]
 
@@ -56,11 +50,13 @@ class PlannedExperiment(NamedTuple):
 
     Attributes:
       absent: task and row of what is not run, and why: these have the paper's value only.
+      priors: solver -> its prior in words, of the solvers that are run.
     """
 
     experiment: Experiment
     points: list[Point]
     absent: list[tuple[str, Row, str]]
+    priors: dict[str, str]
 
     @property
     def plans(self) -> dict[Place, Plan]:
@@ -79,53 +75,18 @@ def works_of(planned: list[PlannedExperiment]) -> dict[Place, list[Work]]:
     }
 
 
-def chosen_priors(names: tuple[str, ...], verify: bool = True) -> Priors:
-    """The priors named, at most one of each kind."""
-    priors: Priors = {}
-    for name in names:
-        prior, card = load_prior(name, verify=verify)
-        kind = "pixel" if prior.first_stage is None else "latent"
-        if kind in priors:
-            raise ValueError(f"--prior {name}: there is another {kind} prior: give one of each")
-        priors[kind] = (prior, card)
-    return priors
-
-
-# Options of `reproduce` that only some solvers take.
-OF_SOLVERS = {
-    **{length: [s for s, names in REDUCED.items() if length in names] for length in LENGTHS},
-    **dict.fromkeys(("base_step", "large_step"), ["psld"]),
-    "limit": ["resample"],
-}
-
-
-def check_effects(settings: ReproduceSettings, chosen: list[Experiment]) -> None:
-    """Raise ValueError for an option that changes nothing of the experiments that are chosen."""
-    options = changed(settings)
-    rows = [row for experiment in chosen for row in experiment.rows]
-    idle = {
-        name: f"no row is of {' or '.join(solvers)}"
-        for name, solvers in OF_SOLVERS.items()
-        if not any(row.solver in solvers for row in rows)
-    }
-    if not any(TASKS[task].checkpoint for one in chosen for task in one.tasks):
-        idle["blur_network"] = "no task is nonlinear_deblur"
-    if not any(row.step == "large" for row in rows):
-        idle["large_step"] = "no row has the large step"
-    if settings.list:
-        idle |= {name: "--list computes nothing" for name in options if name != "name"}
-    if not settings.images:
-        idle["fit"] = "the bundled samples are cropped"
-    if settings.fit == "none":
-        idle["size"] = "--fit none keeps every image as it is"
-    for name in options:
-        if name in idle and name != "list":
-            raise ValueError(f"{flag(name)} changes nothing here, for {idle[name]}: drop it")
+def about_priors(planned: list[PlannedExperiment]) -> str:
+    """A line for every solver of some experiments: its prior, or why it is not run."""
+    lines = [words for one in planned for words in one.priors.values()]
+    for task, row, why in (cell for one in planned for cell in one.absent):
+        is_missing = row.solver not in {name for one in planned for name in one.priors}
+        lines.append(f"{SOLVERS[row.solver].title if is_missing else task}: not run, {why}")
+    return "\n".join(dict.fromkeys(lines))
 
 
 def why_absent(row: Row, task: str, priors: Priors, settings: ReproduceSettings) -> str:
     """Why a row of a task cannot be run, "" if it can."""
-    if SOLVERS[row.solver].prior not in priors:
+    if row.solver not in priors:
         return f"no {SOLVERS[row.solver].prior} prior is given"
     is_network_missing = TASKS[task].checkpoint and not settings.blur_network
     return "needs --blur-network" if is_network_missing else ""
@@ -185,9 +146,9 @@ def plan_experiment(
     """Plans for every row, task, value and seed; reads files and writes none.
 
     Args:
-      experiment: an entry of `papers.command.EXPERIMENTS`.
+      experiment: an entry of `papers.choice.EXPERIMENTS`.
       settings: of ``reproduce``.
-      priors: `chosen_priors`.
+      priors: `papers.priors.chosen_priors`.
       problems: of all experiments so far, taken from here and put here.
     """
     cells = [
@@ -201,31 +162,40 @@ def plan_experiment(
         whole = settings_at(experiment, task, row, x, settings)
         plans = [plan_seed(whole, seed, priors, problems) for seed in settings.seeds]
         points.append(Point(task, row, x, whole, plans))
-    return PlannedExperiment(experiment, points, [cell for cell in cells if cell[2]])
+    solvers = dict.fromkeys(point.row.solver for point in points)
+    images = settings.for_restore().images
+    about = {name: about_prior(name, priors[name].card, images) for name in solvers}
+    return PlannedExperiment(experiment, points, [cell for cell in cells if cell[2]], about)
 
 
 def plan_seed(
     whole: RestoreSettings, seed: int, priors: Priors, problems: dict[tuple, Problems]
 ) -> Plan:
     """The plan of one seed, in a folder named by its settings: where these recur, so do images."""
-    method, sigma = whole.method, whole.measurement.sigma
-    kind = SOLVERS[method.solver[0]].prior
+    solver, sigma = whole.method.solver[0], whole.measurement.sigma
+    network, card, identity = priors[solver]
+    whole = replace(whole, run=replace(whole.run, seed=(seed,)))
+    # Problems depend on size and noise beside task and seed, which are their keys.
+    posed = problems.setdefault((card["size"], card["size_multiple"], sigma), {})
+    planned = plan(whole, (network, card), posed, identity)
+    images = as_table(replace(whole.images, count=None, fit=whole.images.fit or "crop"))
+    first = planned.jobs[0].items[0].picture.pixels
+    if whole.images.images and first is not None:
+        # Wherever the user's files lie and however many they are, the same runs share a folder.
+        images["images"] = array_hash(first)
     facts = {
-        "images": as_table(replace(whole.images, count=None, fit=whole.images.fit or "crop")),
+        "images": images,
         "sigma": sigma,
-        "method": as_table(method),
+        "method": as_table(whole.method),
         "options": dict(whole.solver_options),
         "samples": whole.run.samples,
     }
     name = "-".join(
         [
-            *method.solver,
-            *([] if method.projection == "none" else [method.source]),
+            solver,
+            *([] if whole.method.projection == "none" else [whole.method.source]),
             f"seed{seed}",
             content_hash(facts)[:8],
         ]
     )
-    out = whole.run.out / "runs" / card_name(priors[kind][1]) / name
-    whole = replace(whole, run=replace(whole.run, seed=(seed,), out=out))
-    # Problems depend on prior and noise beside task and seed, which are their keys.
-    return plan(whole, priors[kind], problems.setdefault((kind, sigma), {}))
+    return planned._replace(out=whole.run.out / "runs" / card_name(card) / name)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.papers.plan import PlannedExperiment, works_of
+from experiments.papers.plan import PlannedExperiment, about_priors, works_of
 from experiments.restore.batch import compile_batch, signature
 from experiments.restore.compute import Work, inputs_of
 from experiments.restore.memory import planned_bytes
@@ -63,6 +63,7 @@ def probe(work: Work) -> Cost:
 
 def dry_run(planned: list[PlannedExperiment]) -> None:
     """Print what the experiments would run."""
+    print(about_priors(planned))
     works = works_of(planned)
     costs: dict[tuple, Cost] = {}
     compiled: set[tuple] = set()

@@ -159,6 +159,7 @@ def markdown(planned: PlannedExperiment, rows: list[dict], card: dict, picture: 
         experiment.shows,
         f"**What differs from the paper.** {differences(planned, card)}",
         f"**What the paper leaves open.** {experiment.note}" if experiment.note else "",
+        f"**Left out by choice.** {'; '.join(experiment.left_out)}." if experiment.left_out else "",
         reading(experiment, rows, card),
         picture,
         *tables,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from dsg_jax.checks import POSITIVE
 from experiments.checks import check_folder, check_numbers, check_once
 from experiments.settings import (
+    Devices,
     Images,
     Measurement,
     Metric,
@@ -21,10 +22,14 @@ class ReproduceSettings:
 
     Attributes:
       name: table1, fig6 and so on, or all: see --list
+      task: only these tasks of them
+      solver: only the rows of these solvers
+      row: only the rows with these labels, as --list has them
       list: print every experiment and the paper's values
       dry_run: print runs, programs, estimated time and memory; time is taken from a few steps
       full: the papers' steps and 100 images
-      prior: priors, at most one on pixels and one on latents
+      prior: priors by name or folder, or a folder of such folders: one on pixels and one on
+        latents; of two sets of weights (ema, raw) every solver has that of its reference
       no_verify: as in restore
       images: files or folders (default: the prior's samples)
       fit: as in restore
@@ -44,10 +49,14 @@ class ReproduceSettings:
       out: output folder
       report: folder of the reports (default: --out)
       shard: I/N: compute every N-th batch only, from the I-th; copying the folders joins them
+      save_every: save unfinished batches every N steps, to go on after a kill
       metrics: further columns, as other codes measure
     """
 
     name: tuple[str, ...] = field(default=(), metadata={"positional": True})
+    task: tuple[str, ...] = ()
+    solver: tuple[str, ...] = ()
+    row: tuple[str, ...] = ()
     list: bool = False
     dry_run: bool = False
     full: bool = False
@@ -71,6 +80,7 @@ class ReproduceSettings:
     out: Path = Path("results/reproduce")
     report: Path | None = None
     shard: str | None = None
+    save_every: int | None = None
     metrics: tuple[Metric, ...] = ()
 
     def __post_init__(self):
@@ -99,6 +109,7 @@ class ReproduceSettings:
                 shard=self.shard,
                 metrics=self.metrics,
             ),
+            devices=Devices(save_every=self.save_every),
         )
 
 

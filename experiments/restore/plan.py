@@ -41,6 +41,7 @@ def plan(
     settings: RestoreSettings,
     prior: tuple[Prior, dict] | None = None,
     problems: Problems | None = None,
+    identity: str | None = None,
 ) -> Plan:
     """Check the settings of ``restore`` and lay out its work; reads files and writes none.
 
@@ -49,6 +50,7 @@ def plan(
       prior: a prior and its card, in place of the one that the settings name.
       problems: taken from here and put here: for plans that differ in the method only, which then
         degrade every image once.
+      identity: `prior_identity` of the prior, where it is known: hashing a large one takes seconds.
 
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
@@ -67,10 +69,12 @@ def plan(
         check_prior(method.entry, network)
         check_operators(method.entry, tasks)
     methods = chosen_methods(settings, state_channels(network, card))
-    identity = content_hash({"card": card}) + array_hash(*jax.tree.leaves(network))
+    identity = identity or prior_identity(network, card)
     network = with_remat(network) if settings.run.remat else network
-    pictures = [] if settings.images.measured else chosen_pictures(settings.images, card)
     problems = {} if problems is None else problems
+    is_posed = all((task, seed) in problems for task in tasks for seed in settings.run.seed)
+    is_read = not (settings.images.measured or is_posed)
+    pictures = chosen_pictures(settings.images, card) if is_read else []
     jobs: list[Job] = []
     for task in tasks:
         for seed in settings.run.seed:
@@ -88,6 +92,11 @@ def plan(
     check_names(planned)
     check_earlier(planned, names, tasks)
     return planned
+
+
+def prior_identity(prior: Prior, card: dict) -> str:
+    """A hash of a prior's card and arrays."""
+    return content_hash({"card": card}) + array_hash(*jax.tree.leaves(prior))
 
 
 def jobs_of(

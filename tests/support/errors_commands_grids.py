@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from pytest import MonkeyPatch
 
 from experiments import export
 from experiments.__main__ import main
-from experiments.papers import plan as reproduce_plan
-from experiments.papers.command import stored_run
+from experiments.papers.command import plan_reproduce, stored_run
 from experiments.quality import command as quality
+from support.gaussian_prior import gaussian_prior
+from support.reproduce_cases import chosen, reproduce_settings, tiny_priors
 from support.tiny_command import tiny_prior
 
 
@@ -35,10 +37,15 @@ def exporting(words: str) -> Callable[[Path], object]:
     return provoke
 
 
-def two_priors_of_a_kind(folder: Path) -> object:
-    with MonkeyPatch.context() as world:
-        world.setattr(reproduce_plan, "load_prior", tiny_prior)
-        return command("reproduce table1 --prior emoji photo")(folder)
+def priors_of_two_sizes(folder: Path) -> object:
+    priors = tiny_priors() | {"daps": chosen(gaussian_prior(), size=64)}
+    return plan_reproduce(reproduce_settings(folder, "table2"), priors)
+
+
+def fewer_images_than_asked_for(folder: Path) -> object:
+    Image.new("RGB", (32, 32)).save(folder / "one.png")
+    text = f"table2 --task box_inpainting --solver daps --images {folder / 'one.png'} --count 3"
+    return plan_reproduce(reproduce_settings(folder, text), tiny_priors())
 
 
 def a_report_that_is_a_file(folder: Path) -> object:
@@ -58,7 +65,6 @@ def a_card_that_was_changed(folder: Path) -> object:
 
 
 REPRODUCE = {
-    "--levels changes nothing here, for no row is of": command("reproduce table1 --levels 3"),
     "card.json is damaged: what it says of the run": a_card_that_was_changed,
     "unknown experiment 'table99': choose from all": command("reproduce table99"),
     "--large-step 0.0: give a finite number > 0": command("reproduce table1 --large-step 0"),
@@ -66,7 +72,30 @@ REPRODUCE = {
         "reproduce table1 --dry-run --shard 1/2"
     ),
     "report.md is a file, give another folder": a_report_that_is_a_file,
-    "--prior photo: there is another pixel prior": two_priors_of_a_kind,
+    "--task hdr: table1 has none: choose from random_inpainting": command(
+        "reproduce table1 --task hdr"
+    ),
+    "nothing is left of table1 with --task box_inpainting: drop": command(
+        "reproduce table1 table2 --task box_inpainting"
+    ),
+    "--levels is for daps, latent-daps, and the rows are of psld: drop it": command(
+        "reproduce table1 --levels 3"
+    ),
+    "--blur-network is for nonlinear_deblur, which is not chosen": command(
+        "reproduce table1 --blur-network folder"
+    ),
+    "--full takes 100 images: give --images FOLDER": command("reproduce table1 --full"),
+    "--prior nowhere: no prior is there: give a folder with card.json": command(
+        "reproduce table1 --prior nowhere"
+    ),
+    "name one pixel prior, or the two sets of weights": command(
+        "reproduce table2 --prior emoji photo"
+    ),
+    "nothing of table1 can be run: no latent prior is given (--prior emoji)": command(
+        "reproduce table1 --prior emoji"
+    ),
+    "tiny-latent has 32 px, 3 channels, samples emoji; tiny has 64 px": priors_of_two_sizes,
+    "--count 3: only 1 images are there": fewer_images_than_asked_for,
 }
 CALIBRATE = {
     "--limit changes nothing here, for nothing asks": command("calibrate --solver dps --limit 3"),

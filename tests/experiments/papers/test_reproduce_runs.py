@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments.papers.command import plan_reproduce
 from support.gaussian_prior import gaussian_prior
-from support.reproduce_cases import CARD, reproduce_settings, tiny_priors
+from support.reproduce_cases import chosen, reproduce_settings, tiny_priors
 
 
 def run(text, out, priors):
@@ -24,7 +24,7 @@ def card_of(folder):
 def test_table_1_end_to_end(tmp_path, capsys):
     """Eight settings and two seeds: four programs, both numbers, and nothing to do again."""
     text = "table1 --count 2 --steps 4 --seeds 0 3"
-    priors = {"latent": tiny_priors()["latent"]}
+    priors = {"psld": tiny_priors()["psld"]}
     run(f"{text} --dry-run", tmp_path, priors)
     line = next(x for x in capsys.readouterr().out.splitlines() if "| table1" in x)
     assert [cell.strip() for cell in line.split("|")[2:5]] == ["16", "16", "4"]
@@ -53,7 +53,7 @@ def test_figures_end_to_end(tmp_path):
     """A pixel prior only: rows on latents keep the paper's values; a sweep is two programs."""
     pytest.importorskip("matplotlib")
     text = "fig3 fig4 fig8 --count 2 --levels 3"
-    run(text, tmp_path, {"pixel": (gaussian_prior(), CARD | {"name": "tiny", "size": 16})})
+    run(text, tmp_path, {"daps": chosen(gaussian_prior(), size=16)})
     assert "Here: nothing was run." in (tmp_path / "fig3" / "report.md").read_text()
     assert not (tmp_path / "fig3" / "figure.png").exists()
     for name in ("fig4", "fig8"):
