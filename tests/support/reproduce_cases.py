@@ -7,7 +7,7 @@ from support.gaussian_prior import gaussian_prior
 from support.golden_case import tiny_latent_prior
 from support.words import settings_of
 
-CARD = {"samples": "emoji", "size": 32, "size_multiple": 4, "channels": 3}
+CARD = {"kind": "adm", "samples": "emoji", "size": 32, "size_multiple": 4, "channels": 3}
 
 
 def chosen(prior, **facts):
