@@ -193,7 +193,7 @@ IMAGES = {
     ),
     "float.tif holds floating-point, signed or 32-bit": restore(BOX + "--images float.tif"),
     "deep.png has colours of 16 bits, which would be cut": restore(BOX + "--images deep.png"),
-    "wide.png has 72 bytes and 81000000 pixels; at most": restore(BOX + "--images wide.png"),
+    "wide.png has 68 bytes and 81000000 pixels; at most": restore(BOX + "--images wide.png"),
     "dark.png uses 12 of its 16 bits at most": restore(
         BOX + "--fit none --images dark.png odd.png"
     ),
