@@ -60,7 +60,7 @@ def card_name(card: dict) -> str:
     One that was converted has its model's, and a part of the hash of its tensors: a model has
     averaged and raw weights, in several types.
     """
-    model, tensors = card.get("model", card["kind"]), card.get("tensors_sha256", "unknown")
+    model, tensors = card.get("model", card.get("kind")), card.get("tensors_sha256", "unknown")
     return card.get("name") or f"{model}-{tensors[:8]}"
 
 

@@ -212,8 +212,7 @@ def test_folders_that_are_none(tmp_path):
     (folder / "card.json").write_text("{")
     with pytest.raises(ValueError, match="no readable JSON"):
         load_blur_network(folder)
-    (folder / "card.json").unlink()
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(ValueError, match="holds other files.*card.json is not as this program"):
         save(folder, random_network(TINY))
 
 
