@@ -76,12 +76,12 @@ def test_from_checkpoints_to_tables(files, capsys):
 def check_reports(folder):
     """Of both shards every row is there, with finite numbers, the paper's, and its prior."""
     priors = {}
-    for name, rows in (("table1", 8), ("table2", 10), ("table4", 4), ("fig6", 2 * 5)):
+    for name, rows in (("table1", 8), ("table2", 8), ("table4", 4), ("fig6", 2 * 5)):
         card = json.loads((folder / name / "card.json").read_text())
         priors |= card["priors"]
         lines = list(csv.DictReader((folder / name / "table.csv").open()))
-        means = [line["mean"] for line in lines if line["metric"] == "psnr"]
-        assert len(means) >= rows and np.isfinite([float(mean) for mean in means]).all()
+        psnr = {(n["row"], n["x"]): float(n["mean"]) for n in lines if n["metric"] == "psnr"}
+        assert len(psnr) == rows and np.isfinite(list(psnr.values())).all()
         assert {line["runs"] for line in lines} == {"1"} and len(card["images"]) == 1
         report = (folder / name / "report.md").read_text()
         assert card["priors"]["psld" if name != "table4" else "daps"] in report
