@@ -42,6 +42,8 @@ def check_effects(experiments: list[Experiment], settings: ReproduceSettings) ->
         idle.setdefault("large_step", "is for rows with the large step, and none is chosen")
     if not any(TASKS[task].checkpoint for one in experiments for task in one.tasks):
         idle["blur_network"] = "is for nonlinear_deblur, which is not chosen"
+    if not any(TASKS[task].random for one in experiments for task in one.tasks):
+        idle["operator_seed"] = "is for random masks and kernels, and no task draws any"
     if not settings.images:
         idle["fit"] = "is for --images, and the bundled samples are cropped"
     if settings.fit == "none":

@@ -132,7 +132,11 @@ def settings_at(
         task_options={"blur_network": settings.blur_network} if TASKS[task].checkpoint else {},
         method=method,
         solver_options=solver_options(row, preset, settings),
-        run=replace(common.run, samples=experiment.samples.get(task, 1)),
+        run=replace(
+            common.run,
+            samples=experiment.samples.get(task, 1),
+            operator_seed=settings.operator_seed if TASKS[task].random else None,
+        ),
     )
     return whole if experiment.sweep is None or x is None else experiment.sweep.applied(whole, x)
 
@@ -190,6 +194,8 @@ def plan_seed(
         "options": dict(whole.solver_options),
         "samples": whole.run.samples,
     }
+    if whole.run.operator_seed is not None:  # left out otherwise, so that names of folders stay
+        facts["operator_seed"] = whole.run.operator_seed
     name = "-".join(
         [
             solver,

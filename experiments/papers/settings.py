@@ -36,6 +36,7 @@ class ReproduceSettings:
       size: side of the images in pixels (default: the prior's)
       count: only the first N images (default: 4; 100 with --full)
       seeds: decide masks, noise and samples; each runs all
+      operator_seed: one mask or kernel for all images, as in restore
       sigma: standard deviation of the noise, as in restore
       preset: rank rule, and period and stages of ReSample (default: the experiment's)
       base_step: psld: default step over the published (default: 8; 1 with --full)
@@ -67,6 +68,7 @@ class ReproduceSettings:
     size: int | None = None
     count: int | None = None
     seeds: tuple[int, ...] = (0,)
+    operator_seed: Literal["reference"] | int | None = None
     sigma: float = 0.01
     preset: Literal["official", "paper", "plorg"] | None = None
     base_step: float | None = None
@@ -103,6 +105,7 @@ class ReproduceSettings:
             measurement=Measurement(sigma=self.sigma),
             run=Run(
                 seed=self.seeds,
+                operator_seed=self.operator_seed,
                 batch_size=self.batch_size,
                 failure_psnr=self.failure_psnr,
                 out=self.out,
