@@ -107,12 +107,17 @@ def load_pictures(
     pictures = []
     for file, x in readable(image_files(paths)[:count], lambda file: read_image(file, channels)):
         x = crop_and_resize(x, size) if fit == "crop" else x
-        check_sides(x.shape, multiple, str(file))
+        check_sides(x.shape, multiple, f"--size {size}" if fit == "crop" else str(file))
         pictures.append(Picture(file.stem, name_index(file.name), x))
     return pictures
 
 
-def check_sides(shape: tuple[int, ...], multiple: int, name: str) -> None:
+def check_sides(
+    shape: tuple[int, ...],
+    multiple: int,
+    name: str,
+    mend: str = "crop it, or choose another --size or --fit crop",
+) -> None:
     """Raise ValueError unless the prior's network and SSIM's window take this shape."""
     height, width = shape[:2]
     if min(height, width) < SSIM_WINDOW:
@@ -120,7 +125,7 @@ def check_sides(shape: tuple[int, ...], multiple: int, name: str) -> None:
     if height % multiple or width % multiple:
         raise ValueError(
             f"{name} is {height} x {width}, but the prior needs sides divisible by {multiple}: "
-            "crop it, or choose another --size or --fit crop"
+            f"{mend}"
         )
 
 
