@@ -145,12 +145,14 @@ def measured_problem(
     """The problem of one measured image, of which the file holds ``y``; it has no truth."""
     size = settings.images.size or card["size"]
     operator, shape, description = camera(settings, task, seed, path.stem, y, size)
-    check_sides(shape, card["size_multiple"], f"the image behind {path}", "crop it")
+    mend = "choose another --size" if TASKS[task].magnitude else "crop it, and what describes it"
+    check_sides(shape, card["size_multiple"], f"the image behind {path}", mend)
     expected = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape
     if expected != y.shape:
+        size_or = "another --size or " if TASKS[task].magnitude else ""
         raise ValueError(
             f"{path} has shape {y.shape}; {task} of a {shape} image gives {expected}: "
-            "give another --size or the options that it was measured with"
+            f"give {size_or}the options that it was measured with"
         )
     if TASKS[task].needs == "mask":
         y = np.asarray(operator.forward(jnp.asarray(y)))  # a hole reads 0, whatever the file shows
