@@ -187,7 +187,7 @@ def plan_seed(
     if whole.images.images and first is not None:
         # Wherever the user's files lie and however many they are, the same runs share a folder.
         images["images"] = array_hash(first)
-    facts = {
+    facts: dict[str, Any] = {
         "images": images,
         "sigma": sigma,
         "method": as_table(whole.method),
