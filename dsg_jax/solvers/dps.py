@@ -105,9 +105,7 @@ def dps(
       projection: None for plain DPS.
       settings: constants of the steps, and how far one guides.
     """
-    y = problem.y
-    shares = jnp.where(y == 0, 0.0, 1 / jnp.abs(jnp.where(y == 0, 1.0, y)))
-    weight = jnp.mean(shares) if settings.poisson else 1.0
+    weight = poisson_weight(problem.y) if settings.poisson else 1.0
 
     def guided(x: Array, at: DPSSteps):
         eps, v = predict(prior, x, at.time)
@@ -125,6 +123,11 @@ def dps(
         return x, step_info(norm, rank, share, x)
 
     return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=lambda x: x)
+
+
+def poisson_weight(y: Array) -> Array:
+    """() mean of 1/|y| over the entries of y, of which those that are 0 count as 0."""
+    return jnp.mean(jnp.where(y == 0, 0.0, 1 / jnp.abs(jnp.where(y == 0, 1.0, y))))
 
 
 # Guidance step sizes: `configs/*_config.yaml` of the DPS repository.
