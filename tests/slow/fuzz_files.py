@@ -2,26 +2,16 @@
 
     python tests/slow/fuzz_files.py [--count 1000] [--seed 0]
 
-Every input is given to the function that a command gives it to, in this process. It must be read or
-refused by one line (ValueError, OSError); nothing may be executed or written; no input may take
-over 2 seconds of processor time or 300 MB, but for networks that are accepted and compiled. A line
-of JSON tells the counts of each kind; the exit code is 1 if anything else happened. Damaged weights
-must not load at all.
+What must come of them: `support.fuzzing`. Damaged weights must not load at all.
 """
 
-import argparse
-import copy
 import io
 import json
 import shutil
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import jax
 import numpy as np
@@ -42,64 +32,12 @@ from dsg_jax.priors.files import recorded_files  # noqa: E402
 from dsg_jax.priors.kinds import structs_of  # noqa: E402
 from experiments.decode import read_image  # noqa: E402
 from support.bombs import BOMBS  # noqa: E402
+from support.fuzzing import Case, edited_text, run  # noqa: E402
 from support.golden_case import GOLDEN  # noqa: E402
 from support.golden_models import TINY, TINY_VQ  # noqa: E402
 from support.mutation import damage, damaged_pickle  # noqa: E402
 
-SECONDS, BYTES = 2.0, 300e6
 SMALL = ADMConfig(8, (1,), 0, (), num_heads=1, num_head_channels=-1, norm_groups=4)
-# Values that an edited JSON file may have anywhere.
-HOSTILE = (
-    None, True, -1, 0, 1, 3, 2**31, 2**63, 10**400, 0.5, -1.5, 1e308, float("nan"), float("inf"),
-    "", "eps", "../../up", "a" * 100_000, "\ud800", [], [1], [0] * 100_000, {}, {"a": 1}, [[]],
-    {"shape": [1, 1, 1]},
-)  # fmt: skip
-_EVENTS = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork")
-_watching: list[str] = []
-_executed: list[str] = []
-
-
-def _audit(event: str, arguments: tuple) -> None:
-    if _watching and event in _EVENTS:
-        _executed.append(event)
-    if _watching and event == "open" and isinstance(arguments[1], str) and "w" in arguments[1]:
-        _executed.append(f"{event} {arguments[:2]}")
-
-
-sys.addaudithook(_audit)
-
-Case = tuple[str, Callable[[], object], bool]  # kind, what reads the input, whether it may be read
-
-
-def edited(value: object, rng: np.random.Generator) -> object:
-    """A JSON value with one entry replaced, removed, added or nested, somewhere."""
-    value = copy.deepcopy(value)
-    holder: object = value
-    while isinstance(holder, dict | list) and holder:
-        key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.integers(len(holder))
-        inner = holder[key]
-        if not isinstance(inner, dict | list) or not inner or rng.random() < 0.3:
-            how = rng.integers(6)
-            if how == 0:
-                del holder[key]
-            elif how == 1 and isinstance(holder, dict):
-                holder["extra"] = HOSTILE[rng.integers(len(HOSTILE))]
-            elif how == 2:
-                holder[key] = [inner]
-            else:
-                holder[key] = HOSTILE[rng.integers(len(HOSTILE))]
-            return value
-        holder = inner
-    return HOSTILE[rng.integers(len(HOSTILE))]
-
-
-def edited_text(value: object, rng: np.random.Generator) -> bytes:
-    """The same as a file; sometimes no JSON at all."""
-    text = json.dumps(edited(value, rng)).encode()
-    how = rng.integers(20)
-    if how == 0:
-        return b"[" * int(rng.integers(10, 200_000))
-    return damage(text, rng) if how == 1 else text
 
 
 def prior_folders(folder: Path) -> list[Path]:
@@ -126,8 +64,7 @@ def cards(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]:
 
 def verified(folder: Path) -> int:
     """As the command does it; it runs the network, which takes a while to compile."""
-    with redirect_stdout(io.StringIO()):
-        return plan_verify(folder, None)()
+    return plan_verify(folder, None)()
 
 
 def weights(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]:
@@ -214,59 +151,6 @@ def bombs(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]:
         shutil.rmtree(place)
 
 
-def peak_bytes(reset: bool = False) -> float:
-    """Most memory that the process has had since the last reset (Linux)."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
-    return 1024.0 * int(status.split("VmHWM:")[1].split()[0])
-
-
-def outcome(read: Callable[[], object], may_be_read: bool) -> str:
-    _watching.append("")
-    try:
-        read()
-    except (ValueError, OSError, MemoryError):
-        return "refused"
-    except Exception as error:
-        return f"traceback: {type(error).__name__}: {error}"[:300]
-    finally:
-        _watching.clear()
-    return "read" if may_be_read else "read what should be refused"
-
-
-def main() -> int:
-    """Run all kinds; print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")
-    rng, good, inputs = np.random.default_rng(options.seed), True, 0
-    with TemporaryDirectory() as name:
-        for kinds in (cards, weights, checkpoints, descriptions, pictures, arrays, bombs):
-            results: dict[str, Counter] = {}
-            worst: dict[str, list[float]] = {}
-            for kind, read, may_be_read in kinds(Path(name), rng, options.count):
-                before, start = peak_bytes(reset=True), time.process_time()
-                end = outcome(read, may_be_read)
-                took, more = time.process_time() - start, peak_bytes() - before
-                results.setdefault(kind, Counter())[end] += 1
-                most = worst.setdefault(kind, [0.0, 0.0])
-                most[:] = max(most[0], took), max(most[1], more)
-                running = end == "read" and kind in ("verified cards", "architectures")
-                results[kind]["over limits"] += not running and (took > SECONDS or more > BYTES)
-                inputs += 1
-            for kind, ends in results.items():
-                good = good and set(ends) <= {"refused", "read", "over limits"}
-                good = good and not ends["over limits"]
-                facts = {"seconds": round(worst[kind][0], 2), "MB": round(worst[kind][1] / 1e6)}
-                print(json.dumps({"kind": kind} | ends | {"worst": facts}), flush=True)
-    print(json.dumps({"inputs": inputs, "executed or written": len(_executed)}))
-    for event in _executed[:5]:
-        print(event)
-    return 0 if good and not _executed else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    makers = (cards, weights, checkpoints, descriptions, pictures, arrays, bombs)
+    sys.exit(run(makers, ("verified cards", "architectures"), __doc__.split("\n")[0]))
