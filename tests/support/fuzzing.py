@@ -127,7 +127,8 @@ def run(made_by: Sequence[Cases], worked_on: Collection[str], about: str) -> int
 
     Args:
       made_by: what makes the cases.
-      worked_on: kinds whose accepted inputs are worked on: these take time, and may write.
+      worked_on: kinds, up to a colon, whose accepted inputs are worked on: these take time, and
+        may write.
       about: what the program does.
     """
     parser = argparse.ArgumentParser(description=about)
@@ -145,12 +146,13 @@ def run(made_by: Sequence[Cases], worked_on: Collection[str], about: str) -> int
         rng = np.random.default_rng(options.seed)
         with TemporaryDirectory() as name:
             for kind, read, may_be_read in cases(Path(name), rng, options.count):
+                works = kind.split(":")[0] in worked_on
                 before, start = peak_bytes(reset=True), time.process_time()
-                end = outcome(read, may_be_read, kind in worked_on)
+                end = outcome(read, may_be_read, works)
                 took, more = time.process_time() - start, peak_bytes() - before
                 results.setdefault(kind, Counter())[end] += 1
                 inputs += 1
-                if end == "read" and kind in worked_on:
+                if end == "read" and works:
                     continue
                 most = worst.setdefault(kind, [0.0, 0.0])
                 most[:] = max(most[0], took), max(most[1], more)
