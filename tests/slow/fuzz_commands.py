@@ -23,7 +23,9 @@ for place in Path(__file__).parents[1:3]:
     sys.path.insert(0, str(place))
 
 from checkpoints_convert.__main__ import parsed  # noqa: E402
+from dsg_jax.operators.tasks import TASKS  # noqa: E402
 from dsg_jax.priors import load_prior  # noqa: E402
+from dsg_jax.solvers import SOLVERS  # noqa: E402
 from experiments import figures  # noqa: E402
 from experiments.__main__ import COMMANDS, located, main  # noqa: E402
 from experiments.papers import command as papers  # noqa: E402
@@ -35,14 +37,14 @@ from support.gaussian_prior import gaussian_prior  # noqa: E402
 from support.golden_case import GOLDEN  # noqa: E402
 from support.mutation import damage  # noqa: E402
 from support.reproduce_cases import chosen  # noqa: E402
-from support.strange import WORDS, strange_array, strange_image, unusual_place  # noqa: E402
+from support.strange import NUMBERS, WORDS, strange_array, strange_image, unusual_place  # noqa: E402
 from support.tiny_command import RUN, stand_in, tiny_prior  # noqa: E402
 from support.words import settings_of  # noqa: E402
 
 MEASURED = "--solver dps --steps 5 --projection none --measured"
 # Command -> words with which it is planned.
 BASES = {
-    "restore": RUN.removeprefix("restore ") + " --count 1",
+    "restore": "--task {task} --solver {solver} --count 1",
     "demo": "--count 1",
     "quality": "",
     "reproduce": "fig4 --count 1 --prior emoji",
@@ -126,7 +128,7 @@ def camera(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]
             path.write_bytes(strange(rng) if trial % 2 else damage(good, rng, reach=200))
             if trial % 20 == 4:
                 unusual_place(path, rng)
-            more = f" --range {WORDS[rng.integers(14)]} 1" if trial % 8 == 3 else ""
+            more = f" --range {NUMBERS[rng.integers(14)]} 1" if trial % 8 == 3 else ""
             read = partial(planned, "restore", *f"{words}{more} --out out".split())
             yield f"camera: {name}", read, True
             put(folder, {name: good})
@@ -216,11 +218,13 @@ def arguments(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Ca
     for command, base in BASES.items():
         options = options_of(command)
         for _ in range(count):
-            words = [command, *base.split()]
+            method = {"task": rng.choice([*TASKS]), "solver": rng.choice([*SOLVERS])}
+            words = [command, *base.format(**method).split()]
             for _ in range(rng.choice((1, 1, 2))):
-                values = rng.choice(np.array(WORDS, object), rng.choice((0, 1, 1, 1, 2)))
+                known = NUMBERS if rng.integers(2) else WORDS
+                values = rng.choice(np.array(known, object), rng.choice((0, 1, 1, 1, 1, 2)))
                 words += [options[rng.integers(len(options))], *values]
-            if rng.random() < 0.1:
+            if rng.random() < 0.05:
                 words[rng.integers(1, len(words))] = str(rng.choice(np.array(WORDS, object)))
             yield f"arguments: {command}", partial(plan_of, words), True
 

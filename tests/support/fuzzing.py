@@ -27,7 +27,7 @@ from support.mutation import damage
 
 SECONDS, BYTES = 2.0, 300e6
 # Seconds after which an input that is waited for counts as a traceback.
-PATIENCE = 60
+PATIENCE = 10
 # Values that an edited JSON file may have anywhere.
 HOSTILE = (
     None, True, -1, 0, 1, 3, 2**31, 2**63, 10**400, 0.5, -1.5, 1e308, float("nan"), float("inf"),

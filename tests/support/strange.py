@@ -16,10 +16,13 @@ LEVELS = (0.0, 1.0, -1.0, 0.5, 255.0, 1e-45, 1e38, -1e38, np.nan, np.inf)
 MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "I", "I;16", "F", "CMYK", "YCbCr", "LAB", "HSV")
 FORMS = ("PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "JPEG")
 # Values that somebody may give to any option.
-WORDS = (
+NUMBERS = (
     "nan", "inf", "-inf", "-1", "0", "1", "2", "3", "7", "16", "0.5", "1e308", "-1e308", "1e-320",
-    "1" + "0" * 30, "9" * 5000, "4096", "65536", "1000001", "", " ", "a" * 300, "a" * 5000, "ä😀",
-    "\udcff", "/dev/null", "/dev/zero", "pipe", "folder", "text", "image.png", "loop", "missing",
+    "1" + "0" * 30, "9" * 5000, "4096", "65536", "1000001", "-3", "20", "64", "1e-9", "0.1", "100",
+)  # fmt: skip
+WORDS = NUMBERS + (
+    "", " ", "a" * 300, "a" * 5000, "ä😀", "\udcff",
+    "/dev/null", "/dev/zero", "pipe", "folder", "text", "image.png", "loop", "missing",
     "missing/a/b", "text/a", "..", "1/2", "2/1", "0/0", "1/" + "9" * 30, "0x10", "1_000", "True",
     "None", "[1]", "{}", "-", "--", "=", "*", "%s", "a:b", "localhost:99999999", "array.npy",
     "broken.npy", "card", "settings.toml", "all", "auto", "reference", "daps", "dps", "psld",
