@@ -12,20 +12,23 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.decode import Unreadable, decoded, sixteen_bits
+from dsg_jax.bounded import read_npy
+from experiments.decode import Unreadable, check_size, decoded, sixteen_bits
 from experiments.files import say
 from experiments.images import image_files
 
 
 def read_array(path: Path) -> np.ndarray:
     """A .npy file of finite real numbers as float32."""
+    check_size(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise Unreadable(f"{path} is not a readable .npy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        array = read_npy(path)
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    if array.dtype.kind not in "biuf" or not array.size:
         raise ValueError(f"{path} does not hold one array of real numbers: save one by numpy.save")
-    array = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # it is infinite, then
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{path} holds NaN or infinite values: replace them first")
     return array

@@ -256,4 +256,5 @@ if __name__ == "__main__":
     stand_in(setattr)
     plan.load_prior, priors.load_prior = prior_or_tiny, bundled
     makers = (camera, records, arguments, settings_files)
-    sys.exit(run(makers, ("records", "arguments", "settings files"), __doc__.split("\n")[0]))
+    groups = ("camera", "records", "arguments", "settings files")
+    sys.exit(run(makers, __doc__.split("\n")[0], groups, writing=("records",)))

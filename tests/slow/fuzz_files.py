@@ -153,4 +153,4 @@ def bombs(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]:
 
 if __name__ == "__main__":
     makers = (cards, weights, checkpoints, descriptions, pictures, arrays, bombs)
-    sys.exit(run(makers, ("verified cards", "architectures"), __doc__.split("\n")[0]))
+    sys.exit(run(makers, __doc__.split("\n")[0], ("verified cards", "architectures")))

@@ -161,7 +161,7 @@ MEASURED = {
     "--kernel does not belong to a measured box_inpainting": restore(
         MASKED + "y.png --kernel black.png"
     ),
-    "bad.npy is not a readable .npy array": restore(MASKED + "bad.npy"),
+    "bad.npy is no .npy of numbers": restore(MASKED + "bad.npy"),
     "names.npy does not hold one array of real numbers": restore(MASKED + "names.npy"),
     "nan.npy holds NaN or infinite values": restore(MASKED + "nan.npy"),
     "y.png: Fourier magnitudes are no image": restore(PHASE + "y.png"),

@@ -122,14 +122,16 @@ def outcome(read: Callable[[], object], may_be_read: bool, may_write: bool) -> s
     return "read" if may_be_read else "read what should be refused"
 
 
-def run(made_by: Sequence[Cases], worked_on: Collection[str], about: str) -> int:
+def run(
+    made_by: Sequence[Cases], about: str, worked_on: Collection[str], writing: Collection[str] = ()
+) -> int:
     """Run all cases, print a line for each kind; the exit code is 1 if one is not as it must be.
 
     Args:
       made_by: what makes the cases.
-      worked_on: kinds, up to a colon, whose accepted inputs are worked on: these take time, and
-        may write.
       about: what the program does.
+      worked_on: kinds, up to a colon, whose accepted inputs are worked on, which takes time.
+      writing: those that write.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--count", type=int, default=1000)
@@ -146,13 +148,13 @@ def run(made_by: Sequence[Cases], worked_on: Collection[str], about: str) -> int
         rng = np.random.default_rng(options.seed)
         with TemporaryDirectory() as name:
             for kind, read, may_be_read in cases(Path(name), rng, options.count):
-                works = kind.split(":")[0] in worked_on
+                group = kind.split(":")[0]
                 before, start = peak_bytes(reset=True), time.process_time()
-                end = outcome(read, may_be_read, works)
+                end = outcome(read, may_be_read, group in writing)
                 took, more = time.process_time() - start, peak_bytes() - before
                 results.setdefault(kind, Counter())[end] += 1
                 inputs += 1
-                if end == "read" and works:
+                if end == "read" and group in worked_on:
                     continue
                 most = worst.setdefault(kind, [0.0, 0.0])
                 most[:] = max(most[0], took), max(most[1], more)
