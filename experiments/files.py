@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from dsg_jax.bounded import MAX_JSON, read_bounded
+
 _HOST = re.sub(r"[^\w-]", "_", socket.gethostname())
 _PARTIAL = re.compile(r"\..*\.(?P<host>[\w-]+)\.(?P<process>\d+)\.[0-9a-f]+\.partial")
 _LONGEST_WRITE = 24 * 3600.0  # seconds; what another machine began before that is left over
@@ -105,11 +107,11 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-      ValueError: it is no JSON, or holds NaN, or is nested too deeply.
+      ValueError: it is no JSON, or holds NaN, or is nested too deeply, or no file.
       OSError: it cannot be read.
     """
     try:
-        return json.loads(path.read_bytes(), parse_constant=no_constant)
+        return json.loads(read_bounded(path, MAX_JSON), parse_constant=no_constant)
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply") from error
 

@@ -26,7 +26,7 @@ from dsg_jax.types import Operator, Prior, Problem, Projection
 from experiments.calibrate.cases import EXACT, Sampler, case_of, samplers_of
 from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.report import write_report
-from experiments.calibrate.scores import stored
+from experiments.calibrate.scores import is_stored, stored
 from experiments.calibrate.settings import CalibrateSettings
 from experiments.files import write_atomically
 from experiments.restore.batch import batches, item_key, padded, solver_of
@@ -85,7 +85,7 @@ def plan_calibrate(settings: CalibrateSettings) -> Callable[[], list[dict]]:
 
 def calibrate(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict]:
     """Sample and score what is missing, then write the report; returns a row per sampler."""
-    missing = [sampler for sampler in samplers if not sampler.path.exists()]
+    missing = [sampler for sampler in samplers if not is_stored(sampler, settings.samples)]
     total = sum(s.name != EXACT for s in missing) * settings.truths * settings.samples
     with tqdm(total=total, unit="sample", disable=not total) as bar:
         for sampler in missing:

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from jax.scipy.stats import chi2
 
+from dsg_jax.bounded import regular_size
 from dsg_jax.priors.mixture_posterior import least_known
 from experiments.calibrate.cases import Case, Sampler
 from experiments.calibrate.settings import BINS, levels_of
+from experiments.files import fault
 from experiments.statistics import PLAIN
 
 # Scalar functions of an image, see `functionals`.
@@ -139,6 +141,26 @@ def stored(case: Case, samples: np.ndarray, seconds: float) -> Arrays:
         "finite": np.isfinite(samples).all(axis=(1, 2)),
         "seconds": np.array(seconds),
     }
+
+
+def is_stored(sampler: Sampler, count: int) -> bool:
+    """Whether a sampler's file has what `stored` makes of ``count`` samples; a `fault` if not."""
+    if not sampler.path.exists():
+        return False
+    case = sampler.case
+    expected = stored(case, np.zeros((*case.mean.shape[:1], count, case.mean.shape[1])), 0.0)
+    try:
+        regular_size(sampler.path)
+        with np.load(sampler.path) as archive:
+            arrays = dict(archive)
+        forms = [{n: (a.shape, a.dtype) for n, a in one.items()} for one in (arrays, expected)]
+        orders = np.concatenate([arrays[name].ravel() for name in ("ranks", "pixel_ranks")])
+        if forms[0] == forms[1] and 0 <= orders.min() <= orders.max() <= count:
+            return bool(np.isfinite(arrays["seconds"]))
+    except Exception:  # numpy's and zip's parsers raise whatever they raise
+        pass
+    fault(f"{sampler.path} is damaged and left out: its samples are drawn again")
+    return False
 
 
 def scores_of(sampler: Sampler, arrays: Arrays, plain: Arrays, count: int) -> dict[str, Any]:

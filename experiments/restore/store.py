@@ -81,7 +81,7 @@ def parsed_record(path: Path) -> dict | None:
     """
     try:
         record = read_json(path)
-    except (ValueError, IsADirectoryError):
+    except ValueError:
         return None
     if not isinstance(record, dict) or not record.keys() >= FIELDS.keys():
         return None

@@ -98,11 +98,12 @@ def plan_export_prior(settings: ExportPriorSettings) -> Callable[[], dict]:
     """Check `export-prior`.
 
     Raises:
-      ValueError: a checkpoint of another architecture.
+      ValueError: a checkpoint of another architecture, or a damaged log.
       FileNotFoundError: no checkpoint, or no images.
     """
     network = ADMUNet(pixel.CONFIGS[settings.name])
     step, ema = restored_ema(network, settings.run, "train-prior")
+    training_facts(settings.run, step)  # refused before anything is computed
     SOURCES[settings.name].split(settings.source)
     return partial(export_prior, settings, step, ema)
 
@@ -129,11 +130,12 @@ def plan_export_latent_prior(settings: ExportLatentPriorSettings) -> Callable[[]
     """Check `export-latent-prior`.
 
     Raises:
-      ValueError: checkpoints of another architecture.
+      ValueError: checkpoints of another architecture, or a damaged log.
       FileNotFoundError: no checkpoint, no images, or no LPIPS weights.
     """
     network = LDMUNet(latent.CONFIGS[settings.name])
     step, ema = restored_ema(network, settings.run, "train-latent-prior")
+    training_facts(settings.run, step)  # refused before anything is computed
     trained = trained_first_stage(settings.name, settings.first_stage)
     SOURCES[settings.name].split(settings.source)
     return partial(export_latent_prior, settings, step, ema, trained, lpips_weights("alex"))

@@ -4,6 +4,7 @@ python -m experiments train-latent-prior emoji --source FOLDER \
     --first-stage runs/emoji-first-stage --out runs/emoji-latent
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,11 +70,17 @@ def trained_first_stage(name: str, run: Path) -> Trained:
 
     Raises:
       FileNotFoundError: a folder without one.
-      ValueError: a checkpoint of another architecture.
+      ValueError: a checkpoint of another architecture, or a damaged log.
     """
     forms = jax.eval_shape(partial(init_params, first_stage.CONFIGS[name]), jax.random.key(0))
     step, ema = newest_ema(run, forms, "train-first-stage")
-    return Trained(step, ema, next(line for line in log_lines(run) if line["step"] == step))
+    lines = [line for line in log_lines(run) if line["step"] == step]
+    try:
+        if 0 < lines[-1]["held_out"]["latent_scale"] < math.inf:
+            return Trained(step, ema, lines[-1])
+    except (LookupError, TypeError):
+        pass
+    raise ValueError(f"the log of {run} has no latent_scale at step {step}: train it further")
 
 
 def latents_of(stage: FirstStage, images: np.ndarray) -> np.ndarray:

@@ -21,8 +21,13 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
+from dsg_jax.bounded import read_bounded
 from experiments.train.images import SOURCES, Batches
 from experiments.train.settings import TrainerSettings
+
+# What every line of a log has, as a number; bytes of the longest log.
+LOGGED = ("step", "seconds", "loss", "images_per_second")
+MAX_LOG = 64 * 2**20
 
 
 class TrainState(NamedTuple):
@@ -168,8 +173,20 @@ def newest_ema(run: Path, forms: dict, trainer: str) -> tuple[int, dict]:
 
 
 def log_lines(run: Path) -> list[dict]:
-    """The log of a training run."""
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    """The log of a training run.
+
+    Raises:
+      ValueError: a line that is none of `train_until`, or no line at all.
+      OSError: it cannot be read.
+    """
+    path = run / "log.jsonl"
+    try:
+        lines = [json.loads(line) for line in read_bounded(path, MAX_LOG).splitlines()]
+        if lines and all(type(line[name]) in (int, float) for line in lines for name in LOGGED):
+            return lines
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise ValueError(f"{path} is no log of a trainer: take the damaged lines out, or train again")
 
 
 def training_facts(run: Path, step: int) -> dict:

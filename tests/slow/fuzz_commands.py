@@ -28,6 +28,7 @@ from dsg_jax.priors import load_prior  # noqa: E402
 from dsg_jax.solvers import SOLVERS  # noqa: E402
 from experiments import figures  # noqa: E402
 from experiments.__main__ import COMMANDS, located, main  # noqa: E402
+from experiments.boundary import INPUT_ERRORS  # noqa: E402
 from experiments.papers import command as papers  # noqa: E402
 from experiments.papers import priors  # noqa: E402
 from experiments.restore import plan  # noqa: E402
@@ -37,7 +38,15 @@ from support.gaussian_prior import gaussian_prior  # noqa: E402
 from support.golden_case import GOLDEN  # noqa: E402
 from support.mutation import damage  # noqa: E402
 from support.reproduce_cases import chosen  # noqa: E402
-from support.strange import NUMBERS, WORDS, strange_array, strange_image, unusual_place  # noqa: E402
+from support.strange import (  # noqa: E402
+    NUMBERS,
+    WORDS,
+    damage_file,
+    put,
+    strange_array,
+    strange_image,
+    unusual_place,
+)
 from support.tiny_command import RUN, stand_in, tiny_prior  # noqa: E402
 from support.words import settings_of  # noqa: E402
 
@@ -60,7 +69,7 @@ BASES = {
     "convert": "tiny.ckpt --out out",
 }
 TOML = """[images]\ncount = 1\nsize = 20\n[measurement]\ntask = ["box_inpainting"]\nsigma = 0.05
-[method]\nsolver = ["dps"]\nprojection = "none"\ntau = [0.99]\nperiod = [1]\n[run]\nseed = [0, 1]
+[method]\nsolver = ["dps"]\nprojection = "state"\ntau = [0.99]\nperiod = [1]\n[run]\nseed = [0, 1]
 samples = 1\nfailure_psnr = 20.0\nshard = "1/2"\n[solver_options]\nsteps = 5
 """
 
@@ -84,8 +93,12 @@ def plan_of(words: list[str]) -> None:
 
 
 def carried_out(words: list[str]) -> None:
-    """A whole command; ValueError where it is refused."""
-    if main(words) not in (0, 1):
+    """A whole command; ValueError where it is refused, which an error of its work is not."""
+    try:
+        code = main(words)
+    except INPUT_ERRORS as error:
+        raise RuntimeError(f"after the plan: {error!r}") from error
+    if code not in (0, 1):
         raise ValueError("refused")
 
 
@@ -134,34 +147,6 @@ def camera(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]
             put(folder, {name: good})
 
 
-def put(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files as they were, whatever is at their places."""
-    for name, content in contents.items():
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def damaged(path: Path, rng: np.random.Generator) -> None:
-    """Damage a file of a finished run: its values, its bytes, or what it is."""
-    content, how = path.read_bytes(), rng.integers(10)
-    if how == 0:
-        unusual_place(path, rng)
-    elif path.suffix == ".json" and how > 2:
-        path.write_bytes(edited_text(json.loads(content), rng))
-    elif path.suffix == ".npz" and how > 5:
-        with np.load(io.BytesIO(content)) as archive:
-            arrays = dict(archive)
-        name = sorted(arrays)[rng.integers(len(arrays))]
-        strange = np.load(io.BytesIO(strange_array(rng)))
-        np.savez(path, **(arrays | {name if how < 9 else "extra": strange}))
-    else:
-        path.write_bytes(damage(content, rng))
-
-
 # Name -> a command that is carried out on a folder of which one file is damaged.
 RUNS = {
     "restore": f"{RUN} --count 2",
@@ -183,7 +168,7 @@ def records(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case
         files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
         for _ in range(count // 2):
             name = sorted(files)[rng.integers(len(files))]
-            damaged(out / name, rng)
+            damage_file(out / name, rng)
             yield f"records: {kind}, {Path(name).suffix}", partial(carried_out, argv), True
             shutil.rmtree(out)
             put(out, files)

@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from pytest import MonkeyPatch
 
 from experiments import export
 from experiments.__main__ import main
+from experiments.calibrate.cases import case_of, samplers_of
+from experiments.calibrate.scores import is_stored
 from experiments.papers.command import plan_reproduce, stored_run
 from experiments.quality import command as quality
 from support.gaussian_prior import gaussian_prior
 from support.reproduce_cases import chosen, reproduce_settings, tiny_priors
 from support.tiny_command import tiny_prior
+from support.words import settings_of
 
 
 def command(words: str) -> Callable[[Path], object]:
@@ -35,6 +39,15 @@ def exporting(words: str) -> Callable[[Path], object]:
             return main(["export", *out, "--solver", "dps", "--task", "hdr", *words.split()])
 
     return provoke
+
+
+def a_damaged_cell(folder: Path) -> object:
+    words = "--setting spots:box_inpainting --solver dps --rules none --truths 5 --samples 19"
+    settings = settings_of("calibrate", *words.split(), "--out", folder)
+    sampler = samplers_of(case_of(settings.setting[0], settings), settings)[0]
+    sampler.path.parent.mkdir()
+    np.savez(sampler.path, ranks=np.zeros(3))
+    return is_stored(sampler, settings.samples)
 
 
 def priors_of_two_sizes(folder: Path) -> object:
@@ -102,6 +115,7 @@ CALIBRATE = {
     "--setting spots:hdr: choose from gaussian:box_inpainting": command(
         "calibrate --setting spots:hdr"
     ),
+    ".npz is damaged and left out: its samples are drawn again": a_damaged_cell,
     "--solver ddrm: choose from dps": command("calibrate --solver ddrm"),
     "add none, the plain solver the others are compared to": command("calibrate --rules official"),
     "--truths 4: give at least 5, one per bin of ranks": command("calibrate --truths 4"),

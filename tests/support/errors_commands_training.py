@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from pytest import MonkeyPatch
 
-from experiments.train import pixel
+from experiments.train import latent, pixel
 from experiments.train.first_stage import plan_train_first_stage
 from experiments.train.latent import plan_train_latent_prior
-from experiments.train.loop import newest_ema
+from experiments.train.loop import log_lines, newest_ema
 from experiments.train.pixel import plan_train_prior
 from experiments.train.settings import (
     TrainFirstStageSettings,
@@ -42,6 +42,21 @@ def start_with_another_architecture(folder: Path) -> object:
         return pixel.weights_of("tiny", {"params": {"bias": jnp.zeros(3)}})
 
 
+LINE = '{"step": 3, "seconds": 1, "loss": 1, "images_per_second": 1}\n'
+
+
+def a_damaged_log(folder: Path) -> object:
+    (folder / "log.jsonl").write_text(LINE + LINE[:20])
+    return log_lines(folder)
+
+
+def a_log_without_the_scale(folder: Path) -> object:
+    (folder / "log.jsonl").write_text(LINE)
+    with MonkeyPatch.context() as world:
+        world.setattr(latent, "newest_ema", lambda *_: (3, {}))
+        return latent.trained_first_stage("emoji", folder)
+
+
 def export_another_architecture(folder: Path) -> object:
     with ocp.CheckpointManager(folder) as manager:
         manager.save(1, args=ocp.args.StandardSave({"ema": {"bias": jnp.zeros(2)}}))
@@ -59,6 +74,8 @@ CASES = {
     "none is no folder; give what train-prior wrote": (
         lambda folder: newest_ema(folder / "none", {}, "train-prior")
     ),
+    "log.jsonl is no log of a trainer: take the damaged lines out": a_damaged_log,
+    "has no latent_scale at step 3: train it further": a_log_without_the_scale,
     "holds no checkpoint of train-prior: run that first": (
         lambda folder: newest_ema(folder, {}, "train-prior")
     ),

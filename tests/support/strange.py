@@ -1,12 +1,17 @@
 """Files and words that are well made and still not what a command asks for."""
 
 import io
+import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from support.fuzzing import edited_text
+from support.mutation import damage
 
 # What a file of numbers may hold.
 TYPES = ("?", "i1", "u1", "<u2", ">i4", "u8", "<f2", ">f4", "f8", "g", "c8", "S3", "U2", "M8[s]")
@@ -63,3 +68,31 @@ def unusual_place(path: Path, rng: np.random.Generator) -> None:
         os.mkfifo(path)
     elif how == 2:
         path.symlink_to("/dev/zero" if rng.integers(2) else path)
+
+
+def put(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write files as they were, whatever is at their places."""
+    for name, content in contents.items():
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def damage_file(path: Path, rng: np.random.Generator) -> None:
+    """Damage a file of a finished run: its values, its bytes, or what it is."""
+    content, how = path.read_bytes(), rng.integers(10)
+    if how == 0:
+        unusual_place(path, rng)
+    elif path.suffix == ".json" and how > 2:
+        path.write_bytes(edited_text(json.loads(content), rng))
+    elif path.suffix == ".npz" and how > 5:
+        with np.load(io.BytesIO(content)) as archive:
+            arrays = dict(archive)
+        name = sorted(arrays)[rng.integers(len(arrays))]
+        strange = np.load(io.BytesIO(strange_array(rng)))
+        np.savez(path, **(arrays | {name if how < 9 else "extra": strange}))
+    else:
+        path.write_bytes(damage(content, rng))
