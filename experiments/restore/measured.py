@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dsg_jax.checks import check_number
 from dsg_jax.operators.linear import blur, inpainting
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.types import Operator, Problem
-from experiments.checks import flag
+from experiments.checks import TOGETHER, flag
 from experiments.decode import read_image
 from experiments.files import array_hash, say
 from experiments.images import Picture, check_sides, image_files, name_index, readable
@@ -88,29 +89,34 @@ def read_measurement(
     return y
 
 
+def shape_behind(
+    settings: RestoreSettings, task: str, y: np.ndarray, size: int
+) -> tuple[int, int, int]:
+    """The shape of the image of which ``y`` is the measurement; ``size`` where y does not show."""
+    height, width, channels = y.shape
+    if TASKS[task].magnitude:
+        return size, size, channels
+    factor = task_options(settings, task)[0]["factor"] if TASKS[task].needs == "factor" else 1
+    check_number("--factor", factor, TOGETHER)
+    return height * factor, width * factor, channels
+
+
 def camera(
-    settings: RestoreSettings, task: str, seed: int, name: str, y: np.ndarray, size: int
-) -> tuple[Operator, tuple[int, int, int], np.ndarray | None]:
-    """What has measured the image of this name.
+    settings: RestoreSettings, task: str, seed: int, name: str, shape: tuple[int, int, int]
+) -> tuple[Operator, np.ndarray | None]:
+    """What has measured the image of this name and shape.
 
     Returns:
-      the operator, the shape of the image before it, and the array that describes it, if any.
+      the operator, and the array that describes it, if any.
     """
     need, images = TASKS[task].needs, settings.images
     if need == "mask" and images.mask:
-        mask = read_mask(partner(images.mask, name), y.shape)
-        return inpainting(jnp.asarray(mask)), y.shape, mask
+        mask = read_mask(partner(images.mask, name), shape)
+        return inpainting(jnp.asarray(mask)), mask
     if need == "kernel" and images.kernel:
         kernel = read_kernel(partner(images.kernel, name), images.kernel_is)
-        return blur(y.shape, jnp.asarray(kernel)), y.shape, kernel
-    height, width, channels = y.shape
-    options, _ = task_options(settings, task)
-    if TASKS[task].magnitude:
-        height = width = size
-    elif need == "factor":
-        height, width = height * options["factor"], width * options["factor"]
-    shape = (height, width, channels)
-    return operator_for(task, shape, seed, **options), shape, None
+        return blur(shape, jnp.asarray(kernel)), kernel
+    return operator_for(task, shape, seed, **task_options(settings, task)[0]), None
 
 
 def measured_problems(
@@ -144,9 +150,11 @@ def measured_problem(
 ) -> PosedProblem:
     """The problem of one measured image, of which the file holds ``y``; it has no truth."""
     size = settings.images.size or card["size"]
-    operator, shape, description = camera(settings, task, seed, path.stem, y, size)
+    shape = shape_behind(settings, task, y, size)
     mend = "choose another --size" if TASKS[task].magnitude else "crop it, and what describes it"
+    # First, for the operator of a large image takes minutes to make.
     check_sides(shape, card["size_multiple"], f"the image behind {path}", mend)
+    operator, description = camera(settings, task, seed, path.stem, shape)
     expected = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape
     if expected != y.shape:
         size_or = "another --size or " if TASKS[task].magnitude else ""

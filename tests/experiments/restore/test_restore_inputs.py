@@ -53,7 +53,7 @@ def folder(tmp_path, monkeypatch):
         (MEASURED + "--box 4", "--box does not belong"),
         (BOX + "--measured y.png --mask absent.png", "absent.png"),
         ("--task motion_deblur --measured y.png --kernel even.png", "4 x 4"),
-        ("--task super_resolution --measured tiny.png --factor 0", "factor 0"),
+        ("--task super_resolution --measured tiny.png --factor 0", "factor=0"),
     ],
 )
 def test_one_clear_line(folder, capsys, words, named):
