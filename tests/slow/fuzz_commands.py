@@ -158,6 +158,7 @@ RUNS = {
 
 def records(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Case]:
     """The command once, then again and again, each time with another file of its damaged."""
+    os.chdir(folder)
     figures.find_spec = lambda name: None  # no plots: they read nothing and take long
     papers.chosen_priors = lambda *_: {"daps": chosen(gaussian_prior(), size=16)}
     for kind, words in RUNS.items():
