@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dsg_jax.checks import COUNT, Range
 
-# What is counted before memory is taken for it; docs/limits.md has all of them.
+# What is counted before memory is taken for it; docs/long_runs.md has all of them.
 MOST_PIXELS_OF_A_SIDE = 4096
 MOST_TOGETHER = 65_536
 SIDE = Range(
