@@ -40,8 +40,8 @@ class Lines(tqdm):
 
 
 @contextmanager
-def progress_bar(total: int, unit: str = "step") -> Iterator[tqdm]:
-    """A bar over ``total`` steps on stderr; none where there is nothing to do."""
+def progress_bar(total: int, unit: str = "step", initial: int = 0) -> Iterator[tqdm]:
+    """A bar over ``total`` steps on stderr, ``initial`` of them done; none over no steps."""
     kind = tqdm if sys.stderr.isatty() else Lines
-    with kind(total=total, unit=unit, disable=not total) as bar:
+    with kind(total=total, unit=unit, initial=initial, disable=not total) as bar:
         yield bar

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, UPDATES, Range
+from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
 from experiments.checks import SEED, SIDE, TOGETHER, check_folder, check_numbers, check_once
 from experiments.device_settings import Devices
@@ -167,7 +167,9 @@ class Run:
 
     def __post_init__(self):
         decibels = Range(math.isfinite, "a number of dB")
-        check_numbers(self, samples=UPDATES, batch_size=TOGETHER, microbatch=COUNT, memory=POSITIVE)
+        check_numbers(
+            self, samples=TOGETHER, batch_size=TOGETHER, microbatch=COUNT, memory=POSITIVE
+        )
         check_numbers(self, seed=SEED, failure_psnr=decibels)
         if self.operator_seed != "reference":
             check_numbers(self, operator_seed=SEED)

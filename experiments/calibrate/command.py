@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from tqdm import tqdm
 
 from dsg_jax.priors.mixture_posterior import draw_posterior
 from dsg_jax.sample import sample
@@ -29,6 +28,7 @@ from experiments.calibrate.report import write_report
 from experiments.calibrate.scores import is_stored, stored
 from experiments.calibrate.settings import CalibrateSettings
 from experiments.files import write_atomically
+from experiments.progress import progress_bar
 from experiments.restore.batch import batches, item_key, padded, solver_of
 
 
@@ -79,15 +79,19 @@ def plan_calibrate(settings: CalibrateSettings) -> Callable[[], list[dict]]:
     Raises:
       ValueError: something the user gave is wrong; the message names it.
     """
-    members = [samplers_of(case_of(name, settings), settings) for name in settings.setting]
-    return lambda: calibrate(sum(members, []), settings)
+    cases = [case_of(name, settings) for name in settings.setting]
+    samplers = [sampler for case in cases for sampler in samplers_of(case, settings)]
+    folders = [sampler.path for sampler in samplers if sampler.path.is_dir()]
+    if folders:
+        raise ValueError(f"{folders[0]} is a folder, and samples are to be written there: move it")
+    return lambda: calibrate(samplers, settings)
 
 
 def calibrate(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict]:
     """Sample and score what is missing, then write the report; returns a row per sampler."""
     missing = [sampler for sampler in samplers if not is_stored(sampler, settings.samples)]
     total = sum(s.name != EXACT for s in missing) * settings.truths * settings.samples
-    with tqdm(total=total, unit="sample", disable=not total) as bar:
+    with progress_bar(total, "sample") as bar:
         for sampler in missing:
             case = sampler.case
             bar.set_description(f"{case.prior}, {case.task}, {sampler.name}")

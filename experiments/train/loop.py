@@ -19,9 +19,9 @@ import optax
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from tqdm import tqdm
 
 from dsg_jax.bounded import read_bounded
+from experiments.progress import progress_bar
 from experiments.train.images import SOURCES, Batches
 from experiments.train.settings import TrainerSettings
 
@@ -111,19 +111,22 @@ def train_until(
         if manager.latest_step() is not None:
             state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(state))
         first, losses, started = int(state.step), [], time.perf_counter()
-        steps = range(first, settings.steps)
-        progress = tqdm(steps, initial=first, total=settings.steps, mininterval=20)
-        for n in progress:
-            state, loss = step_on(state, jax.device_put(draw(n, settings.batch_size), over_batch))
-            losses.append(loss)
-            if (n + 1) % settings.save_every and n + 1 < settings.steps:
-                continue
-            manager.save(n + 1, args=ocp.args.StandardSave(state))
-            line = log_line(n + 1, losses, started, settings.batch_size)
-            progress.set_postfix(line)
-            with open(settings.out / "log.jsonl", "a") as log:
-                log.write(json.dumps(line | {"held_out": evaluate(state.ema)}) + "\n")
-            losses, started = [], time.perf_counter()
+        with progress_bar(settings.steps, initial=first) as bar:
+            bar.set_description(f"training on {settings.name}")
+            for n in range(first, settings.steps):
+                state, loss = step_on(
+                    state, jax.device_put(draw(n, settings.batch_size), over_batch)
+                )
+                losses.append(loss)
+                bar.update()
+                if (n + 1) % settings.save_every and n + 1 < settings.steps:
+                    continue
+                manager.save(n + 1, args=ocp.args.StandardSave(state))
+                line = log_line(n + 1, losses, started, settings.batch_size)
+                bar.set_postfix(line)
+                with open(settings.out / "log.jsonl", "a") as log:
+                    log.write(json.dumps(line | {"held_out": evaluate(state.ema)}) + "\n")
+                losses, started = [], time.perf_counter()
 
 
 def log_line(step: int, losses: list[dict], started: float, batch_size: int) -> dict:

@@ -10,7 +10,9 @@ from pytest import MonkeyPatch
 from experiments import export
 from experiments.__main__ import main
 from experiments.calibrate.cases import case_of, samplers_of
+from experiments.calibrate.command import plan_calibrate
 from experiments.calibrate.scores import is_stored
+from experiments.calibrate.settings import CalibrateSettings
 from experiments.papers.command import plan_reproduce, stored_run
 from experiments.quality import command as quality
 from support.gaussian_prior import gaussian_prior
@@ -41,9 +43,19 @@ def exporting(words: str) -> Callable[[Path], object]:
     return provoke
 
 
-def a_damaged_cell(folder: Path) -> object:
+def small_calibration(folder: Path) -> CalibrateSettings:
     words = "--setting spots:box_inpainting --solver dps --rules none --truths 5 --samples 19"
-    settings = settings_of("calibrate", *words.split(), "--out", folder)
+    return settings_of("calibrate", *words.split(), "--out", folder)
+
+
+def a_cell_that_is_a_folder(folder: Path) -> object:
+    settings = small_calibration(folder)
+    samplers_of(case_of(settings.setting[0], settings), settings)[0].path.mkdir(parents=True)
+    return plan_calibrate(settings)
+
+
+def a_damaged_cell(folder: Path) -> object:
+    settings = small_calibration(folder)
     sampler = samplers_of(case_of(settings.setting[0], settings), settings)[0]
     sampler.path.parent.mkdir()
     np.savez(sampler.path, ranks=np.zeros(3))
@@ -111,6 +123,7 @@ REPRODUCE = {
     "--count 3: only 1 images are there": fewer_images_than_asked_for,
 }
 CALIBRATE = {
+    "is a folder, and samples are to be written there": a_cell_that_is_a_folder,
     "--limit changes nothing here, for nothing asks": command("calibrate --solver dps --limit 3"),
     "--setting spots:hdr: choose from gaussian:box_inpainting": command(
         "calibrate --setting spots:hdr"

@@ -70,8 +70,8 @@ def a_long_name(folder: Path) -> int:
 
 NUMBERS = {
     "--std inf: give a finite number, below 3.4e38": restore("--task gaussian_deblur --std inf"),
-    "48000000 samples of hdr alone: give at most": restore("--task hdr --samples 1000000"),
-    "--samples 0: give a whole number from 1 to 1,000,000": restore(BOX + "--samples 0"),
+    "2880000 samples of hdr alone: give at most": restore("--task hdr --samples 60000"),
+    "--samples 0: give a whole number from 1 to 65,536": restore(BOX + "--samples 0"),
     "--seed 4294967296: give a whole number >= 0 and below 2^32": restore(
         BOX + "--seed 4294967296"
     ),
@@ -150,7 +150,7 @@ SETTINGS = {
     "x.toml: no 'sede' there; known: samples, seed": settings_file("[run]\nsede = 1"),
     "x.toml: run is a table, write [run]": settings_file("run = 1"),
     "x.toml: samples = 'many' is not of its type": settings_file("[run]\nsamples = 'many'"),
-    "x.toml: --samples 0: give a whole number from 1 to 1,000,000": settings_file(
+    "x.toml: --samples 0: give a whole number from 1 to 65,536": settings_file(
         "[run]\nsamples = 0"
     ),
 }

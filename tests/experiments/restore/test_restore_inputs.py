@@ -113,7 +113,7 @@ def test_a_settings_file_is_what_run_json_shows(folder, capsys):
         "[run]\nsede = [1]": "no 'sede' there; known: samples, seed",
         "run = 1": "run is a table, write [run]",
         "[run]\nsamples = 'many'": "run.toml: samples = 'many' is not of its type",
-        "[run]\nsamples = 0": "run.toml: --samples 0: give a whole number from 1 to 1,000,000",
+        "[run]\nsamples = 0": "run.toml: --samples 0: give a whole number from 1 to 65,536",
         "[run": "run.toml cannot be read",
     }.items():
         Path("run.toml").write_text(text)
