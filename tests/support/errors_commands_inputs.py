@@ -179,7 +179,7 @@ MEASURED = {
         BOX + "--mask soft.npy --measured y.png"
     ),
     "the kernel flat.npy is flat: the mean over 3 x 3": restore(
-        "--task motion_deblur --measured odd.png --kernel flat.npy"
+        "--task motion_deblur --measured y.png odd.png --kernel flat.npy"
     ),
     "the kernel black.png sums to 0": restore(BLURRED + "black.png"),
     "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
