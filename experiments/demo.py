@@ -16,8 +16,7 @@ from experiments.images import from_bytes, save_png
 from experiments.pictures import grid, show_measurement
 from experiments.restore.command import carry_out
 from experiments.restore.gallery import grid_row
-from experiments.restore.jobs import Job, Plan
-from experiments.restore.plan import plan
+from experiments.restore.plan import Plan, plan
 from experiments.settings import Images, Measurement, Method, RestoreSettings, Run
 from experiments.statistics import grouped, lowest_misfit
 
@@ -36,32 +35,38 @@ def plan_demo(settings: DemoSettings) -> Callable[[], None]:
     Raises:
       ValueError, OSError: something the user gave is wrong; the message names it.
     """
-    pixels = RestoreSettings(
-        images=Images(count=settings.count),
-        measurement=Measurement(task=tuple(SHOWN)),
-        solver_options={"levels": settings.levels},
-        run=Run(out=settings.out),
-    )
-    latents = RestoreSettings(
-        images=Images(count=settings.count),
-        measurement=Measurement(task=(SHOWN[0],)),
-        method=Method(solver=(next(n for n, entry in SOLVERS.items() if entry.prior == "latent"),)),
-        # fifty of the reference's thousand steps, hence longer ones
-        solver_options={"steps": 50, "step_factor": 8.0},
-        run=Run(out=settings.out / "latent"),
-    )
-    plans = [one_image_a_task(plan(pixels)), one_image_a_task(plan(latents))]
-    return lambda: demo(plans)
+    plans = [
+        plan(
+            RestoreSettings(
+                images=Images(count=settings.count),
+                measurement=Measurement(task=tuple(SHOWN)),
+                solver_options={"levels": settings.levels},
+                run=Run(out=settings.out),
+            )
+        ),
+        plan(
+            RestoreSettings(
+                images=Images(count=settings.count),
+                measurement=Measurement(task=(SHOWN[0],)),
+                method=Method(solver=(next(n for n, e in SOLVERS.items() if e.prior == "latent"),)),
+                # fifty of the reference's thousand steps, hence longer ones
+                solver_options={"steps": 50, "step_factor": 8.0},
+                run=Run(out=settings.out / "latent"),
+            )
+        ),
+    ]
+    return lambda: demo([one_image_a_task(planned) for planned in plans])
 
 
 def one_image_a_task(planned: Plan) -> Plan:
     """The plan with the first image for its first task, the second for the second, and so on."""
     tasks = list(dict.fromkeys(job.task for job in planned.jobs))
-
-    def shorter(job: Job) -> Job:
-        return job._replace(items=[job.items[tasks.index(job.task) % len(job.items)]])
-
-    return planned._replace(jobs=[shorter(job) for job in planned.jobs])
+    return planned._replace(
+        jobs=[
+            job._replace(items=[job.items[tasks.index(job.task) % len(job.items)]])
+            for job in planned.jobs
+        ]
+    )
 
 
 def demo(plans: list[Plan]) -> None:
@@ -71,16 +76,21 @@ def demo(plans: list[Plan]) -> None:
         samples = grouped(carry_out(planned), "task", "image", "method")
         for task in dict.fromkeys(job.task for job in planned.jobs):
             jobs = [job for job in planned.jobs if job.task == task]
-            item = jobs[0].items[0]
+            picture = jobs[0].items[0].picture
             truth, measurement, *others = grid_row(
-                item.picture.name,
-                item.picture,
-                show_measurement(task, np.asarray(item.problem.y)),
-                [lowest_misfit(samples[task, item.picture.name, job.label]) for job in jobs],
+                picture.name,
+                picture,
+                show_measurement(task, np.asarray(jobs[0].items[0].problem.y)),
+                [lowest_misfit(samples[task, picture.name, job.label]) for job in jobs],
                 planned.out,
                 std=None,
             )
-            title = f"{task.replace('_', ' ')}, {jobs[0].title}"
-            rows.append([truth, measurement._replace(caption=title), *others])
+            rows.append(
+                [
+                    truth,
+                    measurement._replace(caption=f"{task.replace('_', ' ')}, {jobs[0].title}"),
+                    *others,
+                ]
+            )
     save_png(plans[0].out / "demo.png", from_bytes(grid(COLUMNS, rows)))
     print(f"Compare the pictures: {plans[0].out}/demo.png.")
