@@ -67,13 +67,13 @@ def check_schedule(tensors: Mapping[str, StoredTensor], kind: Kind, named: str) 
       ValueError: it is not.
     """
     stated = kind.card.get("betas")
-    own = next((tensors[name] for name in tensors if name.rpartition(".")[2] == "betas"), None)
-    if stated is None or own is None:
+    stored = next((tensors[name] for name in tensors if name.rpartition(".")[2] == "betas"), None)
+    if stated is None or stored is None:
         return
     ours = scaled_linear_betas(**stated) if isinstance(stated, dict) else linear_betas()
-    if own.shape != ours.shape or not np.allclose(own.read(), ours, rtol=1e-3, atol=0):
-        ends = own.read().ravel()[[0, -1]].tolist() if own.nbytes else []
+    if stored.shape != ours.shape or not np.allclose(stored.read(), ours, rtol=1e-3, atol=0):
+        ends = stored.read().ravel()[[0, -1]].tolist() if stored.nbytes else []
         raise ValueError(
-            f"{named} has a schedule of {own.shape} betas from and to {ends}, and this kind one of "
-            f"{ours.shape} from and to {ours[[0, -1]].tolist()}: say the file's by --architecture"
+            f"{named} has a schedule of {stored.shape} betas from and to {ends}, and this kind one "
+            f"of {ours.shape} from and to {ours[[0, -1]].tolist()}: say the file's by --architecture"
         )

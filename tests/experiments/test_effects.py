@@ -136,9 +136,9 @@ def test_an_option_changes_the_plan_or_is_refused(context, tmp_path, monkeypatch
         for name in dict.fromkeys(options_of_restore())
         if name in VALUES and name != "images" and flag(name) not in spoken
     ]
-    found = {name: what_it_does(before, words, name, VALUES[name]) for name in checked}
-    assert {name: does for name, does in found.items() if does not in ("change", "refused")} == {}
-    assert "change" in found.values() and "refused" in found.values()
+    effects = {name: what_it_does(before, words, name, VALUES[name]) for name in checked}
+    assert {name: does for name, does in effects.items() if does not in ("change", "refused")} == {}
+    assert "change" in effects.values() and "refused" in effects.values()
 
 
 def test_every_option_has_a_value_or_is_about_how():

@@ -116,8 +116,8 @@ def test_a_folder_with_anything_else_in_it_stays(name, tmp_path):
 
 def test_what_is_replaced(tmp_path):
     """Also through a link; what the user calls by similar names is left alone."""
-    mine = [tmp_path / "a.partial" / "notes.txt", tmp_path / "a.old" / "notes.txt"]
-    for path in mine:
+    foreign = [tmp_path / "a.partial" / "notes.txt", tmp_path / "a.old" / "notes.txt"]
+    for path in foreign:
         path.parent.mkdir()
         path.touch()
     folder = write(tmp_path / "a", 1.0)
@@ -127,7 +127,7 @@ def test_what_is_replaced(tmp_path):
     (folder / "samples.png").touch()
     record_files(folder)
     assert stored(write(folder, 3.0)) == 3.0
-    assert all(path.is_file() for path in mine)
+    assert all(path.is_file() for path in foreign)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "a.partial", "a.old", "link"}
 
 
