@@ -75,5 +75,6 @@ def check_schedule(tensors: Mapping[str, StoredTensor], kind: Kind, named: str) 
         ends = stored.read().ravel()[[0, -1]].tolist() if stored.nbytes else []
         raise ValueError(
             f"{named} has a schedule of {stored.shape} betas from and to {ends}, and this kind one "
-            f"of {ours.shape} from and to {ours[[0, -1]].tolist()}: say the file's by --architecture"
+            f"of {ours.shape} from and to {ours[[0, -1]].tolist()}: say the file's by "
+            "--architecture"
         )
