@@ -40,9 +40,9 @@ def files(tmp_path, monkeypatch):
 
 def convert(folder):
     """Both published files to folders of priors, which are checked."""
-    adm = architecture(folder, unet=MODELS["adm-ffhq"].parts["unet"])
+    adm = architecture(folder, "adm-ffhq", unet=MODELS["adm-ffhq"].parts["unet"])
     dsg_jax("convert ffhq_10m.pt --out priors/adm-ffhq --kind adm-ffhq", *adm)
-    ldm = architecture(folder, unet=TINY, first_stage=TINY_VQ)
+    ldm = architecture(folder, "ldm-ffhq", unet=TINY, first_stage=TINY_VQ)
     dsg_jax("convert model.ckpt --out priors/ldm-ffhq --kind ldm-ffhq --weights both", *ldm)
     for prior in ("adm-ffhq", "ldm-ffhq/ema", "ldm-ffhq/raw"):
         dsg_jax(f"convert verify priors/{prior}")
