@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from tqdm import tqdm
 
 from dsg_jax.priors.mixture_posterior import draw_posterior
 from dsg_jax.sample import sample
@@ -87,6 +88,12 @@ def plan_calibrate(settings: CalibrateSettings) -> Callable[[], list[dict]]:
     return lambda: calibrate(samplers, settings)
 
 
+def advanced(bar: tqdm, name: str, samples: int) -> None:
+    """Tell the bar of samples that are drawn; what was compiling is compiled then."""
+    bar.set_description(name)
+    bar.update(samples)
+
+
 def calibrate(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict]:
     """Sample and score what is missing, then write the report; returns a row per sampler."""
     missing = [sampler for sampler in samplers if not is_stored(sampler, settings.samples)]
@@ -94,13 +101,14 @@ def calibrate(samplers: list[Sampler], settings: CalibrateSettings) -> list[dict
     with progress_bar(total, "sample") as bar:
         for sampler in missing:
             case = sampler.case
-            bar.set_description(f"{case.prior}, {case.task}, {sampler.name}")
+            name = f"{case.prior}, {case.task}, {sampler.name}"
+            bar.set_description(f"{name}: compiling")
             started, stream = time.perf_counter(), io.BytesIO()
             if sampler.name == EXACT:
                 random = np.random.default_rng([settings.seed, *case.numbers, 2])
                 samples = draw_posterior(random, case.posterior, settings.samples)
             else:
-                samples = solver_samples(sampler, settings, bar.update)
+                samples = solver_samples(sampler, settings, partial(advanced, bar, name))
             arrays = stored(case, samples, seconds=time.perf_counter() - started)
             np.savez_compressed(stream, **arrays)
             write_atomically(sampler.path, stream.getvalue())
