@@ -125,12 +125,13 @@ def load_pictures(
       size: side of the square, pixels.
       multiple: both sides must be divisible by this for the prior's network.
       channels: 1 or 3.
-      count: only the first ``count`` files.
+      count: only the first ``count`` files; all, said, where these are fewer.
     """
     if fit == "crop":
         check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
-    pictures = []
-    for file, x in readable(image_files(paths)[:count], lambda file: read_image(file, channels)):
+    pictures, files = [], image_files(paths)
+    say_fewer(count, len(files))
+    for file, x in readable(files[:count], lambda file: read_image(file, channels)):
         (height, width), name = x.shape[:2], str(file)
         if fit == "crop":
             x = crop_and_resize(x, size)
@@ -148,6 +149,14 @@ def load_pictures(
     return pictures
 
 
+def say_fewer(count: int | None, there: int) -> None:
+    """Say that there are fewer images than asked for."""
+    if count is not None and count > there:
+        say(
+            f"--count {count}: only {there} image{'s are' if there > 1 else ' is'} there", once=True
+        )
+
+
 def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> None:
     """Raise ValueError unless the prior's network and SSIM's window take this shape."""
     height, width = shape[:2]
@@ -163,8 +172,10 @@ def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> 
 def sample_pictures(
     name: str, *, size: int, multiple: int, channels: int, count: int | None
 ) -> list[Picture]:
-    """The bundled samples, resized if ``size`` differs from theirs."""
-    names, images = sample_images(name, count)
+    """The bundled samples, resized if ``size`` differs from theirs; ``count`` as for files."""
+    names, images = sample_images(name)
+    say_fewer(count, len(names))
+    names, images = names[:count], images[:count]
     check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
     if channels == 1:
         images = images.mean(axis=3, keepdims=True, dtype=np.float32)

@@ -18,7 +18,14 @@ from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors.files import TABLE, check_files
-from dsg_jax.priors.folder import Placement, naming_card, read_card, read_weights, write_weights
+from dsg_jax.priors.folder import (
+    Placement,
+    folders_inside,
+    naming_card,
+    read_card,
+    read_weights,
+    write_weights,
+)
 from dsg_jax.priors.kinds import (
     CARD_KINDS,
     Architecture,
@@ -83,8 +90,9 @@ def load_prior(
     """
     folder = BUNDLED.get(str(name), Path(name))
     if not (folder / "card.json").is_file():
-        known = ", ".join(sorted(BUNDLED))
-        raise FileNotFoundError(f"no prior {str(name)!r}: give a folder with card.json, or {known}")
+        known = f"a folder with card.json, or {', '.join(sorted(BUNDLED))}"
+        give = " or ".join(folders_inside(folder)) or known
+        raise FileNotFoundError(f"no prior {str(name)!r}: give {give}")
     prior, card, params = load_folder(
         folder,
         *PRIOR_KINDS,

@@ -42,7 +42,8 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
     """
     path = Path(folder) / "card.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no card.json: name a folder of converted weights")
+        inside = " or ".join(folders_inside(folder)) or "a folder of converted weights"
+        raise FileNotFoundError(f"{folder} has no card.json: name {inside}")
     card = read_json(path)
     kind, version = map(card.get, ("kind", "version")) if isinstance(card, dict) else (None, None)
     if not isinstance(kind, str) or kind not in kinds or version != CARD_VERSION:
@@ -52,6 +53,11 @@ def read_card(folder: str | Path, *kinds: str) -> dict:
         )
     check_entries(card, str(path))
     return card
+
+
+def folders_inside(folder: str | Path) -> list[str]:
+    """Folders with a card in one that has none, such as both sets of weights of a checkpoint."""
+    return sorted(str(card.parent) for card in Path(folder).glob("*/card.json"))
 
 
 def card_name(card: dict) -> str:

@@ -73,15 +73,22 @@ def tree_name(path: tuple) -> str:
 
 @contextmanager
 def only_raising() -> Iterator[None]:
-    """Let Orbax raise the first error without printing it, and others after it, with tracebacks."""
+    """Let Orbax raise the first error without printing it, and others after it, with tracebacks.
+
+    After a failure its reads under way end in other threads, whenever they do, and find the event
+    loop closed: that is never printed from then on.
+    """
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     for logger in loggers:
         logger.addFilter(_below_error)
-    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    hooks = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook, sys.excepthook = (lambda unraisable: None), (lambda *_: None)
+    after = lambda *error: None if "loop is closed" in str(error[1]) else hooks[1](*error)
     try:
         yield
+        after = hooks[1]
     finally:
-        sys.unraisablehook = hook
+        sys.unraisablehook, sys.excepthook = hooks[0], after
         for logger in loggers:
             logger.removeFilter(_below_error)
 

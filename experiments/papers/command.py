@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsg_jax.operators.tasks import TASKS
-from experiments.files import fault, read_json, say
+from experiments.files import fault, read_json
 from experiments.papers.card import peak_memory
 from experiments.papers.choice import check_effects, chosen_experiments
 from experiments.papers.entry import (
@@ -85,23 +85,14 @@ def plan_reproduce(
 
 
 def check_work(planned: list[PlannedExperiment], settings: ReproduceSettings) -> None:
-    """Say that there are fewer images than asked for.
-
-    Raises:
-      ValueError: nothing can be run.
-    """
-    plans = [plan for one in planned for plan in one.plans.values()]
-    if not plans:
+    """Raise ValueError where nothing can be run."""
+    if not any(one.plans for one in planned):
         reasons = dict.fromkeys(why for one in planned for _, _, why in one.absent)
         names = ", ".join(one.experiment.name for one in planned)
         raise ValueError(
             f"nothing of {names} can be run: {'; '.join(reasons)} (--prior"
             f" {' '.join(settings.prior)})"
         )
-    count = len({item.picture.name for job in plans[0].jobs for item in job.items})
-    asked = settings.for_restore().images.count or count
-    if count < asked:
-        say(f"--count {asked}: only {count} images are there")
 
 
 def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> None:

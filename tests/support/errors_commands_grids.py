@@ -120,7 +120,7 @@ REPRODUCE = {
         "reproduce table1 --prior emoji"
     ),
     "tiny-latent has 32 px, 3 channels, samples emoji; tiny has 64 px": priors_of_two_sizes,
-    "--count 3: only 1 images are there": fewer_images_than_asked_for,
+    "--count 3: only 1 image is there": fewer_images_than_asked_for,
 }
 CALIBRATE = {
     "is a folder, and samples are to be written there": a_cell_that_is_a_folder,

@@ -97,6 +97,13 @@ def holding_a_file(folder: Path) -> Path:
     return folder
 
 
+def two_folders_in_one(folder: Path) -> object:
+    for name in ("ema", "raw"):
+        (folder / name).mkdir()
+        (folder / name / "card.json").write_text("{}")
+    return load_prior(folder)
+
+
 def archive(folder: Path) -> Path:
     np.savez(folder / "a.npz", x=np.zeros(3))
     return (folder / "a.npz").rename(folder / "a.npy")
@@ -192,6 +199,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "no prior 'emojis': give a folder with card.json, or emoji": lambda folder: load_prior(
         "emojis"
     ),
+    "/ema or ": two_folders_in_one,
     "the prior has no condition 'a dog'; it stores none": unconditional_prior_with_a_condition,
     "the card's conditions lack names": conditions_without_names,
     "notes.txt is a file or a mount point: give a new folder": lambda folder: check_free(

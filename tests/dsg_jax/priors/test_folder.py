@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ import pytest
 from dsg_jax.priors import BUNDLED, files, load_prior, swap
 from dsg_jax.priors.files import TABLE, check_files, record_files, recorded_files
 from dsg_jax.priors.folder import read_weights, write_weights
+from dsg_jax.priors.streaming import only_raising
 from dsg_jax.priors.swap import replacing
 
 STRUCTS = {"bias": jax.ShapeDtypeStruct((4,), np.float32)}
@@ -198,3 +200,12 @@ def test_one_process_writes_at_a_time(tmp_path):
             write(folder, 2.0)
     check_files(folder)
     assert stored(write(folder, 2.0)) == 2.0
+
+
+def test_late_failures_of_orbax_are_not_printed(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", lambda *error: print(error[1]))
+    with pytest.raises(ValueError, match="first"), only_raising():
+        raise ValueError("first")
+    for words in ("Event loop is closed", "another"):
+        sys.excepthook(RuntimeError, RuntimeError(words), None)
+    assert capsys.readouterr().out == "another\n"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.papers import probe
 from experiments.papers.command import plan_reproduce
 from support.gaussian_prior import gaussian_prior
 from support.reproduce_cases import chosen, reproduce_settings, tiny_priors
@@ -21,13 +22,16 @@ def card_of(folder):
 
 
 @pytest.mark.slow
-def test_table_1_end_to_end(tmp_path, capsys):
+def test_table_1_end_to_end(tmp_path, capsys, monkeypatch):
     """Eight settings and two seeds: four programs, both numbers, and nothing to do again."""
     text = "table1 --count 2 --steps 4 --seeds 0 3"
     priors = {"psld": tiny_priors()["psld"]}
-    run(f"{text} --dry-run", tmp_path, priors)
-    line = next(x for x in capsys.readouterr().out.splitlines() if "| table1" in x)
-    assert [cell.strip() for cell in line.split("|")[2:5]] == ["16", "16", "4"]
+    for limit in (1.0, -1.0):
+        monkeypatch.setattr(probe, "SLOW_NETWORK", limit)
+        run(f"{text} --dry-run", tmp_path, priors)
+        line = next(x for x in capsys.readouterr().out.splitlines() if "| table1" in x)
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[2:5] == ["16", "16", "4"] and cells[5].startswith(">") == (limit < 0)
     assert not list(tmp_path.iterdir())
     run(text, tmp_path, priors)
     report = (tmp_path / "table1" / "report.md").read_text()
