@@ -130,7 +130,9 @@ def load_pictures(
     if fit == "crop":
         check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
     pictures, files = [], image_files(paths)
-    say_fewer(count, len(files))
+    if count is not None and count > len(files):
+        images = "image is" if len(files) == 1 else "images are"
+        say(f"--count {count}: only {len(files)} {images} there", once=True)
     for file, x in readable(files[:count], lambda file: read_image(file, channels)):
         (height, width), name = x.shape[:2], str(file)
         if fit == "crop":
@@ -149,14 +151,6 @@ def load_pictures(
     return pictures
 
 
-def say_fewer(count: int | None, there: int) -> None:
-    """Say that there are fewer images than asked for."""
-    if count is not None and count > there:
-        say(
-            f"--count {count}: only {there} image{'s are' if there > 1 else ' is'} there", once=True
-        )
-
-
 def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> None:
     """Raise ValueError unless the prior's network and SSIM's window take this shape."""
     height, width = shape[:2]
@@ -172,10 +166,8 @@ def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> 
 def sample_pictures(
     name: str, *, size: int, multiple: int, channels: int, count: int | None
 ) -> list[Picture]:
-    """The bundled samples, resized if ``size`` differs from theirs; ``count`` as for files."""
-    names, images = sample_images(name)
-    say_fewer(count, len(names))
-    names, images = names[:count], images[:count]
+    """The bundled samples, resized if ``size`` differs from theirs."""
+    names, images = sample_images(name, count)
     check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
     if channels == 1:
         images = images.mean(axis=3, keepdims=True, dtype=np.float32)
