@@ -123,7 +123,8 @@ class Projection:
       rule: how tau becomes a rank: `projection.RANK_RULES` has the functions.
       sides: "both" (U U' G V V'), "left" (U U' G) or "right" (G V V').
       source: what is decomposed: the state is DiffStateGrad, the others are for ablations.
-      engine: "svd", or "gram": one symmetric eigen-decomposition, faster and less exact.
+      engine: how: "svd"; "gram", products and one symmetric eigen-decomposition, which a GPU has in
+        one kernel for a batch; or "auto", "svd" on a CPU and "gram" elsewhere.
     """
 
     tau: Array | float = 0.99
@@ -135,7 +136,7 @@ class Projection:
     source: Literal["state", "gradient", "random"] = field(
         default="state", metadata={"static": True}
     )
-    engine: Literal["svd", "gram"] = field(default="svd", metadata={"static": True})
+    engine: Literal["auto", "svd", "gram"] = field(default="auto", metadata={"static": True})
 
     def __post_init__(self) -> None:
         """Refuse what is none of the above.
