@@ -25,7 +25,8 @@ from dsg_jax.sample import sample
 from dsg_jax.types import Problem
 from experiments.export_settings import ExportSettings, File
 from experiments.files import array_hash, installed, write_atomically
-from experiments.restore.batch import Program, solver_of, state_shape
+from experiments.programs import solver_of, state_shape
+from experiments.restore.batch import Program
 from experiments.restore.choices import (
     check_noise,
     chosen_methods,

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 
 from experiments.papers.plan import PlannedExperiment, about_priors, works_of
+from experiments.programs import planned_bytes
 from experiments.restore.batch import compile_batch, signature
 from experiments.restore.compute import Work, inputs_of
-from experiments.restore.memory import planned_bytes
 from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
 

@@ -15,7 +15,7 @@ from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
 from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, load_pictures, sample_pictures
-from experiments.restore.batch import state_shape
+from experiments.programs import state_shape
 from experiments.restore.choices import (
     MethodChoice,
     check_noise,

@@ -16,7 +16,7 @@ from experiments.__main__ import main
 from experiments.cli import parse
 from experiments.export import chosen_program, plan_export
 from experiments.export_settings import ExportSettings, File
-from experiments.restore.batch import solver_of
+from experiments.programs import solver_of
 from support.golden_case import tiny_prior
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
