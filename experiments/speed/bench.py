@@ -148,8 +148,10 @@ def bench(chosen: argparse.Namespace) -> None:
         head = [f"{name}: {json.dumps(about)}\n" for name, about in report["about"].items()]
         table = [*head, line(COLUMNS), line(("---",) * len(COLUMNS))]
         print("\n".join(table), flush=True)
+        every = SUITES[chosen.suite](chosen, report["about"]["jax"].get("engines", []))
+        cases = [case for case in every if not chosen.only or case["what"] in chosen.only]
         before = processor_time()
-        for case in SUITES[chosen.suite](chosen, report["about"]["jax"].get("engines", [])):
+        for case in cases:
             report["rows"].append(pair.measure(case))
             table.append(line(cells(report["rows"][-1])))
             print(table[-1], flush=True)
@@ -170,6 +172,7 @@ def arguments() -> argparse.Namespace:
     names("--pixel", default=["adm-ffhq"], help="priors by name; toy-adm is a small one")
     names("--latent", default=["ldm-ffhq"], help="likewise: sd-1.5, toy-ldm")
     names("--small", default=["emoji"], help="versus: pixel priors of which four run at once")
+    names("--only", default=[], help="these programs, as the first column has them: 'psld step'")
     counts("--batches", default=[1, 10, 32], help="accelerator: of networks and steps")
     counts("--states", default=[1, 16, 64], help="accelerator: projected at once")
     counts("--sides", default=[64, 256], help="accelerator: of what is projected")

@@ -27,7 +27,7 @@ class Built(NamedTuple):
     """A program that is ready.
 
     Attributes:
-      call: runs it to its end.
+      call: runs it to its end; it has been called before.
       facts: JSON values.
       peak_bytes: the most memory so far: of the accelerator, or of the process on a CPU.
     """
@@ -67,7 +67,6 @@ def serve(about: Callable[[], dict], build: Callable[[dict], Built]) -> None:
         try:
             if "build" in asked:
                 built = build(asked["build"])
-                built.call()
                 say_line(built.facts)
             else:
                 assert built is not None
