@@ -127,8 +127,10 @@ class Pair:
         worker, output = self.workers["torch"], self.scratch / "torch.npy"
         if "error" in worker.about:
             return {"torch": worker.about}
-        has_context = self.shared.get("architecture", {}).get("unet", {}).get("context_dim")
-        if case["what"] not in worker.about["programs"] or has_context:
+        parts = self.shared.get("architecture", {})  # none yet where ours failed at once
+        is_known = parts or case["what"] == "projection"
+        has_context = parts.get("unet", {}).get("context_dim")
+        if case["what"] not in worker.about["programs"] or has_context or not is_known:
             return {}
         same = {"output": str(output)} if "output" in ours else {}
         facts = worker.ask(build=case | self.shared | same)

@@ -6,7 +6,7 @@ from typing import Any
 Case = dict[str, Any]
 COLUMNS = (
     *("case", "batch", "ours, ms", "PyTorch, ms", "PyTorch / ours", "compiling, s: cold, warm"),
-    *("GB: plan, peak", "difference"),
+    *("GB: plan, peak", "checks"),
 )
 
 

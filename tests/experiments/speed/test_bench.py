@@ -37,7 +37,7 @@ class Answers:
             return {"seconds": 4.0 if self.name == "torch" else 1.0, "peak_bytes": 3e9}
         if build["batch"] == 2 or build["what"] == "dps step":
             return {"error": "RESOURCE_EXHAUSTED: | " + "x" * 500}
-        return {"steps": 2, "unet": 10, "parts": ["unet"], "planned_bytes": None}
+        return {"steps": 2, "unet": 1, "parts": ["unet"], "architecture": {"unet": {}}}
 
     def stop(self):
         self.log.append(f"stop {self.name}")
@@ -123,7 +123,8 @@ def test_a_bench_of_toys(tmp_path, monkeypatch):
     chosen_here = chosen(monkeypatch, words)
     chosen_here.torch_python, chosen_here.batches = None, [1]
     bench(chosen_here)
-    rows = json.loads(out.read_text())["rows"]
+    report = json.loads(out.read_text())
+    rows, engines = report["rows"], report["about"]["jax"]["engines"]
     failed = {row["case"].get("model") for row in rows if "error" in row["jax"]}
-    assert failed == {"nowhere"} and len(rows) == 2 + 3 + 2 * 5
+    assert failed == {"nowhere"} and len(rows) == len(engines) + 3 + 2 * 5
     assert all(len(row["jax"]["seconds"]) == 2 for row in rows if "error" not in row["jax"])
