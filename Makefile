@@ -23,9 +23,9 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m experiments speed
 
-bench-gpu: .venv/.dev .venv/.cuda
-	$(BIN)/python -m experiments speed --priors emoji emoji-64-ldm adm-ffhq ldm-ffhq \
-	  --batch-size 16 --batches 1 4 16 64 --out results/speed_gpu.json
+# Where jax, flax, optax, orbax and numpy are, the command alone does it.
+bench-gpu: .venv/.cuda
+	$(BIN)/python -m experiments.speed.bench accelerator --out results/bench_gpu.json
 
 quality: .venv/.dev
 	$(BIN)/python -m experiments quality --prior emoji

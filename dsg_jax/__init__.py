@@ -5,6 +5,22 @@ names are listed in `__init__.pyi` and imported when they are first used: readin
 solvers and tasks takes no jax.
 """
 
-import lazy_loader
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_STUB = Path(__file__).with_suffix(".pyi").read_text()
+# Name -> the module that has it.
+_HOMES = {name: home for home, name in re.findall(r"^from (\S+) import (\w+)", _STUB, re.MULTILINE)}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dsg_jax' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,6 +6,7 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,22 @@ def refuse(error: BaseException, debug: bool = False) -> int:
 
 def execute(settings: Any, plan: Callable[[Any], Work], debug: bool = False) -> int:
     """Check and do what a command is asked for; returns the exit code."""
+    with matmul_precision(settings):
+        return checked_and_done(settings, plan, debug)
+
+
+def matmul_precision(settings: Any) -> AbstractContextManager:
+    """While it lasts, jax computes matrix products as ``--matmul-precision`` says."""
+    named = getattr(getattr(settings, "arithmetic", settings), "matmul_precision", "default")
+    if named == "default":  # what JAX_DEFAULT_MATMUL_PRECISION says stays
+        return nullcontext()
+    import jax  # here, so that wrong settings are refused without it
+
+    return jax.default_matmul_precision(named)
+
+
+def checked_and_done(settings: Any, plan: Callable[[Any], Work], debug: bool) -> int:
+    """See `execute`."""
     try:
         if hasattr(settings, "devices"):
             from experiments.restore.devices import join_processes

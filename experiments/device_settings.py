@@ -1,10 +1,29 @@
-"""Devices, processes and unfinished runs, as values; a part of what `restore` takes."""
+"""Arithmetic, devices, processes and unfinished runs, as values; a part of what `restore` takes."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from dsg_jax.checks import COUNT, POSITIVE, UPDATES
 from experiments.checks import check_numbers
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How it is computed.
+
+    Attributes:
+      dtype: of the prior's convolutions and attention; norms, softmax and outputs stay float32
+      matmul_precision: of every float32 product on a GPU or TPU, as jax names it: highest is
+        float32, default (jax's) TF32 or bfloat16; the projection is float32 always
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What differs from the defaults: runs that it decides, and no others, are named by it."""
+        return {name: v for name, v in vars(self).items() if v != getattr(Arithmetic, name)}
 
 
 @dataclass(frozen=True)

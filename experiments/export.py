@@ -25,7 +25,8 @@ from dsg_jax.sample import sample
 from dsg_jax.types import Problem
 from experiments.export_settings import ExportSettings, File
 from experiments.files import array_hash, installed, write_atomically
-from experiments.restore.batch import Program, solver_of, state_shape
+from experiments.programs import solver_of, state_shape
+from experiments.restore.batch import Program
 from experiments.restore.choices import (
     check_noise,
     chosen_methods,
@@ -116,6 +117,12 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     """
     common, file = settings.as_restore(), settings.file
     check_effects(common)
+    precision = settings.arithmetic.matmul_precision
+    if precision != "default" and set(file.platforms) == {"cpu"}:
+        raise ValueError(
+            f"--matmul-precision {precision}: a CPU computes every float32 product in float32 and"
+            " --platforms has no other: drop it"
+        )
     tasks, methods = chosen_tasks(common), chosen_methods(common)
     if len(tasks) != 1:
         raise ValueError(f"--task {' '.join(tasks)}: an export is for one task")
@@ -127,24 +134,16 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     check_noise(common, tasks, methods)
     (task,), (method,) = tasks, methods
     name = settings.method.prior or DEFAULT_PRIORS[method.entry.prior]
-    prior, card = load_prior(name, verify=not settings.method.no_verify)
+    dtype, verify = settings.arithmetic.dtype, not settings.method.no_verify
+    prior, card = load_prior(name, dtype=dtype, verify=verify)
     check_prior(method.entry, prior)
     (method,) = chosen_methods(common, state_channels(prior, card))
     side = file.size or card["size"]
     shape = (side, side, card["channels"])
     if side % card["size_multiple"]:
         raise ValueError(f"--size {side}: the prior needs multiples of {card['size_multiple']}")
-    options, _ = task_options(common, task)
-    operator = operator_for(task, shape, (file.seed, 0), **options)
     if settings.measurement.sigma is not None and not method.entry.noise:
         raise ValueError(f"--sigma: {method.entry.name} does not ask how noisy y is: drop it")
-    drawn = array_hash(*jax.tree.leaves(operator))
-    if file.seed and drawn == array_hash(
-        *jax.tree.leaves(operator_for(task, shape, (0, 0), **options))
-    ):
-        raise ValueError(f"--seed {file.seed}: {task} draws no mask and no kernel: drop it")
-    y = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, jnp.float32))
-    problem = Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.level)
     program = Program(
         method.entry.name,
         solver_settings(method, task, prior, settings.measurement.noise),
@@ -153,7 +152,22 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
         axes=(),
         shape=state_shape(prior, shape),
     )
-    return program, problem
+    return program, chosen_problem(settings, task, shape)
+
+
+def chosen_problem(settings: ExportSettings, task: str, shape: tuple[int, int, int]) -> Problem:
+    """The operator for images of a shape, and a measurement of zeros.
+
+    Raises:
+      ValueError: a seed where nothing is drawn.
+    """
+    seed, (options, _) = settings.file.seed, task_options(settings.as_restore(), task)
+    operator = operator_for(task, shape, (seed, 0), **options)
+    drawn = array_hash(*jax.tree.leaves(operator))
+    if seed and drawn == array_hash(*jax.tree.leaves(operator_for(task, shape, (0, 0), **options))):
+        raise ValueError(f"--seed {seed}: {task} draws no mask and no kernel: drop it")
+    y = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return Problem(operator, jnp.zeros(y.shape, y.dtype), settings.measurement.level)
 
 
 def plan_export(settings: ExportSettings) -> Callable[[], None]:

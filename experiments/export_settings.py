@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.settings import (
+    Arithmetic,
     Images,
     Measurement,
     Method,
@@ -64,18 +65,20 @@ class ExportSettings:
     task_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "task"})
     method: OneMethod = OneMethod()
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
+    arithmetic: Arithmetic = Arithmetic()
     file: File = File()
 
     def __post_init__(self):
         self.as_restore()
 
     def as_restore(self) -> RestoreSettings:
-        """The same for `restore`, which checks the numbers."""
+        """The same for `restore`, which checks the numbers; its device is not the file's."""
         return RestoreSettings(
             images=Images(size=self.file.size),
             measurement=self.measurement,
             task_options=self.task_options,
             method=self.method,
             solver_options=self.solver_options,
+            arithmetic=Arithmetic(self.arithmetic.dtype),
             run=Run(samples=self.file.samples, seed=(self.file.seed,)),
         )

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from dsg_jax.bounded import MAX_JSON, read_bounded
 
@@ -78,6 +77,8 @@ _said: set[str] = set()
 
 def say(text: str, once: bool = False) -> None:
     """A warning on stderr that leaves the progress bar in one piece; ``once`` in a command."""
+    from tqdm import tqdm  # here, for the speed of an accelerator is measured without it
+
     if not (once and text in _said):
         tqdm.write(f"warning: {text}", file=sys.stderr)
     _said.add(text)

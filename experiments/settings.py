@@ -12,7 +12,7 @@ from typing import Any, Literal
 from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
 from experiments.checks import SEED, SIDE, TOGETHER, check_folder, check_numbers, check_once
-from experiments.device_settings import Devices
+from experiments.device_settings import Arithmetic, Devices
 
 ProjectionChoice = Literal["both", "none", "state"]
 Source = Literal["state", "gradient", "random"]
@@ -204,6 +204,7 @@ class RestoreSettings:
     method: Method = Method()
     solver_options: Mapping[str, Any] = field(default_factory=dict, metadata={"options": "solver"})
     run: Run = Run()
+    arithmetic: Arithmetic = Arithmetic()
     devices: Devices = Devices()
 
 

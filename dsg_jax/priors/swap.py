@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from dsg_jax.priors.files import foreign_file
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -52,6 +50,8 @@ def replacing(folder: str | Path) -> Iterator[Path]:
     folder = check_free(folder)
     work = folder.with_name(f".{folder.name}.dsg-jax")
     work.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock, Timeout  # here, for whoever only reads weights needs no locks
+
     lock = FileLock(work / "lock", fallback_to_soft=False)  # a soft one would outlive its process
     try:
         lock.acquire(timeout=0)

@@ -29,8 +29,9 @@ from experiments.calibrate.report import write_report
 from experiments.calibrate.scores import is_stored, stored
 from experiments.calibrate.settings import CalibrateSettings
 from experiments.files import write_atomically
+from experiments.programs import solver_of
 from experiments.progress import progress_bar
-from experiments.restore.batch import batches, item_key, padded, solver_of
+from experiments.restore.batch import batches, item_key, padded
 
 
 @partial(jax.jit, static_argnames=("solver",))

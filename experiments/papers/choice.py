@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import jax
+
 from dsg_jax.operators.tasks import TASKS
 from experiments.checks import flag
 from experiments.papers.entry import Experiment
@@ -48,6 +50,8 @@ def check_effects(experiments: list[Experiment], settings: ReproduceSettings) ->
         idle["fit"] = "is for --images, and the bundled samples are cropped"
     if settings.fit == "none":
         idle["size"] = "is not for --fit none, which keeps every image as it is"
+    if jax.default_backend() == "cpu":
+        idle["matmul_precision"] = "is for GPUs and TPUs, a CPU computes every product in float32"
     if settings.list:
         idle |= {name: "is for a run, and --list computes nothing" for name in options}
     for option in options:

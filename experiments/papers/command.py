@@ -75,7 +75,7 @@ def plan_reproduce(
         raise ValueError("--full takes 100 images: give --images FOLDER, or fewer with --count")
     if priors is None:
         solvers = [row.solver for one in chosen for row in one.rows]
-        priors = chosen_priors(settings.prior, solvers, not settings.no_verify)
+        priors = chosen_priors(settings.prior, solvers, settings.dtype, not settings.no_verify)
     images = settings.for_restore().images
     check_same_images(priors, images)
     problems: dict[tuple, Problems] = {}

@@ -193,6 +193,7 @@ def plan_seed(
         "method": as_table(whole.method),
         "options": dict(whole.solver_options),
         "samples": whole.run.samples,
+        **whole.arithmetic.facts,
     }
     if whole.run.operator_seed is not None:  # left out otherwise, so that names of folders stay
         facts["operator_seed"] = whole.run.operator_seed

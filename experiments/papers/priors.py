@@ -94,13 +94,16 @@ def candidate_for(entry: SolverEntry, candidates: list[Candidate]) -> Candidate 
     return same[0] if same else None
 
 
-def chosen_priors(names: Iterable[str], solvers: Iterable[str], verify: bool = True) -> Priors:
+def chosen_priors(
+    names: Iterable[str], solvers: Iterable[str], dtype: str = "float32", verify: bool = True
+) -> Priors:
     """The priors of some solvers, each loaded once.
 
     Args:
       names: of bundled priors, folders of priors, and folders of these.
       solvers: keys of `SOLVERS`.
-      verify: as in `load_prior`.
+      dtype: as in `load_prior`.
+      verify: likewise.
 
     Raises:
       FileNotFoundError, ValueError: a name without a prior, or a solver with several.
@@ -111,7 +114,7 @@ def chosen_priors(names: Iterable[str], solvers: Iterable[str], verify: bool = T
     loaded: dict[Path, ChosenPrior] = {}
     for choice in filter(None, choices.values()):
         if choice.folder not in loaded:
-            prior, card = load_prior(choice.folder, verify=verify)
+            prior, card = load_prior(choice.folder, dtype=dtype, verify=verify)
             loaded[choice.folder] = ChosenPrior(prior, card, prior_identity(prior, card))
     return {name: loaded[choice.folder] for name, choice in choices.items() if choice}
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from experiments.papers.plan import PlannedExperiment, about_priors, works_of
+from experiments.programs import planned_bytes
 from experiments.progress import progress_bar
 from experiments.restore.batch import Program, compile_batch, signature
 from experiments.restore.compute import Work, inputs_of
-from experiments.restore.memory import planned_bytes
 from experiments.restore.parts import run_batch
 from experiments.restore.report import markdown_table
 

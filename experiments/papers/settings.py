@@ -7,6 +7,7 @@ from typing import Any, Literal
 from dsg_jax.checks import POSITIVE
 from experiments.checks import check_folder, check_numbers, check_once
 from experiments.settings import (
+    Arithmetic,
     Devices,
     Images,
     Measurement,
@@ -52,6 +53,8 @@ class ReproduceSettings:
       shard: I/N: compute every N-th batch only, from the I-th; copying the folders joins them
       save_every: save unfinished batches every N steps, to go on after a kill
       metrics: further columns, as other codes measure
+      dtype: of the priors' networks, as in restore
+      matmul_precision: as in restore
     """
 
     name: tuple[str, ...] = field(default=(), metadata={"positional": True})
@@ -84,6 +87,8 @@ class ReproduceSettings:
     shard: str | None = None
     save_every: int | None = None
     metrics: tuple[Metric, ...] = ()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    matmul_precision: Literal["default", "high", "highest"] = "default"
 
     def __post_init__(self):
         check_once(self, "seeds")
@@ -112,6 +117,7 @@ class ReproduceSettings:
                 shard=self.shard,
                 metrics=self.metrics,
             ),
+            arithmetic=Arithmetic(self.dtype, self.matmul_precision),
             devices=Devices(save_every=self.save_every),
         )
 

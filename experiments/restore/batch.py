@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
@@ -25,8 +24,8 @@ from dsg_jax.mesh import (
     split_pairs,
 )
 from dsg_jax.sample import advance
-from dsg_jax.solvers import SOLVERS
-from dsg_jax.types import Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Info, Prior, Problem, Projection
+from experiments.programs import solver_of, state_shape
 from experiments.restore.jobs import Item, Job
 from experiments.restore.stacking import (
     Axes,
@@ -96,12 +95,6 @@ class Runner(NamedTuple):
     forms: Any
     chunk: int
     mesh: Mesh | None
-
-
-def solver_of(name: str, arrays: tuple[Projection | None, Prior, Any], problem: Problem) -> Solver:
-    """Build a solver from its key in `SOLVERS` and from (projection, prior, settings)."""
-    projection, prior, settings = arrays
-    return SOLVERS[name].solve(prior, problem, projection, settings)
 
 
 @partial(jax.jit, static_argnames=("mesh", "parameters"), donate_argnames=("state",))
@@ -203,15 +196,6 @@ def signature(keys: Array, problems: Problem, program: Program) -> tuple:
     leaves, structure = jax.tree.flatten((keys, problems, program))
     forms = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     return structure, forms, placement_of(program.arrays)
-
-
-def state_shape(prior: Prior, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape of the solver's state for an image (h, w, c): of the image or of its latent."""
-    if prior.first_stage is None:
-        return shape
-    image = jax.ShapeDtypeStruct(shape, np.float32)
-    h, w, c = jax.eval_shape(lambda stage, x: stage.encode(x, None), prior.first_stage, image).shape
-    return h, w, c
 
 
 def item_key(seed: int, image_index: int, sample_index: int) -> Array:

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import jax
+
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
 from experiments.checks import flag
@@ -67,6 +69,12 @@ def is_alone(settings: RestoreSettings) -> bool:
     return not devices.distributed and devices.coordinator is None
 
 
+def is_on_cpu(settings: RestoreSettings) -> bool:
+    """Whether all products are float32 whatever is asked for."""
+    del settings
+    return jax.default_backend() == "cpu"
+
+
 _PLAIN = "it is about the projection, and --projection is none: drop it"
 IDLE = (
     Idle("images", ("fit",), is_measured, "a measured image stays as it is: drop it"),
@@ -106,6 +114,12 @@ IDLE = (
         ("memory",),
         lambda s: s.run.microbatch is not None,
         "--microbatch says how many samples are in memory together: drop one of them",
+    ),
+    Idle(
+        "arithmetic",
+        ("matmul_precision",),
+        is_on_cpu,
+        "a CPU computes every float32 product in float32: drop it",
     ),
     Idle("devices", ("heartbeat",), is_alone, "this process waits for no other: drop it"),
 )

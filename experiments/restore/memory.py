@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.types import Prior
+from experiments.programs import planned_bytes
 from experiments.restore.batch import Runner, batch_inputs, compile_batch, program_of
 from experiments.restore.jobs import Job, Plan
 
@@ -85,18 +86,6 @@ def policies(prior: Prior) -> Iterator[Prior]:
     yield prior
     if getattr(prior.network, "remat", True) is False and prior.first_stage is not None:
         yield with_remat(prior)
-
-
-def planned_bytes(compiled: jax.stages.Compiled) -> float:
-    """Bytes that a program reserves for arguments, results and temporaries.
-
-    nan where the backend does not say.
-    """
-    plan = compiled.memory_analysis()
-    if plan is None:
-        return math.nan
-    sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
-    return sum(sizes) - plan.alias_size_in_bytes
 
 
 @cache

@@ -15,7 +15,7 @@ from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
 from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, load_pictures, sample_pictures
-from experiments.restore.batch import state_shape
+from experiments.programs import state_shape
 from experiments.restore.choices import (
     MethodChoice,
     check_noise,
@@ -47,7 +47,7 @@ def plan(
 
     Args:
       settings: of the whole run.
-      prior: a prior and its card, in place of the one that the settings name.
+      prior: a prior and its card, in place of the one that the settings name; of their ``dtype``.
       problems: taken from here and put here: for plans that differ in the method only, which then
         degrade every image once.
       identity: `prior_identity` of the prior, where it is known: hashing a large one takes seconds.
@@ -62,6 +62,7 @@ def plan(
     check_noise(settings, tasks, methods)
     network, card = prior or load_prior(
         settings.method.prior or DEFAULT_PRIORS[methods[0].entry.prior],
+        dtype=settings.arithmetic.dtype,
         placement=chosen_placement(settings.devices),
         verify=not settings.method.no_verify,
     )
@@ -124,6 +125,7 @@ def jobs_of(
             "seed": seed,
             "prior": identity,
             "version": installed("dsg_jax"),
+            **settings.arithmetic.facts,
         } | settings_facts(constants)
         members = [posed for posed in problems if posed.shape == shape]
         jobs.append(

@@ -1,37 +1,33 @@
-"""Where the time goes, on the hardware at hand: `make bench`, `make bench-gpu`, docs/speed.md.
+"""Where the time goes, on the hardware at hand: `make bench`, docs/speed.md.
 
     dsg-jax speed --out results/speed.json
 
-Ceilings (matrix product, copy), networks against them, the pieces of every solver's step, scaling
-with the batch, and projection engines.
+Ceilings (matrix product, copy), networks against them, the pieces of every solver's step. Engines
+of the projection and growing batches are `bench`'s.
 """
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dsg_jax.priors import BUNDLED, PRIOR_KINDS, load_prior
+from dsg_jax.priors import BUNDLED, PRIOR_KINDS
 from dsg_jax.priors.folder import read_card
-from dsg_jax.projection import ENGINES, project, subspace
-from dsg_jax.types import Prior, Projection
+from dsg_jax.types import Prior
 from experiments.files import versions_and_hardware, write_atomically
-from experiments.restore.batch import state_shape
-from experiments.speed.pieces import solvers_for, split, step_calls
-from experiments.speed.published import MODELS, random_prior
+from experiments.programs import state_shape
+from experiments.speed.pieces import solvers_for, split
+from experiments.speed.published import MODELS, prior_of
 from experiments.speed.report import tables
 from experiments.speed.settings import SpeedSettings
 from experiments.speed.timer import measured
+from experiments.speed.worker import processor_time, stolen
 
 # Side of latents that a prior with smaller ones is timed at too, one sample at once.
 LARGE = 64
-# (samples, side) of the states with three channels that engines of the projection are timed at.
-STATES = ((1, 64), (16, 64), (1, 256), (4, 256))
 
 
 def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
@@ -59,26 +55,6 @@ def ceilings() -> dict[str, float]:
         "matrix_product_bfloat16_flops_per_second": 2 * n**3 / seconds["bfloat16"],
         "copy_bytes_per_second": 2 * size / seconds["copy"],
     }
-
-
-def processor_time() -> np.ndarray:
-    """What Linux counts: seconds/100 of all cores since the start, by use; elsewhere nothing."""
-    counted = Path("/proc/stat")
-    return np.array(counted.read_text().split()[1:9] if counted.is_file() else [], float)
-
-
-def stolen(before: np.ndarray, after: np.ndarray) -> float | None:
-    """Share of a virtual machine's processor time that its host gave to others; None: unknown."""
-    spent = after - before
-    return float(spent[7] / max(spent.sum(), 1.0)) if spent.size else None
-
-
-def chosen_prior(name: str) -> tuple[Prior, int]:
-    """A bundled or converted prior, or one of random weights; and the side of its images."""
-    if name in MODELS:
-        return random_prior(MODELS[name]), MODELS[name].card["size"]
-    prior, card = load_prior(name)
-    return prior, card["size"]
 
 
 def network_rows(name: str, prior: Prior, size: int, batch: int, top: dict) -> list[dict]:
@@ -124,54 +100,16 @@ def step_rows(name: str, prior: Prior, size: int, batch: int) -> list[dict]:
     return rows
 
 
-def scaling_rows(name: str, prior: Prior, size: int, batches: Sequence[int]) -> list[dict]:
-    """A whole step of the prior's first solver for growing batches."""
-    rows, solver = [], solvers_for(prior)[0]
-    for batch in batches:
-        calls, count = step_calls(solver, prior, size, batch)
-        whole = measured({"whole": calls["whole"]})["whole"]
-        rows.append(
-            {
-                "prior": name,
-                "solver": solver,
-                "batch": batch,
-                "per_sample": whole.milliseconds / count / batch,
-                "bytes": whole.planned_bytes,
-            }
-        )
-        print(".", end="", flush=True)
-    return rows
-
-
-def engine_rows() -> list[dict]:
-    """Every engine of the projection on noisy states: milliseconds, and against the first one."""
-    rows: list[dict] = []
-    projected = lambda engine, z, g: project(subspace(Projection(engine=engine), z), g)
-    for samples, n in STATES:
-        z = jax.random.normal(jax.random.key(0), (samples, n, n, 3))
-        calls = {name: (jax.vmap(partial(projected, name)), z, z[::-1]) for name in ENGINES}
-        times = {name: each.milliseconds for name, each in measured(calls).items()}
-        what = f"projection, {samples} x 3 x {n} x {n}"
-        rows += (
-            {"what": what, "case": name, "milliseconds": ms, "times_faster": times["svd"] / ms}
-            for name, ms in times.items()
-        )
-    return rows
-
-
 def speed(settings: SpeedSettings) -> None:
     """Measure, print the tables, and write them, as JSON and as Markdown beside it."""
-    print("ceilings, priors, engines: some minutes; a dot for every solver and batch", flush=True)
+    print("ceilings, priors: some minutes; a dot for every solver", flush=True)
     before, top = processor_time(), ceilings()
-    rows: dict[str, list[dict]] = {"networks": [], "steps": [], "scaling": []}
+    rows: dict[str, list[dict]] = {"networks": [], "steps": []}
     for name in settings.priors:
-        prior, size = chosen_prior(name)
+        prior, size, *_ = prior_of(name)
         batch = 1 if name in MODELS else settings.batch_size
         rows["networks"] += network_rows(name, prior, size, batch, top)
         rows["steps"] += step_rows(name, prior, size, batch)
-        if name not in MODELS or jax.default_backend() != "cpu":
-            rows["scaling"] += scaling_rows(name, prior, size, settings.batches)
-    rows["ratios"] = engine_rows()
     report = {"ceilings": top} | versions_and_hardware() | rows
     report["stolen"] = stolen(before, processor_time())
     write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())

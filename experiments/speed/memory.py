@@ -19,7 +19,7 @@ from dsg_jax.sample import normal_draws
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Prior, Problem, Projection
 from experiments.files import versions_and_hardware, write_atomically
-from experiments.restore.batch import solver_of, state_shape
+from experiments.programs import solver_of, state_shape
 from experiments.restore.memory import GB
 from experiments.speed.pieces import TASK, low_resolution, solvers_for
 from experiments.speed.published import MODELS, prior_forms

@@ -23,7 +23,7 @@ from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.solvers.resample.steps import even_counts
 from dsg_jax.types import FirstStage, Prior, Problem, Projection
-from experiments.restore.batch import solver_of, state_shape
+from experiments.programs import solver_of, state_shape
 from experiments.speed.timer import Measured, measured
 
 TASK = "super_resolution"
@@ -63,12 +63,12 @@ def solvers_for(prior: Prior) -> list[str]:
     return [name for name, entry in SOLVERS.items() if entry.prior == kind]
 
 
-def excerpt(name: str, prior: Prior) -> tuple[Any, int]:
+def excerpt(name: str, prior: Prior, longest: int = LONGEST) -> tuple[Any, int]:
     """A solver's settings with a few outer steps of a short run, and how many these are."""
     entry = SOLVERS[name]
     options = {option: count for option, count in SHORT.items() if option in entry.options}
     settings = entry.settings_for(TASK, np.asarray(prior.betas, np.float64), **options)
-    part = lambda leaf: jnp.asarray(leaf[2 * len(leaf) // 3 :][:LONGEST])
+    part = lambda leaf: jnp.asarray(leaf[2 * len(leaf) // 3 :][:longest])
     changes = {"steps": jax.tree.map(part, settings.steps)}
     if hasattr(settings, "frozen"):
         # ReSample: five updates in each optimisation, and in the one that ends the run, so that

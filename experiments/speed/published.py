@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dsg_jax.networks.adm import ADM_FFHQ_256
+from dsg_jax.networks.adm import ADM_FFHQ_256, ADMConfig
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4
-from dsg_jax.networks.ldm import LDM_FFHQ, SD_1_5
-from dsg_jax.priors.kinds import CARD_KINDS, Architecture
+from dsg_jax.networks.ldm import LDM_FFHQ, SD_1_5, LDMConfig
+from dsg_jax.priors import BUNDLED, PRIOR_KINDS, load_folder
+from dsg_jax.priors.kinds import CARD_KINDS, Architecture, architecture_of
 from dsg_jax.types import Prior
 
 
@@ -46,14 +47,49 @@ MODELS = {
     "adm-ffhq": Model("adm", {"unet": ADM_FFHQ_256}, _CARD | {"size": 256}),
 }
 
+# Small ones of the same make, with which a program of many cases is tried out.
+TOYS = {
+    "toy-adm": Model(
+        "adm", {"unet": ADMConfig(32, (1, 2), 1, (2,), norm_groups=8)}, _CARD | {"size": 32}
+    ),
+    "toy-ldm": Model(
+        "ldm",
+        {
+            "unet": LDMConfig(32, (1, 2), 1, (2,), num_head_channels=16, norm_groups=8),
+            "first_stage": VQ_F4._replace(
+                channels=16, channel_mult=(1, 2, 2), num_res_blocks=1, codes=64, norm_groups=8
+            ),
+        },
+        _CARD | {"size": 64},
+    ),
+}
+
 
 def prior_forms(model: Model, dtype: str = "float32") -> Prior:
     """The prior with shapes and types in place of its arrays."""
     return jax.eval_shape(partial(model.prior, dtype=dtype), model.structs())
 
 
-def random_prior(model: Model) -> Prior:
-    """The prior with normal numbers of standard deviation 0.02, float32, as its weights."""
-    rng = np.random.default_rng(0)
+class Weighted(NamedTuple):
+    """A prior, the side of its images in pixels, and what it is made of.
+
+    Attributes:
+      params: of all parts of the architecture.
+    """
+
+    prior: Prior
+    size: int
+    architecture: Architecture
+    params: dict
+
+
+def prior_of(name: str, dtype: str = "float32") -> Weighted:
+    """A prior by name or folder; those of `MODELS` and `TOYS` have normal weights."""
+    models = MODELS | TOYS
+    if name not in models:
+        prior, card, params = load_folder(BUNDLED.get(name, name), *PRIOR_KINDS, dtype=dtype)
+        return Weighted(prior, card["size"], architecture_of(card), params)
+    model, rng = models[name], np.random.default_rng(0)
     draw = lambda form: np.float32(0.02) * rng.standard_normal(form.shape, np.float32)
-    return model.prior(jax.tree.map(lambda form: jax.device_put(draw(form)), model.structs()))
+    params = jax.tree.map(lambda form: jax.device_put(draw(form)), model.structs())
+    return Weighted(model.prior(params, dtype), model.card["size"], model.architecture, params)

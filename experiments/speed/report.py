@@ -36,19 +36,6 @@ TABLES: dict[str, dict[str, Callable[[dict], str]]] = {
         **{name: piece(name) for name in ("network", "operator", "projection", "rest")},
         "MB planned": lambda r: f"{r['planned_bytes'] / 1e6:.0f}",
     },
-    "scaling": {
-        "solver": lambda r: r["solver"],
-        "prior": lambda r: r["prior"],
-        "batch": lambda r: str(r["batch"]),
-        "ms per sample and step": lambda r: f"{r['per_sample']:.1f}",
-        "MB planned": lambda r: f"{r['bytes'] / 1e6:.0f}",
-    },
-    "ratios": {
-        "what": lambda r: r["what"],
-        "case": lambda r: r["case"],
-        "ms": lambda r: f"{r['milliseconds']:.2f}",
-        "faster than the first": lambda r: f"{r['times_faster']:.2f}x",
-    },
 }
 
 

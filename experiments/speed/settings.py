@@ -9,23 +9,21 @@ from experiments.checks import TOGETHER, check_numbers, check_once
 
 @dataclass(frozen=True)
 class SpeedSettings:
-    """Which priors, at which batches.
+    """Which priors, at which batch.
 
     Attributes:
       priors: bundled or converted priors; adm-ffhq, ldm-ffhq, sd-1.5: their sizes, random weights
       batch_size: samples at once, for networks and steps
-      batches: samples at once, for the table of scaling
       out: where the JSON goes; the same as Markdown goes beside it
     """
 
     priors: tuple[str, ...] = ("emoji", "emoji-64-ldm")
     batch_size: int = 4
-    batches: tuple[int, ...] = (1, 2, 4, 8)
     out: Path = Path("results/speed.json")
 
     def __post_init__(self):
-        check_once(self, "priors", "batches")
-        check_numbers(self, batch_size=TOGETHER, batches=TOGETHER)
+        check_once(self, "priors")
+        check_numbers(self, batch_size=TOGETHER)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.restore.memory import planned_bytes
+from experiments.programs import planned_bytes
 
 # Seconds of a call after which it is not called again.
 ENOUGH = 15.0

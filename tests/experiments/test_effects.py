@@ -57,6 +57,8 @@ VALUES = {
     "kernel_size": "5",
     "std": "1",
     "intensity": "0.9",
+    "dtype": "bfloat16",
+    "matmul_precision": "high",
 }
 SIMULATED = "--task hdr --count 2 --levels 2 --ode-steps 1"
 CONTEXTS = {
@@ -94,7 +96,8 @@ def place(job, item) -> tuple:
         if entry.metadata.get("static")
     ]
     sigma = item.problem.sigma if SOLVERS[job.solver].noise else 0.0
-    return job.solver, item.picture.name, item.sample, job.seed, job.shape, sigma, choices
+    facts = job.solver, job.seed, job.shape, job.facts.get("dtype")
+    return *facts, item.picture.name, item.sample, sigma, choices
 
 
 def leaves(value) -> list:
@@ -156,12 +159,15 @@ def test_every_option_has_a_value_or_is_about_how():
         "restore --task hdr --measured y.npy --metrics ssim_skimage7",
         "restore --task hdr --microbatch 1 --memory 4",
         "restore --task hdr --heartbeat 9",
+        "restore --task hdr --matmul-precision highest",
         "restore --task hdr --images a.png --size 32 --fit none",
         "restore --task hdr --solver resample --projection none --preset official",
         "export --task hdr --sigma 0.1",
         "export --task hdr --projection none --tau 0.5",
+        "export --task hdr --matmul-precision high --platforms cpu",
         "reproduce table4 --base-step 2",
         "reproduce table4 --fit none",
+        "reproduce table4 --matmul-precision high",
         "reproduce table1 --levels 3",
         "reproduce table1 --blur-network x",
         "reproduce --list --count 3",

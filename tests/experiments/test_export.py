@@ -12,10 +12,11 @@ import pytest
 
 from dsg_jax.sample import sample
 from experiments import export as export_module
+from experiments.__main__ import main
 from experiments.cli import parse
 from experiments.export import chosen_program, plan_export
 from experiments.export_settings import ExportSettings, File
-from experiments.restore.batch import solver_of
+from experiments.programs import solver_of
 from support.golden_case import tiny_prior
 
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
@@ -69,6 +70,23 @@ def test_the_file_alone_gives_the_same_images(folder, capsys):
         assert [a["name"] for a in told["takes"][:2]] == ["key", "y"]
         assert len(told["takes"]) == 2 + len(stored.files) - 2
         assert told["gives"][0]["shape"] == [2, 16, 16, 3]
+
+
+def test_the_arithmetic_is_the_files(folder, monkeypatch):
+    asked, modules = [], []
+
+    def load_prior(name, dtype, **_):
+        asked.append(dtype)
+        return tiny_prior(), CARD
+
+    monkeypatch.setattr(export_module, "load_prior", load_prior)
+    for words in ("", "--matmul-precision highest", "--dtype bfloat16"):
+        command = f"{COMMAND} --platforms cuda {words}"
+        assert main(["export", *command.split()]) == 0
+        with np.load("dps.npz") as file:
+            modules.append(file["module"].tobytes())
+    assert asked == ["float32", "float32", "bfloat16"]
+    assert modules[0] != modules[1] and modules[0] == modules[2]  # as this prior has no dtype
 
 
 @pytest.mark.slow

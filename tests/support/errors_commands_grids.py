@@ -136,6 +136,9 @@ CALIBRATE = {
 }
 OTHERS = {
     "--sigma: dps does not ask how noisy y is: drop it": exporting("--sigma 0.1"),
+    "--matmul-precision high: a CPU computes every": exporting(
+        "--matmul-precision high --platforms cpu"
+    ),
     "--seed 3: hdr draws no mask and no kernel: drop it": exporting("--seed 3"),
     "no prior 'none': give a folder with card.json": command("speed --priors none"),
     "--solver psld: none works with the prior adm-ffhq": command(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import dsg_jax
 from dsg_jax.mesh import data_mesh, over_pairs
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.metrics.compat import ssim_skimage7
@@ -216,6 +217,7 @@ SOLVERS: dict[str, Callable[[Path], object]] = {
 }
 
 METRICS: dict[str, Callable[[Path], object]] = {
+    "module 'dsg_jax' has no attribute 'restore'": lambda folder: dsg_jax.restore,
     "images of shapes (16, 16, 3) and (16, 16, 1); give two of one shape (h, w, c)": (
         lambda folder: psnr(image(), image(16, 16, 1))
     ),

@@ -26,15 +26,9 @@ from dsg_jax.sample import sample
 from dsg_jax.solvers import settings_for
 from dsg_jax.types import Prior, Problem, Projection
 from experiments.files import array_hash
-from experiments.restore.batch import (
-    Program,
-    compile_batch,
-    program_count,
-    solver_of,
-    state_shape,
-)
+from experiments.programs import planned_bytes, solver_of, state_shape
+from experiments.restore.batch import Program, compile_batch, program_count
 from experiments.restore.command import restore
-from experiments.restore.memory import planned_bytes
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
 from support.words import settings_of

@@ -36,6 +36,12 @@ def test_one_operator_for_all_images():
     assert len(folders["motion_deblur"]) == 2 * len(folders["super_resolution"])
 
 
+def test_runs_are_named_by_their_arithmetic():
+    words = ("", " --dtype bfloat16", " --dtype float32 --matmul-precision default")
+    outs = [planned_of("table4", "out", f"--count 1{one}").plans.keys() for one in words]
+    assert outs[0] == outs[2] and not outs[0] & outs[1]
+
+
 def test_every_solver_has_the_weights_of_its_reference(tmp_path):
     """Of one folder with all priors; their runs go to folders of their own."""
     (tmp_path / "latent").symlink_to(lightning_folder())
@@ -45,7 +51,8 @@ def test_every_solver_has_the_weights_of_its_reference(tmp_path):
     weights = [one.card["weights"] for one in priors.values()]
     assert weights == ["the file's only set", "ema", "raw", "raw"]
     assert priors["resample"] is priors["latent-daps"]
-    raw = chosen_priors([lightning_folder() / "raw"], ["psld"])["psld"]
+    raw = chosen_priors([lightning_folder() / "raw"], ["psld"], "bfloat16")["psld"]
+    assert raw.prior.network.dtype == "bfloat16"
     assert raw.identity == priors["resample"].identity
     words = "weights being trained (raw), where its reference has the averaged weights (EMA)"
     assert words in about_prior("psld", raw.card, Images())

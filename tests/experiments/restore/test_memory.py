@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments.programs import planned_bytes
 from experiments.restore import batch
 from experiments.restore import memory as budget
 from experiments.restore.compute import compute
-from experiments.restore.memory import fitting_runner, planned_bytes, widest
+from experiments.restore.memory import fitting_runner, widest
 from experiments.restore.plan import plan
 from support.gaussian_prior import gaussian_prior
 from support.golden_case import tiny_latent_prior

@@ -28,6 +28,7 @@ def test_another_command_is_refused_with_what_differs(whole, capsys):
     before = content(whole)
     for words, differs in {
         FIVE + " --sigma 0.1": "sigma 0.05 there, 0.1 here",
+        FIVE + " --dtype bfloat16": "dtype none there, bfloat16 here",
         FIVE + " --seed 1": "seed 0 there, 1 here",
         FIVE + " --box 4": "other pixels, or other task options",
         FIVE.replace("--steps 5", "--steps 6"): "steps [[5]",
