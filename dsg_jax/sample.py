@@ -19,18 +19,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.tree_util import Partial
 
+from dsg_jax.draws import normal_draws
 from dsg_jax.types import Draw, Ending, Info, Solver
-
-
-def _normal(key: Array, k: Array, shape: tuple[int, ...]) -> Array:
-    return jax.random.normal(jax.random.fold_in(key, k), shape)
-
-
-def normal_draws(key: Array) -> Draw:
-    """Numbered standard normal draws of one run: draw k depends on the key and on k only."""
-    return Partial(_normal, key)
 
 
 def run(

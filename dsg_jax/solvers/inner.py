@@ -80,7 +80,7 @@ def guided_chain(
     count: int,
     momentum: Array | float | None,
 ) -> tuple[Array, Array, Array]:
-    """``count`` steps along P(gradient): (x_y, ranks, mean of ||P(G)|| / ||G||).
+    """``count`` steps along P(gradient): (x_y, ranks, ||P(G)|| / ||G|| of the last projection).
 
     The subspace is computed once from x0_hat, its projectors are formed once. ``momentum`` None is
     Langevin; HMC draws its first velocity before the step noises.
@@ -93,12 +93,20 @@ def guided_chain(
         move, first = hmc(level.lr, momentum), level.first_draw + 1
         v = draw(level.first_draw, shape)
 
-    def body(carry, i):
-        g, rank, share = guide(projection, space, i, gradient(carry[0]))
-        return move(*carry, g, draw(first + i, shape)), (rank, share)
+    period = 1 if projection is None else projection.period
+    last = (count - 1) // period * period
 
-    (x, _), (ranks, share) = jax.lax.scan(body, (level.x0_hat, v), jnp.arange(count))
-    return x, ranks[-1], jnp.mean(share)
+    def body(carry, i):
+        x, v, told = carry
+        g = gradient(x)
+        projected, rank = guide(projection, space, i, g)
+        of_this = lambda: (rank, gradient_share(projected, g))
+        told = jax.lax.cond(i == last, of_this, lambda: told)
+        return (*move(x, v, projected, draw(first + i, shape)), told), None
+
+    start = level.x0_hat, v, (full_rank(shape), jnp.ones(()))
+    (x, _, (rank, share)), _ = jax.lax.scan(body, start, jnp.arange(count))
+    return x, rank, share
 
 
 def shared_subspace(
@@ -115,13 +123,13 @@ def shared_subspace(
 
 def guide(
     projection: Projection | None, space: Subspace | None, i: Array, g: Array
-) -> tuple[Array, Array, Array]:
-    """The gradient to follow in inner step i, its ranks, and ||P(G)|| / ||G||."""
+) -> tuple[Array, Array]:
+    """The gradient to follow in inner step i, and its ranks."""
     if projection is None:
-        return g, full_rank(g.shape), jnp.ones(())
+        return g, full_rank(g.shape)
     space = subspace(projection, g) if space is None else space
     projected = jnp.where(i % projection.period == 0, project(space, g), g)
-    return projected, space.rank.astype(jnp.int32), gradient_share(projected, g)
+    return projected, space.rank.astype(jnp.int32)
 
 
 def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):

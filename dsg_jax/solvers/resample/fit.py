@@ -21,7 +21,7 @@ import optax
 from jax import Array
 
 from dsg_jax.projection import Subspace
-from dsg_jax.solvers.guidance import full_rank, residual
+from dsg_jax.solvers.guidance import full_rank, gradient_share, residual
 from dsg_jax.solvers.inner import guide
 from dsg_jax.types import Problem, Projection
 
@@ -134,9 +134,11 @@ def fit(
         value, g = jax.value_and_grad(loss)(so_far.w)
         if project_update:
             update, moments = optimiser.update(g, at.moments, so_far.w)
-            update, rank, share = guide(projection, space, i, update)
+            whole, (update, rank) = update, guide(projection, space, i, update)
+            share = gradient_share(update, whole)
         else:
-            g, rank, share = guide(projection, space, i, g)
+            whole, (g, rank) = g, guide(projection, space, i, g)
+            share = gradient_share(g, whole)
             update, moments = optimiser.update(g, at.moments, so_far.w)
         stopped = at.stopped
         if frozen is None:

@@ -9,7 +9,7 @@ from jax import Array
 
 from dsg_jax.checks import check_fields
 from dsg_jax.diffusion import predict
-from dsg_jax.sample import normal_draws
+from dsg_jax.draws import normal_draws
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of
 from dsg_jax.solvers.inner import shared_subspace
