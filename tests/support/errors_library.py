@@ -191,8 +191,8 @@ SOLVERS: dict[str, Callable[[Path], object]] = {
     "the measurement has shape (1, 8, 1) and the operator gives (8, 8, 1)": (
         lambda folder: psld_step(image(1, *IMAGE[1:]))
     ),
-    "times=[5]: give at least two whole numbers in a row": lambda folder: dps_steps(times=[5]),
-    "times from 5 to 1: give ascending ones": lambda folder: dps_steps(times=[5, 3, 1]),
+    "times=[5]: give at least two whole numbers in a row": lambda folder: dps_steps(BETAS, [5]),
+    "times from 5 to 1: give ascending ones": lambda folder: dps_steps(BETAS, [5, 3, 1]),
     "variant='new': choose from legacy, main": lambda folder: daps_steps(variant="new"),
     "inner='gibbs': choose from langevin, hmc, mh": lambda folder: daps_by("gibbs"),
     "inner='mh' follows no gradient": lambda folder: daps_by("mh"),

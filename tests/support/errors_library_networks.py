@@ -28,9 +28,6 @@ def init(network: nn.Module, *shapes: tuple[int, ...]):
 
 
 NETWORKS: dict[str, Callable[[Path], object]] = {
-    'parametrisation "v" needs betas; make the prior by `latent_prior`': lambda folder: LDMNetwork(
-        {}, LDMConfig(), parametrisation="v"
-    )(jnp.zeros((8, 8, 3)), jnp.zeros(())),
     "parametrisation='x0': choose from eps, v": lambda folder: adm_prior(
         {}, ADMConfig(), parametrisation="x0"
     ),

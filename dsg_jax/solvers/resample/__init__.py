@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from dsg_jax.checks import UPDATES, check_choice, check_number
+from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, step_info
@@ -141,7 +141,7 @@ def projection_defaults(*, preset: str = "paper", **_: Any) -> dict[str, Any]:
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     steps: int = 500,
     every: int = 10,
@@ -158,7 +158,7 @@ def settings_for(
 
     Args:
       task: not used.
-      betas: (T,) of the prior, float64.
+      clock: the prior's; its VP times are the schedule.
       steps: DDIM steps, evenly spaced over the schedule's times
       every: an optimisation follows every so many of them
       preset: released code, paper or PLoRG, see `PRESETS`
@@ -176,7 +176,7 @@ def settings_for(
     check_choice("project", project, ("gradient", "update"))
     check_number("pixel_limit", pixel_limit, UPDATES)
     check_number("latent_limit", latent_limit, UPDATES)
-    constants = resample_steps(betas, steps, every=every)
+    constants = resample_steps(clock.betas, steps, every=every)
     if not constants.stage.any():
         raise ValueError(
             f"{steps} steps leave none to optimise at every {every}: give more steps, or a smaller "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.diffusion import denoise, table_alpha_bar
+from dsg_jax.diffusion import denoise
 from dsg_jax.operators.linear import gaussian_blur
 from dsg_jax.priors.mixture import (
     Mixture,
@@ -57,7 +57,7 @@ def test_the_noise_prediction_is_the_score_of_the_noisy_mixture():
     """eps = -sqrt(1 - a) grad log p_t, by central differences, between the two modes."""
     mixture, random = MIXTURES["two modes"], np.random.default_rng(0)
     prior = mixture_prior(mixture)
-    network = jax.jit(lambda x, t: (prior.network(x, t), table_alpha_bar(prior.betas, t)))
+    network = jax.jit(lambda x, t: (prior.network(x, t), prior.clock.alpha_bar(t)))
     for time in (3.0, 300.0, 900.0):
         x = np.float32(0.2 * draw_images(random, mixture, 1)[0] + random.standard_normal(SHAPE))
         eps, a = (np.asarray(v, np.float64) for v in network(x, time))
