@@ -63,6 +63,11 @@ def ddim_steps(betas: ArrayLike, count: int, *, eta: float = 0.0) -> DDIMSteps:
     return DDIMSteps(*(values[::-1] for values in low_noise_first))
 
 
+def first_level(steps: DDIMSteps) -> Array:
+    """() sigma at the first step, sqrt((1 - a) / a)."""
+    return (1 / steps.a[0] - 1) ** 0.5
+
+
 def ddim_step(z: Array, eps: Array, noise: Array, at: DDIMSteps) -> tuple[Array, Array]:
     """One step from z with the predicted noise: (next z, z0_hat)."""
     z0_hat = (z - jnp.sqrt(1 - at.a) * eps) / jnp.sqrt(at.a)

@@ -24,6 +24,7 @@ from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
 from dsg_jax.solvers.guidance import (
+    check_levels,
     first_stage_of,
     misfit,
     published,
@@ -46,15 +47,19 @@ def latent_daps_steps(
     lr_min_ratio: float = 1.0,
     tau_y: float = TAU_Y,
     sigma_max: float = 10.0,
+    ode_sigma_min: float = 0.001,
 ) -> DAPSSteps:
-    """The reference's latent schedule: sigma from 10 to 0.1, ODEs that end at 0.001."""
+    """The reference's latent schedule: sigma from 10 to 0.1, ODEs that end at 0.001.
+
+    No table of a latent network reaches 0.001; below its first level it takes its time 0.
+    """
     return daps_steps(
         variant="main",
         levels=levels,
         ode_steps=ode_steps,
         sigma_max=sigma_max,
         sigma_min=0.1,
-        ode_sigma_min=0.001,
+        ode_sigma_min=ode_sigma_min,
         lr=lr,
         lr_min_ratio=lr_min_ratio,
         tau_y=tau_y,
@@ -102,9 +107,11 @@ def latent_daps(
       settings: levels, and how each of them samples.
 
     Raises:
-      ValueError: a pixel prior.
+      ValueError: a pixel prior, steps that start above the prior's noise levels, or a
+        ``time_map`` that its network does not take.
     """
     stage = first_stage_of(prior, "latent-daps")
+    check_levels(prior, settings.steps.sigma[0])
     inner, inner_steps = settings.inner, settings.inner_steps
     draws = inner_steps + (2 if inner == "hmc" else 1)
     prior = prior._replace(clock=timed(prior.clock, settings.time_map))
@@ -192,7 +199,7 @@ def settings_for(
 
     Args:
       task: a key of the group's table; others have its default.
-      clock: the prior's; no level lies above its own.
+      clock: the prior's; the levels start no higher than its own.
       levels: annealing levels
       ode_steps: Euler steps per level
       inner: inner sampler; the reference tunes hmc only
@@ -213,6 +220,7 @@ def settings_for(
         lr_min_ratio=row.lr_min_ratio,
         tau_y=tau_y,
         sigma_max=min(10.0, clock.sigma_max),
+        ode_sigma_min=0.001 if clock.scaling == "vp" else max(0.001, clock.sigma_min),
     )
     return LatentDAPSSettings(
         steps=steps,

@@ -20,8 +20,15 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
-from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps
-from dsg_jax.solvers.guidance import first_stage_of, misfit, project_step, published, step_info
+from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
+from dsg_jax.solvers.guidance import (
+    check_levels,
+    first_stage_of,
+    misfit,
+    project_step,
+    published,
+    step_info,
+)
 from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 
 
@@ -54,9 +61,10 @@ def latent_dps(
       settings: constants of the steps, and how far one guides.
 
     Raises:
-      ValueError: a pixel prior.
+      ValueError: a pixel prior, or steps that start above the prior's noise levels.
     """
     stage = first_stage_of(prior, "latent-dps")
+    check_levels(prior, first_level(settings.steps))
 
     def guided(z: Array, noise: Array, at: DDIMSteps):
         eps, _ = predict(prior, z, at.time)

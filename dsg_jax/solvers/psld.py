@@ -30,8 +30,9 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_choice, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
-from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps
+from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
 from dsg_jax.solvers.guidance import (
+    check_levels,
     check_measurement,
     first_stage_of,
     project_step,
@@ -101,9 +102,11 @@ def psld(
       settings: constants of the steps, and the two losses.
 
     Raises:
-      ValueError: a pixel prior, a nonlinear operator, or one that lacks the ``glue``.
+      ValueError: a pixel prior, a nonlinear operator, one that lacks the ``glue``, or steps that
+        start above the prior's noise levels.
     """
     stage = first_stage_of(prior, "psld")
+    check_levels(prior, first_level(settings.steps))
     glue_map(problem.operator, settings.glue)
     renoise, sample_encoding = settings.renoise, settings.sample_encoding
 

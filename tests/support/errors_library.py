@@ -28,7 +28,7 @@ from dsg_jax.options import options_of
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
 from dsg_jax.priors.samples import sample_images
 from dsg_jax.sample import sample
-from dsg_jax.schedule import linear_betas
+from dsg_jax.schedule import linear_betas, scaled_linear_betas
 from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
@@ -65,13 +65,13 @@ def daps_by(inner: str):
 
 
 def psld_of(operator: Operator, prior: Prior | None = None, **options):
-    settings = PSLDSettings(steps=ddim_steps(BETAS, 10), **options)
+    settings = PSLDSettings(steps=ddim_steps(scaled_linear_betas(), 10), **options)
     return psld(prior or linear_prior(), measured_by(operator), None, settings)
 
 
 def psld_step(y: jax.Array):
     """The first step of PSLD on a measurement."""
-    settings = PSLDSettings(steps=ddim_steps(BETAS, 10))
+    settings = PSLDSettings(steps=ddim_steps(scaled_linear_betas(), 10))
     solver = psld(linear_prior(), Problem(identity(), y, 0.1), None, settings)
     return sample(KEY, solver, LATENT)
 
