@@ -75,7 +75,7 @@ def clock_of_card(card: dict) -> Clock:
     except Exception as error:  # the boundary: wrong names and numbers raise what they raise
         raise ValueError(f"no clock is {reprlib.repr(entry)}: {error}") from error
     if "clock" in card and isinstance(card.get("betas"), dict):
-        betas = clock_of_card({"betas": card["betas"], "parametrisation": prediction}).betas
-        if not np.array_equal(betas, clock.betas):
+        stated = clock_of_card({"betas": card["betas"], "parametrisation": "eps"})
+        if not np.array_equal(stated.betas, clock.betas):
             raise ValueError(f"the card has betas {card['betas']} and clock {reprlib.repr(entry)}")
     return clock

@@ -1,5 +1,6 @@
 """Clocks: levels and times of every family, and one Gaussian prior in all parametrisations."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from dsg_jax.clock import adm_clock, clock_of, edm_clock, flow_clock, table_clock
 from dsg_jax.diffusion import denoise, predict
 from dsg_jax.operators.linear import inpainting
+from dsg_jax.priors.clocks import clock_entry, clock_of_card
 from dsg_jax.sample import sample
 from dsg_jax.schedule import (
     cosine_betas,
@@ -87,6 +89,39 @@ def test_variances_have_the_clock_of_their_prior():
     assert clock_of(np.float32(linear_betas())).times is adm_clock().times
     assert clock_of(scaled_linear_betas()).sigma_max == pytest.approx(83.82, rel=1e-3)
     assert clock_of(clock := flow_clock()) is clock
+
+
+@pytest.mark.parametrize(
+    "card, clock",
+    [
+        ({"parametrisation": "v", "betas": "linear 1e-4 to 0.02"}, adm_clock("v")),
+        (
+            {"parametrisation": "eps", "betas": {"start": 0.00085, "end": 0.012}},
+            table_clock(scaled_linear_betas(0.00085, 0.012)),
+        ),
+        (
+            {"parametrisation": "x0", "clock": {"kind": "table", "schedule": "cosine"}},
+            table_clock(cosine_betas(), "x0"),
+        ),
+        (
+            {"parametrisation": "eps", "clock": {"kind": "table", "betas": [0.1, 0.2]}},
+            table_clock([0.1, 0.2]),
+        ),
+        (
+            {"parametrisation": "edm", "clock": {"kind": "edm", "times": "consistency"}},
+            edm_clock(times=consistency_time),
+        ),
+        (
+            {"parametrisation": "flow", "clock": {"kind": "flow", "sigma_max": 99}},
+            flow_clock(1e-3, 99.0),
+        ),
+    ],
+)
+def test_cards_say_the_clock_or_mean_what_they_meant_without(card, clock):
+    for described in (card, {"clock": clock_entry(card)} | card):
+        loaded = clock_of_card(described)
+        chex.assert_trees_all_equal(loaded, clock)
+        assert jax.tree.structure(loaded) == jax.tree.structure(clock)
 
 
 @pytest.mark.parametrize("name", CLOCKS)

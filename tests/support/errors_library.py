@@ -33,6 +33,7 @@ from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
 from dsg_jax.solvers.dps import dps_steps
+from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
@@ -170,6 +171,14 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     ),
     "std=0.04, floor=0.05: give 0 < floor < std": lambda folder: smooth_mixture(
         [1.0], np.zeros((1, 8, 8, 3)), 0.04
+    ),
+    "the steps start at sigma 157.4, and the prior was trained up to 83.82": lambda folder: (
+        latent_dps(
+            linear_prior(),
+            measured_by(identity()),
+            None,
+            LatentDPSSettings(steps=ddim_steps(BETAS, 1000)),
+        )
     ),
     "clock='sun': choose from table, closed form": lambda folder: mixture_prior(
         smooth_mixture([1.0], np.zeros((1, 8, 8, 3)), 0.25), "sun"
