@@ -68,6 +68,10 @@ class Clock:
         """Of the state that the network takes."""
         return _SCALINGS[self.prediction]  # type: ignore[return-value]
 
+    def within(self, *sigmas: float) -> tuple[float, ...]:
+        """The levels, those outside the trained range moved to its ends."""
+        return tuple(min(max(sigma, self.sigma_min), self.sigma_max) for sigma in sigmas)
+
     def time(self, sigma: Array) -> Array:
         """The network's time of a noise level."""
         return self.times(self.betas, sigma)

@@ -234,14 +234,9 @@ def settings_for(
     """
     langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
     row = published(DAPS_HMC if inner == "hmc" else langevin, task)
-    grid: dict = {
-        "variant": variant,
-        "levels": levels,
-        "ode_steps": ode_steps,
-        "sigma_max": min(100.0, clock.sigma_max),
-        "sigma_min": max(0.1, clock.sigma_min),
-        "ode_sigma_min": max(0.01, clock.sigma_min),
-    }
+    names = "sigma_max", "sigma_min", "ode_sigma_min"
+    ends = dict(zip(names, clock.within(100.0, 0.1, 0.01), strict=True))
+    grid: dict = {"variant": variant, "levels": levels, "ode_steps": ode_steps} | ends
     return DAPSSettings(
         steps=daps_steps(**grid, lr=row.lr, lr_min_ratio=row.lr_min_ratio, tau_y=tau_y),
         tau_y=tau_y,

@@ -213,14 +213,15 @@ def settings_for(
     """
     check_choice("group", group, LATENT_DAPS_GROUPS)
     row = published(LATENT_DAPS_GROUPS[group], task)
+    sigma_max, ode_sigma_min = clock.within(10.0, 0.001)
     steps = latent_daps_steps(
         levels=levels,
         ode_steps=ode_steps,
         lr=row.lr,
         lr_min_ratio=row.lr_min_ratio,
         tau_y=tau_y,
-        sigma_max=min(10.0, clock.sigma_max),
-        ode_sigma_min=0.001 if clock.scaling == "vp" else max(0.001, clock.sigma_min),
+        sigma_max=sigma_max,
+        ode_sigma_min=0.001 if clock.scaling == "vp" else ode_sigma_min,
     )
     return LatentDAPSSettings(
         steps=steps,
