@@ -1,3 +1,8 @@
+from .clock import Clock as Clock
+from .clock import adm_clock as adm_clock
+from .clock import edm_clock as edm_clock
+from .clock import flow_clock as flow_clock
+from .clock import table_clock as table_clock
 from .metrics import psnr as psnr
 from .metrics import ssim as ssim
 from .operators.blur_network import load_blur_network as load_blur_network

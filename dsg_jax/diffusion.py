@@ -1,29 +1,76 @@
-"""What a noise-prediction network says about a noisy state."""
+"""What a prior says about a noisy state, in two questions: `predict` and `denoise`.
 
-import jax
+Networks answer in their own terms. These are turned into E[x0] = D or E[noise] = e exactly, and as
+late as the question allows, because D says nothing of e at sigma 0 and e nothing of D at infinity.
+`clock` has the scalings y, x and z.
+"""
+
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jax import Array
 
 from dsg_jax.types import Prior
 
-_BETA_MIN, _BETA_D = 0.1, 19.9  # the variance-preserving SDE behind ADM's 1000 linear betas
+# Prediction -> E[noise] from the output, the VP state and alpha_bar.
+_NOISE: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "eps": lambda out, x, a: out,
+    "v": lambda out, x, a: jnp.sqrt(a) * out + jnp.sqrt(1 - a) * x,  # Salimans & Ho 2022
+}
 
-
-def check_parametrisation(name: str) -> None:
-    """Refuse what a network's output cannot be: anything but "eps", the noise, or "v".
-
-    Raises:
-      ValueError: it is something else.
-    """
-    if name not in ("eps", "v"):
-        raise ValueError(f"parametrisation={name!r}: choose from eps, v")
+# Prediction -> c_skip, c_out and 1 / c_in of sigma and sigma_data, with F the network:
+#     D(y, sigma) = c_skip y + c_out F(c_in y, time of sigma)
+_PRECONDITIONING: dict[str, Callable[[Array, float], tuple]] = {
+    "x0": lambda s, d: (0.0, 1.0, jnp.sqrt(1 + s**2)),
+    "edm": lambda s, d: (
+        d**2 / (s**2 + d**2),
+        s * d / jnp.sqrt(s**2 + d**2),
+        jnp.sqrt(s**2 + d**2),
+    ),
+    "ve": lambda s, d: (1.0, s, 1.0),
+    "flow": lambda s, d: (1 / (1 + s), -s / (1 + s), 1 + s),
+}
 
 
 def predict(prior: Prior, x: Array, t: Array) -> tuple[Array, Array | None]:
-    """Predicted noise (h, w, c) and, if the network has them, the variance values (h, w, c)."""
-    out = prior.network(x, t)
-    channels = x.shape[-1]
-    return out[..., :channels], out[..., channels:] if out.shape[-1] > channels else None
+    """E[noise | x] of a VP state at a VP time, and variance values if the network has them.
+
+    Args:
+      prior: any; D is (x - sqrt(1 - alpha_bar) e) / sqrt(alpha_bar).
+      x: (h, w, c) sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise.
+      t: () time on the prior's clock, 0..T-1, possibly fractional.
+
+    Returns:
+      (h, w, c), and (h, w, c) or None.
+    """
+    clock, channels = prior.clock, x.shape[-1]
+    if clock.prediction in _NOISE:
+        out = prior.network(x, t)
+        values = out[..., channels:] if out.shape[-1] > channels else None
+        return _NOISE[clock.prediction](out[..., :channels], x, clock.alpha_bar(t)), values
+    sigma = clock.sigma(t)
+    y = jnp.sqrt(1 + sigma**2) * x
+    time = t if clock.scaling == "vp" else clock.time(sigma)
+    return (y - _denoised(prior, y, sigma, time)) / sigma, None
+
+
+def denoise(prior: Prior, y: Array, sigma: Array) -> Array:
+    """E[x0 | y] of the VE state y = x0 + sigma noise (h, w, c); unclipped."""
+    time = prior.clock.time(sigma)
+    if prior.clock.prediction in _NOISE:
+        eps, _ = predict(prior, y / jnp.sqrt(1 + sigma**2), time)
+        return y - sigma * eps
+    return _denoised(prior, y, sigma, time)
+
+
+def _denoised(prior: Prior, y: Array, sigma: Array, time: Array) -> Array:
+    skip, gain, scale = _PRECONDITIONING[prior.clock.prediction](sigma, prior.clock.sigma_data)
+    return skip * y + gain * prior.network(y / scale, time)[..., : y.shape[-1]]
+
+
+def score(prior: Prior, y: Array, sigma: Array) -> Array:
+    """The score of the noisy marginal, (denoise(y) - y) / sigma^2."""
+    return (denoise(prior, y, sigma) - y) / sigma**2
 
 
 def log_variance(v: Array | None, log_beta: Array, log_beta_tilde: Array) -> Array:
@@ -40,50 +87,3 @@ def log_variance(v: Array | None, log_beta: Array, log_beta_tilde: Array) -> Arr
 def clip_unit(x: Array) -> Array:
     """Clip to [-1, 1] with gradient 1 on the closed interval (`jnp.clip` halves it at the ends)."""
     return jnp.where((x >= -1) & (x <= 1), x, jnp.where(x > 1, 1.0, -1.0))
-
-
-def time_of_sigma(sigma: Array) -> Array:
-    """The fractional network time of noise level sigma, 999 t(sigma), as DAPS maps it."""
-    root = jnp.sqrt(_BETA_MIN**2 + 2 * _BETA_D * jnp.log1p(sigma**2))
-    return 999 * (root - _BETA_MIN) / _BETA_D
-
-
-def table_time(betas: Array, sigma: Array) -> Array:
-    """The fractional time at which a schedule's own table has noise level sigma, clamped to it.
-
-    Interpolates log sigma between the T times. `time_of_sigma` is the closed form for ADM's betas
-    alone, which the reference also feeds to latent networks with another schedule.
-    """
-    return jnp.interp(jnp.log(sigma), _log_sigmas(betas), jnp.arange(len(betas), dtype=jnp.float32))
-
-
-def table_alpha_bar(betas: Array, t: Array) -> Array:
-    """1 / (1 + sigma^2) at the fractional time t: the inverse of `table_time`."""
-    times = jnp.arange(len(betas), dtype=jnp.float32)
-    return jax.nn.sigmoid(-2 * jnp.interp(t, times, _log_sigmas(betas)))
-
-
-def _log_sigmas(betas: Array) -> Array:
-    log_alpha_bar = jnp.cumsum(jnp.log1p(-betas))
-    return 0.5 * (jnp.log(-jnp.expm1(log_alpha_bar)) - log_alpha_bar)
-
-
-def denoise(prior: Prior, x: Array, sigma: Array, t: Array | None = None) -> Array:
-    """E[x0 | x0 + sigma n = x] from the noise predictor (DAPS' VP preconditioning), unclipped.
-
-    ``t`` is the network time of sigma; by default that of ADM's schedule.
-    """
-    t = time_of_sigma(sigma) if t is None else t
-    eps, _ = predict(prior, x / jnp.sqrt(1 + sigma**2), t)
-    return x - sigma * eps
-
-
-def score(prior: Prior, x: Array, sigma: Array) -> Array:
-    """The score of the noisy marginal, (denoise(x) - x) / sigma^2."""
-    return (denoise(prior, x, sigma) - x) / sigma**2
-
-
-def continuous_alpha_bar(t: Array) -> Array:
-    """1 / (1 + sigma^2) at the network time t: the inverse of `time_of_sigma`."""
-    u = t / 999
-    return jnp.exp(-(_BETA_MIN * u + _BETA_D * u**2 / 2))

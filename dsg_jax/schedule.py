@@ -1,11 +1,17 @@
-"""Noise schedules: the ADM betas and the sigma grids of DAPS. Host-side numpy in float64."""
+"""Noise schedules: variances by name, and the sigma grids of DAPS. Host-side numpy in float64."""
+
+from collections.abc import Callable
 
 import numpy as np
 
+# The variance-preserving SDE behind ADM's betas: log(1 + sigma^2) = BETA_MIN u + BETA_D u^2 / 2 at
+# the SDE's time u in [0, 1].
+BETA_MIN, BETA_D = 0.1, 19.9
 
-def linear_betas(steps: int = 1000) -> np.ndarray:
-    """ADM's beta_t, linear from 1e-4 to 0.02 (Ho et al. 2020); (steps,) float64."""
-    return np.linspace(1e-4, 0.02, steps)
+
+def linear_betas(start: float = 1e-4, end: float = 0.02, steps: int = 1000) -> np.ndarray:
+    """beta_t, linear (Ho et al. 2020); the defaults are ADM's; (steps,) float64."""
+    return np.linspace(start, end, steps)
 
 
 def scaled_linear_betas(
@@ -16,6 +22,42 @@ def scaled_linear_betas(
     The defaults are the FFHQ and ImageNet models'; Stable Diffusion has 0.00085 and 0.012.
     """
     return np.linspace(start**0.5, end**0.5, steps) ** 2
+
+
+def cosine_betas(steps: int = 1000) -> np.ndarray:
+    """IDDPM's beta_t (Nichol & Dhariwal 2021), capped at 0.999; diffusers' squaredcos_cap_v2."""
+    f = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.minimum(1 - f[1:] / f[:-1], 0.999)
+
+
+def sigmoid_betas(start: float = 1e-4, end: float = 0.02, steps: int = 1000) -> np.ndarray:
+    """Diffusers' beta_t of that name: the logistic curve from -6 to 6; (steps,) float64."""
+    return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, steps)))
+
+
+# Names of schedules in cards -> their functions.
+SCHEDULES: dict[str, Callable[..., np.ndarray]] = {
+    "linear": linear_betas,
+    "scaled_linear": scaled_linear_betas,
+    "cosine": cosine_betas,
+    "sigmoid": sigmoid_betas,
+}
+
+
+def vp_betas(sigma_min: float, sigma_max: float, steps: int = 1000) -> np.ndarray:
+    """VP steps from one noise level to another, even in the time of ADM's SDE; (steps,) float64.
+
+    Published step sizes of DPS, PSLD and ReSample count on about that many steps at each level.
+
+    Raises:
+      ValueError: not 0 < sigma_min < sigma_max.
+    """
+    if not 0 < sigma_min < sigma_max < np.inf:
+        raise ValueError(f"noise levels from {sigma_min} to {sigma_max}: give 0 < lowest < highest")
+    integral = np.log1p(np.square([sigma_min, sigma_max]))
+    first, last = (np.sqrt(BETA_MIN**2 + 2 * BETA_D * integral) - BETA_MIN) / BETA_D
+    u = np.linspace(first, last, steps)
+    return -np.expm1(-np.diff(BETA_MIN * u + BETA_D * u**2 / 2, prepend=0.0))
 
 
 def poly7(sigma_max: np.ndarray | float, sigma_min: float, points: np.ndarray) -> np.ndarray:

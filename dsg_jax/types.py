@@ -16,6 +16,7 @@ from jax import Array
 from jax.core import Tracer
 
 from dsg_jax.checks import COUNT, check_fields
+from dsg_jax.clock import Clock
 
 # Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time.
 Draw = Callable[[Array, tuple[int, ...]], Array]
@@ -70,18 +71,23 @@ class FirstStage(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """A pretrained noise-prediction network and the schedule it was trained on.
+    """A pretrained diffusion network and the clock by which it is asked; see `diffusion`.
 
     Attributes:
-      network: (h, w, c) state and () time in 0..T-1, possibly fractional -> (h, w, c) noise
+      network: (h, w, c) state in the clock's scaling and () time, possibly fractional -> (h, w, c)
         prediction, or (h, w, 2c) with the learned variance values behind it.
-      betas: (T,) variances of the forward process.
+      clock: noise levels, times, scaling and prediction of the network.
       first_stage: None for a pixel prior; otherwise the network's states are latents.
     """
 
     network: Callable[[Array, Array], Array]
-    betas: Array
+    clock: Clock
     first_stage: FirstStage | None = None
+
+    @property
+    def betas(self) -> Array:
+        """(T,) the clock's."""
+        return self.clock.betas
 
 
 def unchecked_leaves(kind: type) -> type:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
+from dsg_jax.priors.clocks import clock_entry
 from dsg_jax.priors.files import TABLE, check_files
 from dsg_jax.priors.folder import (
     Placement,
@@ -172,13 +173,16 @@ def save_folder(
             raise ValueError(f"the card's conditions lack {', '.join(missing)}")
         card = card | {"conditions": conditions}
     card = card_of(kind, architecture) | card
+    if kind in PRIOR_KINDS:
+        card = card | {"clock": clock_entry(card)}
     return write_weights(folder, params, card, *CARD_KINDS[kind].needed, compress=compress)
 
 
 def save_prior(folder: str | Path, params: dict, config: ADMConfig, card: dict) -> dict:
     """Write a pixel prior as `load_prior` reads it; see `save_folder`.
 
-    The card needs ``parametrisation``, and ``size``, the usual side of its images.
+    The card needs ``parametrisation``, and ``size``, the usual side of its images. Its ``clock``
+    (see `clocks`) is ADM's where it says none.
     """
     return save_folder(folder, "adm", params, {"unet": config}, card)
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
+from dsg_jax.clock import PREDICTIONS
+
 # Limits of what is built or computed; published networks are far below.
 MAX_SIDE, MAX_CHANNELS, MAX_CODES, MAX_LEVELS, MAX_BLOCKS, MAX_TEXT = (
     2048,
@@ -53,6 +55,17 @@ def _is_schedule(value: Any) -> bool:
     )
 
 
+def _is_clock(value: Any) -> bool:
+    """Names with numbers, words or, of a table, numbers; `clocks` knows what they mean."""
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        return False
+    steps, betas = value.get("steps", 1000), value.get("betas", [])
+    listed = isinstance(betas, list) and len(betas) <= 10000 and all(map(_is_number, betas))
+    others = [other for name, other in value.items() if name != "betas"]
+    plain = all(_is_number(v) or (isinstance(v, str) and len(v) <= MAX_TEXT) for v in others)
+    return _whole(2, 10000).holds(steps) and listed and plain
+
+
 def _are_conditions(value: Any) -> bool:
     """Of ``shape`` (n, tokens, dim), with a name for each or none, and a ``default`` below n."""
     if not isinstance(value, dict):
@@ -70,10 +83,11 @@ ENTRIES: dict[str, Form] = {
     "name": Form(_is_name, "a name for a folder"),
     "model": Form(_is_name, "a name for a folder"),
     "samples": Form(_is_name, "a set of samples"),
-    "parametrisation": _one_of("eps", "v"),
+    "parametrisation": _one_of(*PREDICTIONS),
     "size": _whole(1, MAX_SIDE),
     "latent_scale": Form(lambda v: _is_number(v) and v > 0, "a number > 0"),
     "betas": Form(_is_schedule, "start, end and steps of a schedule, 0 < start < end < 1"),
+    "clock": Form(_is_clock, "a kind of clock with its numbers"),
     "conditions": Form(_are_conditions, "shape, names and default of stored conditions"),
     "dtype": _one_of("float32", "bfloat16", "float16"),
     "parameters": _whole(0, 2**60),

@@ -19,11 +19,11 @@ from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurConfig, BlurNetwork
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
 from dsg_jax.priors.cards import config_of
+from dsg_jax.priors.clocks import clock_of_card
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
 from dsg_jax.priors.passes import Pass, lpips_pass, stage_passes, unet_pass, wizard_pass
 from dsg_jax.priors.pixel import adm_prior, init_params
-from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage, Prior
 
 # Part of a kind -> its configuration. Where conditions are stored, "conditions" -> their shape, (n,
@@ -148,11 +148,10 @@ def _ldm_prior(card: dict, architecture: Architecture, params: dict, dtype: str)
         params["unet"],
         architecture["unet"],
         context=None if conditions is None else params["conditions"][conditions["default"]],
-        parametrisation=card["parametrisation"],
         dtype=dtype,
     )
     stage = _stage_of(card, architecture["first_stage"], params["first_stage"], dtype)
-    return latent_prior(network, scaled_linear_betas(**card["betas"]), stage)
+    return latent_prior(network, clock_of_card(card), stage)
 
 
 def _unet_inputs(config: ADMConfig | LDMConfig) -> Shapes:
@@ -188,7 +187,7 @@ CARD_KINDS: dict[str, CardKind] = {
         parts={"unet": ADMConfig},
         structs=lambda a: _structs(_init_adm, a["unet"]),
         build=lambda card, a, params, dtype: adm_prior(
-            params, a["unet"], parametrisation=card["parametrisation"], dtype=dtype
+            params, a["unet"], dtype=dtype, clock=clock_of_card(card)
         ),
         facts=lambda a: {
             "channels": a["unet"].in_channels,

@@ -1,4 +1,4 @@
-"""Latent diffusion networks as noise predictors of a `Prior`, with a stored conditioning."""
+"""Latent diffusion networks as those of a `Prior`, with a stored conditioning."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from dsg_jax.diffusion import check_parametrisation, table_alpha_bar
+from dsg_jax.clock import Clock, Prediction, table_clock
 from dsg_jax.networks import autoencoder, ldm
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
@@ -29,10 +29,6 @@ class LDMNetwork:
       context: (tokens, context_dim); None for an unconditional network.
       unconditional: the same for the guidance's second pass; None for a single pass.
       scale: guidance scale: 1 is the conditional prediction, 0 the unconditional one.
-      betas: (T,) the prior's schedule; only the parametrisation "v" needs it.
-      parametrisation: "eps": the output is the noise. "v": it is c n - s z0 (Salimans & Ho 2022)
-        and the noise is c v + s z, where c^2 = alpha_bar and s^2 = 1 - alpha_bar of the table at
-        the time.
       dtype: compute type of the network; norms, softmax, output and guidance are float32.
       remat: recompute the blocks in the backward pass: see `LDMUNet`.
     """
@@ -42,27 +38,16 @@ class LDMNetwork:
     context: Array | None = None
     unconditional: Array | None = None
     scale: Array | float = 1.0
-    betas: Array | None = None
-    parametrisation: str = field(default="eps", metadata={"static": True})
     dtype: str = field(default="float32", metadata={"static": True})
     remat: bool = field(default=False, metadata={"static": True})
 
     def __call__(self, z: Array, t: Array) -> Array:
-        """(h, w, c) latent and () time -> (h, w, c) noise.
+        """(h, w, c) latent and () time -> (h, w, c) prediction.
 
         Raises:
-          ValueError: "v" without betas, or a latent or a context that the network does not take.
+          ValueError: a latent or a context that the network does not take.
         """
         t = jnp.asarray(t, jnp.float32)
-        if self.parametrisation == "eps":
-            return self._guided(z, t)
-        if self.betas is None:
-            raise ValueError('parametrisation "v" needs betas; make the prior by `latent_prior`')
-        out = self._guided(z, t)
-        alpha_bar = table_alpha_bar(self.betas, t)
-        return jnp.sqrt(alpha_bar) * out + jnp.sqrt(1 - alpha_bar) * z
-
-    def _guided(self, z: Array, t: Array) -> Array:
         network = LDMUNet(self.config, jnp.dtype(self.dtype), self.remat)
         contexts = [c for c in (self.unconditional, self.context) if c is not None]
         passes = max(1, len(contexts))
@@ -118,20 +103,26 @@ def with_guidance(
     return replace(network, context=both[0], unconditional=both[1], scale=scale)
 
 
-def latent_prior(network: LDMNetwork, betas: ArrayLike, first_stage: FirstStage) -> Prior:
-    """A prior over latents: the network, its (T,) variances, and the autoencoder it lives in.
+def latent_prior(
+    network: LDMNetwork,
+    schedule: Clock | ArrayLike,
+    first_stage: FirstStage,
+    parametrisation: Prediction = "eps",
+) -> Prior:
+    """A prior over latents: the network, its clock, and the autoencoder it lives in.
 
-    The FFHQ and ImageNet models have ``scaled_linear_betas()``, Stable Diffusion has
-    ``scaled_linear_betas(0.00085, 0.012)``.
+    Args:
+      network: of latents.
+      schedule: a clock, or the (T,) variances of a table. The FFHQ and ImageNet models have
+        ``scaled_linear_betas()``, Stable Diffusion has ``scaled_linear_betas(0.00085, 0.012)``.
+      first_stage: the autoencoder.
+      parametrisation: what the network answers on a table; a clock says it itself.
 
     Raises:
-      ValueError: a network whose parametrisation is not "eps" or "v".
+      ValueError: no such parametrisation, or variances outside (0, 1].
     """
-    check_parametrisation(network.parametrisation)
-    betas = jnp.asarray(betas, jnp.float32)
-    if network.parametrisation == "v":
-        network = replace(network, betas=betas)
-    return Prior(network, betas, first_stage)
+    clock = schedule if isinstance(schedule, Clock) else table_clock(schedule, parametrisation)
+    return Prior(network, clock, first_stage)
 
 
 def with_remat(prior: Prior) -> Prior:

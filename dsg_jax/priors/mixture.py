@@ -17,7 +17,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from dsg_jax.checks import check_choice
-from dsg_jax.diffusion import continuous_alpha_bar, table_alpha_bar
+from dsg_jax.clock import Clock, adm_clock, table_clock
 from dsg_jax.schedule import linear_betas, scaled_linear_betas
 from dsg_jax.types import Constants, FirstStage, Prior
 
@@ -129,12 +129,8 @@ def exact_eps(mixture: Mixture, alpha_bar: Array, x: Array) -> Array:
     return jnp.sqrt(1 - a) * ((flat - root * (share @ means) - explained) / v).reshape(x.shape)
 
 
-def _eps_by_table(mixture: Mixture, betas: Array, x: Array, t: Array) -> Array:
-    return exact_eps(mixture, table_alpha_bar(betas, jnp.asarray(t, jnp.float32)), x)
-
-
-def _eps_by_closed_form(mixture: Mixture, x: Array, t: Array) -> Array:
-    return exact_eps(mixture, continuous_alpha_bar(jnp.asarray(t, jnp.float32)), x)
+def _eps(mixture: Mixture, clock: Clock, x: Array, t: Array) -> Array:
+    return exact_eps(mixture, clock.alpha_bar(jnp.asarray(t, jnp.float32)), x)
 
 
 def mixture_prior(mixture: Mixture, clock: Literal["table", "closed form"] = "table") -> Prior:
@@ -142,19 +138,15 @@ def mixture_prior(mixture: Mixture, clock: Literal["table", "closed form"] = "ta
 
     Args:
       mixture: the distribution of the images.
-      clock: what noise level a network time stands for: "table", that of the schedule (DPS), or
-        "closed form", that of `time_of_sigma` (DAPS). They differ by a few percent near time 0.
+      clock: what noise level a network time stands for: "table", that of the schedule, or "closed
+        form", `clock.adm_clock`, whose DPS takes the table's. They differ by a few percent near 0.
 
     Raises:
       ValueError: another clock.
     """
-    mixture, betas = _on_device(mixture), jnp.asarray(linear_betas(), jnp.float32)
-    networks = {
-        "table": Partial(_eps_by_table, mixture, betas),
-        "closed form": Partial(_eps_by_closed_form, mixture),
-    }
-    check_choice("clock", clock, networks)
-    return Prior(networks[clock], betas)
+    check_choice("clock", clock, ("table", "closed form"))
+    chosen = table_clock(linear_betas()) if clock == "table" else adm_clock()
+    return Prior(Partial(_eps, _on_device(mixture), chosen), chosen)
 
 
 def mixture_latent_prior(mixture: Mixture) -> Prior:
@@ -167,10 +159,9 @@ def mixture_latent_prior(mixture: Mixture) -> Prior:
     latents = mixture._replace(
         means=mixture.means / s, variances=mixture.variances / s**2, floor=mixture.floor / s
     )
-    betas = jnp.asarray(scaled_linear_betas(), jnp.float32)
-    scale = jnp.float32(s)
+    clock, scale = table_clock(scaled_linear_betas()), jnp.float32(s)
     stage = FirstStage(Partial(_decode, scale), Partial(_encode, scale), 1)
-    return Prior(Partial(_eps_by_table, _on_device(latents), betas), betas, stage)
+    return Prior(Partial(_eps, _on_device(latents), clock), clock, stage)
 
 
 def _decode(scale: Array, z: Array) -> Array:

@@ -1,4 +1,4 @@
-"""ADM networks as noise predictors of a `Prior` over pixels."""
+"""ADM networks as those of a `Prior` over pixels."""
 
 from dataclasses import dataclass, field
 
@@ -6,48 +6,48 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.diffusion import check_parametrisation, continuous_alpha_bar
+from dsg_jax.clock import Clock, Prediction, adm_clock
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
-from dsg_jax.schedule import linear_betas
 from dsg_jax.types import Prior
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ADMNetwork:
-    """An ADM U-Net as the noise predictor of a `Prior`: unbatched, whatever it was trained for.
-
-    Attributes:
-      parametrisation: "eps": the output is the noise. "v": it is c n - s x0 (Salimans & Ho 2022)
-        and the noise is c v + s x, where c^2 = alpha_bar and s^2 = 1 - alpha_bar at the continuous
-        time.
-    """
+    """An ADM U-Net as the network of a `Prior`: unbatched, whatever it was trained for."""
 
     params: dict
     config: ADMConfig = field(metadata={"static": True})
-    parametrisation: str = field(default="eps", metadata={"static": True})
     dtype: str = field(default="float32", metadata={"static": True})
 
     def __call__(self, x: Array, t: Array) -> Array:
-        """(h, w, c) state and () time -> (h, w, out_channels), the noise first."""
+        """(h, w, c) state and () time -> (h, w, out_channels), the prediction first."""
         network = ADMUNet(self.config, jnp.dtype(self.dtype))
         t = jnp.asarray(t, jnp.float32)
-        out = network.apply({"params": self.params}, x[None], t[None])[0]
-        if self.parametrisation == "eps":
-            return out
-        alpha_bar = continuous_alpha_bar(t)
-        return jnp.sqrt(alpha_bar) * out + jnp.sqrt(1 - alpha_bar) * x
+        return network.apply({"params": self.params}, x[None], t[None])[0]
 
 
-def adm_prior(params: dict, config: ADMConfig, **choices) -> Prior:
-    """A prior on ADM's linear schedule; ``choices`` are further fields of `ADMNetwork`.
+def adm_prior(
+    params: dict,
+    config: ADMConfig,
+    *,
+    parametrisation: Prediction = "eps",
+    dtype: str = "float32",
+    clock: Clock | None = None,
+) -> Prior:
+    """A prior of an ADM network.
+
+    Args:
+      params: parameters of `ADMUNet`, without an outer "params".
+      config: the architecture.
+      parametrisation: what the network answers on ADM's own clock.
+      dtype: compute type of the network.
+      clock: in place of ADM's, such as those of the consistency models' ADMs.
 
     Raises:
-      ValueError: a ``parametrisation`` other than "eps" and "v".
+      ValueError: no such parametrisation.
     """
-    network = ADMNetwork(params, config, **choices)
-    check_parametrisation(network.parametrisation)
-    return Prior(network, jnp.asarray(linear_betas(), jnp.float32))
+    return Prior(ADMNetwork(params, config, dtype), clock or adm_clock(parametrisation))
 
 
 def init_params(network: ADMUNet) -> dict:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from dsg_jax.options import Option, options_of
 
 if TYPE_CHECKING:
-    import numpy as np
+    from jax.typing import ArrayLike
 
+    from dsg_jax.clock import Clock
     from dsg_jax.types import Prior, Problem, Projection, Solver
 
 
@@ -71,18 +72,20 @@ class SolverEntry(NamedTuple):
         """
         return getattr(self.module, self.function)(prior, problem, projection, settings)
 
-    def settings_for(self, task: str, betas: "np.ndarray", **options: Any) -> Any:
+    def settings_for(self, task: str, schedule: "Clock | ArrayLike", **options: Any) -> Any:
         """The published settings for a task, or the stated default of a task without any.
 
         Args:
           task: its name; any will do.
-          betas: (T,) of the prior, float64.
+          schedule: the prior's clock, or (T,) betas (`clock.clock_of`).
           **options: keyword arguments of the module's own `settings_for`.
 
         Raises:
           ValueError: an option's value that is not allowed.
         """
-        return self.module.settings_for(task, betas, **options)
+        from dsg_jax.clock import clock_of
+
+        return self.module.settings_for(task, clock_of(schedule), **options)
 
     def projection_defaults(self, **options: Any) -> dict[str, Any]:
         """The fields of `Projection` that the solver's source sets, under the same options."""
@@ -106,19 +109,19 @@ SOLVERS: dict[str, SolverEntry] = {
 DEFAULT_SOLVER = "daps"
 
 
-def settings_for(solver: str, task: str, prior: "Prior | np.ndarray", **options: Any) -> Any:
+def settings_for(solver: str, task: str, prior: "Prior | Clock | ArrayLike", **options: Any) -> Any:
     """The published settings of a solver for a task and a prior.
 
     Args:
       solver: key of `SOLVERS`.
       task: its name, see `operators.tasks.TASKS`; others get the stated default.
-      prior: the prior, or its (T,) betas.
+      prior: the prior, its clock, or (T,) betas (`clock.clock_of`).
       **options: of the solver, see `SolverEntry.options`.
 
     Raises:
       ValueError: an unknown solver or option, or a value that is not allowed.
     """
-    import numpy as np
+    from dsg_jax.types import Prior
 
     if solver not in SOLVERS:
         raise ValueError(f"unknown solver {solver!r}: choose from {', '.join(SOLVERS)}")
@@ -128,5 +131,4 @@ def settings_for(solver: str, task: str, prior: "Prior | np.ndarray", **options:
         raise ValueError(
             f"{solver} has no option {unknown[0]}: choose from {', '.join(entry.options)}"
         )
-    betas = np.asarray(getattr(prior, "betas", prior), np.float64)
-    return entry.settings_for(task, betas, **options)
+    return entry.settings_for(task, prior.clock if isinstance(prior, Prior) else prior, **options)

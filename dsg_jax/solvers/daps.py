@@ -10,7 +10,6 @@ P comes from one SVD of x0_hat per level; the sampler's own noise is not project
 DAPS was not released: this follows the paper's appendix (C.4).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -20,9 +19,10 @@ import numpy as np
 from jax import Array
 
 from dsg_jax.checks import MOST_STEPS, POSITIVE, UNIT, UPDATES, check_choice, check_fields
-from dsg_jax.diffusion import denoise, time_of_sigma
+from dsg_jax.clock import Clock
+from dsg_jax.diffusion import denoise
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.guidance import misfit, published, residual, step_info
+from dsg_jax.solvers.guidance import check_levels, misfit, published, residual, step_info
 from dsg_jax.solvers.inner import (
     TAU_Y,
     Inner,
@@ -126,7 +126,7 @@ def daps(
     """DAPS as a `Solver`; the state is x at the current level (h, w, c).
 
     Args:
-      prior: noise predictor; variance values are dropped and x0_hat is not clipped.
+      prior: over pixels; variance values are dropped and x0_hat is not clipped.
       problem: measurement to explain; its ``sigma`` is not used, the likelihood has ``tau_y``.
       projection: None for plain DAPS.
       settings: levels, and how each of them samples.
@@ -135,11 +135,12 @@ def daps(
     together with its batch.
 
     Raises:
-      ValueError: a projection for "mh".
+      ValueError: a projection for "mh", or steps that start above the prior's noise levels.
     """
     inner, inner_steps, tau_y = settings.inner, settings.inner_steps, settings.tau_y
     if inner == "mh" and projection is not None:
         raise ValueError("inner='mh' follows no gradient: use projection=None, langevin or hmc")
+    check_levels(prior, settings.steps.sigma[0])
     draws = {"langevin": inner_steps, "hmc": 1 + inner_steps, "mh": 2 * inner_steps}[inner] + 1
     weight = 0.5 if settings.variant == "legacy" else 1.0
 
@@ -168,17 +169,12 @@ def daps(
     return Solver(init=init, step=step, steps=settings.steps, image=lambda x: x)
 
 
-def ode(
-    prior: Prior, x: Array, at: DAPSSteps, time: Callable[[Array], Array] = time_of_sigma
-) -> Array:
-    """x0_hat: Euler steps of the probability-flow ODE, x <- x + (1 - sigma'/sigma)(D(x) - x).
-
-    ``time`` maps sigma to the network's time.
-    """
+def ode(prior: Prior, x: Array, at: DAPSSteps) -> Array:
+    """x0_hat: Euler steps of the probability-flow ODE, x <- x + (1 - sigma'/sigma)(D(x) - x)."""
 
     def euler(x, sigma_and_move):
         sigma, move = sigma_and_move
-        return x + move * (denoise(prior, x, sigma, time(sigma)) - x), None
+        return x + move * (denoise(prior, x, sigma) - x), None
 
     return jax.lax.scan(euler, x, (at.ode_sigma, at.ode_move))[0]
 
@@ -212,7 +208,7 @@ DAPS_HMC = {
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     variant: Literal["legacy", "main"] = "legacy",
     inner: Literal["langevin", "hmc"] = "langevin",
@@ -225,7 +221,7 @@ def settings_for(
 
     Args:
       task: a key of the tables; others have their default.
-      betas: not used: the noise levels do not depend on the schedule.
+      clock: the prior's; levels that it was not trained at are left out of the grids.
       variant: version of the reference: legacy is what the papers ran
       inner: inner sampler
       levels: annealing levels
@@ -236,10 +232,11 @@ def settings_for(
     Raises:
       ValueError: a choice or a number that `DAPSSettings` or `daps_steps` refuses.
     """
-    del betas
     langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
     row = published(DAPS_HMC if inner == "hmc" else langevin, task)
-    grid: dict = {"variant": variant, "levels": levels, "ode_steps": ode_steps}
+    names = "sigma_max", "sigma_min", "ode_sigma_min"
+    ends = dict(zip(names, clock.within(100.0, 0.1, 0.01), strict=True))
+    grid: dict = {"variant": variant, "levels": levels, "ode_steps": ode_steps} | ends
     return DAPSSettings(
         steps=daps_steps(**grid, lr=row.lr, lr_min_ratio=row.lr_min_ratio, tau_y=tau_y),
         tau_y=tau_y,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from dsg_jax.types import Constants
 
@@ -14,7 +15,7 @@ class DDIMSteps(NamedTuple):
 
     Attributes:
       index: N-1 .. 0.
-      time: network time tau_i.
+      time: VP time tau_i.
       a: alpha_bar at tau_i.
       a_prev: alpha_bar at the next lower time; at index 0 alpha_bar[0], so no run ends at zero
         noise.
@@ -28,7 +29,7 @@ class DDIMSteps(NamedTuple):
     sigma: Constants
 
 
-def ddim_steps(betas: np.ndarray, count: int, *, eta: float = 0.0) -> DDIMSteps:
+def ddim_steps(betas: ArrayLike, count: int, *, eta: float = 0.0) -> DDIMSteps:
     """The times 1, 1 + c, 1 + 2c, ... with c = T // count, and their constants.
 
     There are ceil(T / c) of them, which is not always ``count``. With count = T the reference takes
@@ -39,12 +40,13 @@ def ddim_steps(betas: np.ndarray, count: int, *, eta: float = 0.0) -> DDIMSteps:
         table (the reference fails there; such are 3, 9, 27, 36, 37, 101..111, 251..333 and 501..999
         of 1000).
     """
+    betas = np.asarray(betas, np.float64)
     total = len(betas)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta={eta}: give a number from 0 (DDIM) to 1 (ancestral sampling)")
     if not 2 <= count <= total:
         raise ValueError(f"{count} DDIM steps: the schedule allows 2 to {total}")
-    alpha_bar = np.cumprod(1 - np.asarray(betas, np.float64)).astype(np.float32)
+    alpha_bar = np.cumprod(1 - betas).astype(np.float32)
     time = np.arange(0, total, total // count) + 1
     shifted = time - 1 if count == total else time
     if shifted[-1] >= total:
@@ -59,6 +61,11 @@ def ddim_steps(betas: np.ndarray, count: int, *, eta: float = 0.0) -> DDIMSteps:
     sigma = eta * np.sqrt((1 - wide_prev) / (1 - wide) * (1 - wide / wide_prev))
     low_noise_first = (np.arange(len(time)), time, a, a_prev, sigma.astype(np.float32))
     return DDIMSteps(*(values[::-1] for values in low_noise_first))
+
+
+def first_level(steps: DDIMSteps) -> Array:
+    """() sigma at the first step, sqrt((1 - a) / a)."""
+    return (1 / steps.a[0] - 1) ** 0.5
 
 
 def ddim_step(z: Array, eps: Array, noise: Array, at: DDIMSteps) -> tuple[Array, Array]:

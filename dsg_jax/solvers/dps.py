@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
+from dsg_jax.clock import Clock
 from dsg_jax.diffusion import clip_unit, log_variance, predict
-from dsg_jax.schedule import linear_betas
-from dsg_jax.solvers.guidance import misfit, project_step, published, step_info
+from dsg_jax.solvers.guidance import check_levels, misfit, project_step, published, step_info
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
@@ -39,15 +40,15 @@ class DPSSteps(NamedTuple):
     log_beta_tilde: Constants
 
 
-def dps_steps(betas: np.ndarray | None = None, times: np.ndarray | None = None) -> DPSSteps:
-    """The constants for the network times ``times`` (ascending; default: all of the schedule).
+def dps_steps(betas: ArrayLike, times: ArrayLike | None = None) -> DPSSteps:
+    """The constants for the VP times ``times`` (ascending; default: all of the clock's betas).
 
     A subsequence gets the betas 1 - alpha_bar_i / alpha_bar_{i-1} of its own chain.
 
     Raises:
       ValueError: fewer than two times, or none of the schedule's, or not in ascending order.
     """
-    betas = linear_betas() if betas is None else np.asarray(betas, np.float64)
+    betas = np.asarray(betas, np.float64)
     times = np.arange(len(betas)) if times is None else np.asarray(times)
     if times.ndim != 1 or times.dtype.kind not in "iu" or len(times) < 2:
         raise ValueError(f"times={times}: give at least two whole numbers in a row")
@@ -100,11 +101,15 @@ def dps(
     """DPS as a `Solver`; the state is x_t (h, w, c).
 
     Args:
-      prior: noise predictor; without variance values the posterior variance is used.
+      prior: over pixels; without variance values the posterior variance is used.
       problem: measurement to explain.
       projection: None for plain DPS.
       settings: constants of the steps, and how far one guides.
+
+    Raises:
+      ValueError: steps that start above the prior's noise levels.
     """
+    check_levels(prior, settings.steps.sqrt_recipm1[0])
     weight = poisson_weight(problem.y) if settings.poisson else 1.0
 
     def guided(x: Array, at: DPSSteps):
@@ -145,7 +150,7 @@ DPS_SCALE = {
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     steps: int | None = None,
     scale: float | None = None,
@@ -155,7 +160,7 @@ def settings_for(
 
     Args:
       task: a key of `DPS_SCALE`; others have its default.
-      betas: (T,) of the prior, float64.
+      clock: the prior's; its VP times are the schedule.
       steps: reverse steps, evenly spaced over the schedule's times (default: all of them)
       scale: size of a guidance step (default: the task's)
       step_factor: multiply the guidance step by this
@@ -163,9 +168,10 @@ def settings_for(
     Raises:
       ValueError: fewer than 2 steps, or more than the schedule has times.
     """
-    count = len(betas) if steps is None else steps
-    if not 2 <= count <= len(betas):
-        raise ValueError(f"steps={count}: the schedule allows 2 to {len(betas)}")
-    times = np.round(np.linspace(0, len(betas) - 1, count)).astype(int)
+    total = len(clock.betas)
+    count = total if steps is None else steps
+    if not 2 <= count <= total:
+        raise ValueError(f"steps={count}: the schedule allows 2 to {total}")
+    times = np.round(np.linspace(0, total - 1, count)).astype(int)
     scale = published(DPS_SCALE, task) if scale is None else scale
-    return DPSSettings(steps=dps_steps(betas, times), scale=step_factor * scale)
+    return DPSSettings(steps=dps_steps(clock.betas, times), scale=step_factor * scale)

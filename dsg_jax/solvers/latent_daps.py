@@ -13,19 +13,18 @@ sets how far a latent can move. The network's own Jacobian is never taken. Only 
 DAPS ("main") has this method, so there is one variant. Its projected form was not released.
 """
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields
-from dsg_jax.diffusion import table_time, time_of_sigma
+from dsg_jax.clock import Clock
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
 from dsg_jax.solvers.guidance import (
+    check_levels,
     first_stage_of,
     misfit,
     published,
@@ -33,29 +32,11 @@ from dsg_jax.solvers.guidance import (
     step_info,
 )
 from dsg_jax.solvers.inner import TAU_Y, Inner, Level, guided_chain
+from dsg_jax.times import adm_time, scaled_linear_time
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, Solver
 
-
-def scaled_linear_time(betas: Array, sigma: Array) -> Array:
-    """The network time T t(sigma) that DAPS gives Stable Diffusion; not clamped to the table.
-
-    For beta(t) = (a t + b)^2 on t in [0, 1] between T beta_first and T beta_last,
-    log(1 + sigma^2) = ((a t + b)^3 - b^3) / (3 a). Solved for t without the difference of two cube
-    roots, which loses its digits at small sigma in the reference.
-    """
-    total = len(betas)
-    b, end = jnp.sqrt(total * betas[0]), jnp.sqrt(total * betas[-1])
-    rise = 3 * (end - b) * jnp.log1p(sigma**2)
-    root = jnp.cbrt(rise + b**3)
-    return total * rise / (root**2 + root * b + b**2) / (end - b)
-
-
-# Name -> function of the betas (T,) and sigma that gives the fractional network time.
-TIME_MAPS = {
-    "table": table_time,
-    "adm": lambda betas, sigma: time_of_sigma(sigma),
-    "sd": scaled_linear_time,
-}
+# Name -> times of a clock, in place of the prior's.
+TIME_MAPS = {"adm": adm_time, "sd": scaled_linear_time}
 
 
 def latent_daps_steps(
@@ -65,15 +46,20 @@ def latent_daps_steps(
     lr: float = 1e-5,
     lr_min_ratio: float = 1.0,
     tau_y: float = TAU_Y,
+    sigma_max: float = 10.0,
+    ode_sigma_min: float = 0.001,
 ) -> DAPSSteps:
-    """The reference's latent schedule: sigma from 10 to 0.1, ODEs that end at 0.001."""
+    """The reference's latent schedule: sigma from 10 to 0.1, ODEs that end at 0.001.
+
+    No table of a latent network reaches 0.001; below its first level it takes its time 0.
+    """
     return daps_steps(
         variant="main",
         levels=levels,
         ode_steps=ode_steps,
-        sigma_max=10.0,
+        sigma_max=sigma_max,
         sigma_min=0.1,
-        ode_sigma_min=0.001,
+        ode_sigma_min=ode_sigma_min,
         lr=lr,
         lr_min_ratio=lr_min_ratio,
         tau_y=tau_y,
@@ -92,10 +78,10 @@ class LatentDAPSSettings:
       momentum: HMC's momentum m, in [0, 1]; Langevin has none.
       inner: inner sampler; "hmc" is the reference's for latents.
       inner_steps: inner updates per level, >= 1.
-      time_map: network time of a noise level. "table" looks it up in the prior's own schedule. For
-        parity: "adm" is ADM's closed form, which the reference also feeds to the FFHQ and ImageNet
-        latent models (sigma = 0.1 becomes 27 where their table says 6); "sd" its form for Stable
-        Diffusion, `scaled_linear_time`.
+      time_map: network time of a noise level. "table" is the prior's own clock. For parity with
+        networks of VP states: "adm" is ADM's closed form, which the reference also feeds to the
+        FFHQ and ImageNet latent models (sigma = 0.1 becomes 27 where their table says 6); "sd" its
+        form for Stable Diffusion, `scaled_linear_time`.
     """
 
     steps: DAPSSteps
@@ -121,15 +107,17 @@ def latent_daps(
       settings: levels, and how each of them samples.
 
     Raises:
-      ValueError: a pixel prior.
+      ValueError: a pixel prior, steps that start above the prior's noise levels, or a
+        ``time_map`` that its network does not take.
     """
     stage = first_stage_of(prior, "latent-daps")
+    check_levels(prior, settings.steps.sigma[0])
     inner, inner_steps = settings.inner, settings.inner_steps
     draws = inner_steps + (2 if inner == "hmc" else 1)
-    time = partial(TIME_MAPS[settings.time_map], prior.betas)
+    prior = prior._replace(clock=timed(prior.clock, settings.time_map))
 
     def step(draw: Draw, z: Array, at: DAPSSteps) -> tuple[Array, Info]:
-        level = Level(z, ode(prior, z, at, time), at.sigma, at.lr, at.level * draws)
+        level = Level(z, ode(prior, z, at), at.sigma, at.lr, at.level * draws)
         z_y, rank, share = guided_chain(
             lambda z: latent_gradient(stage, problem, level, settings.tau_y, z),
             projection,
@@ -143,6 +131,15 @@ def latent_daps(
 
     init = lambda noise: settings.steps.sigma[0] * noise
     return Solver(init=init, step=step, steps=settings.steps, image=stage.decode)
+
+
+def timed(clock: Clock, time_map: str) -> Clock:
+    """The clock with the times of a ``time_map``; ValueError where its network takes none such."""
+    if time_map == "table":
+        return clock
+    if clock.scaling != "vp":
+        raise ValueError(f"time_map={time_map!r} is for networks of VP states: use table")
+    return replace(clock, times=TIME_MAPS[time_map])
 
 
 def latent_gradient(
@@ -188,7 +185,7 @@ LATENT_DAPS_GROUPS = {"ldm": LATENT_DAPS_LDM, "sd": LATENT_DAPS_SD}
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     levels: int = 50,
     ode_steps: int = 2,
@@ -202,27 +199,29 @@ def settings_for(
 
     Args:
       task: a key of the group's table; others have its default.
-      betas: not used: the noise levels do not depend on the schedule.
+      clock: the prior's; the levels start no higher than its own.
       levels: annealing levels
       ode_steps: Euler steps per level
       inner: inner sampler; the reference tunes hmc only
       inner_steps: inner updates per level (default: the task's)
       tau_y: standard deviation in the likelihood; the inner step grows with it
-      time_map: network time of a noise level: the prior's own table, or the reference's forms
+      time_map: network time of a noise level: the prior's own clock, or the reference's forms
       group: whose settings, the latent models' or Stable Diffusion's
 
     Raises:
       ValueError: a choice or a number that is not allowed.
     """
-    del betas
     check_choice("group", group, LATENT_DAPS_GROUPS)
     row = published(LATENT_DAPS_GROUPS[group], task)
+    sigma_max, ode_sigma_min = clock.within(10.0, 0.001)
     steps = latent_daps_steps(
         levels=levels,
         ode_steps=ode_steps,
         lr=row.lr,
         lr_min_ratio=row.lr_min_ratio,
         tau_y=tau_y,
+        sigma_max=sigma_max,
+        ode_sigma_min=0.001 if clock.scaling == "vp" else ode_sigma_min,
     )
     return LatentDAPSSettings(
         steps=steps,

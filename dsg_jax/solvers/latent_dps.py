@@ -15,13 +15,20 @@ candidate, has no Jacobian of the network. Any operator will do, linear or not.
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 from jax import Array
 
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
+from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
-from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps
-from dsg_jax.solvers.guidance import first_stage_of, misfit, project_step, published, step_info
+from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
+from dsg_jax.solvers.guidance import (
+    check_levels,
+    first_stage_of,
+    misfit,
+    project_step,
+    published,
+    step_info,
+)
 from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
 
 
@@ -54,9 +61,10 @@ def latent_dps(
       settings: constants of the steps, and how far one guides.
 
     Raises:
-      ValueError: a pixel prior.
+      ValueError: a pixel prior, or steps that start above the prior's noise levels.
     """
     stage = first_stage_of(prior, "latent-dps")
+    check_levels(prior, first_level(settings.steps))
 
     def guided(z: Array, noise: Array, at: DDIMSteps):
         eps, _ = predict(prior, z, at.time)
@@ -83,7 +91,7 @@ LATENT_DPS_ZETA = {"default": 0.1, "super_resolution": 0.9, "phase_retrieval": 0
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     steps: int = 1000,
     eta: float = 0.0,
@@ -94,7 +102,7 @@ def settings_for(
 
     Args:
       task: a key of `LATENT_DPS_ZETA`; others have its default.
-      betas: (T,) of the prior, float64.
+      clock: the prior's; its VP times are the schedule.
       steps: reverse steps, evenly spaced over the schedule's times
       eta: 0 is DDIM, 1 ancestral sampling
       zeta: size of a guidance step (default: the task's)
@@ -104,4 +112,4 @@ def settings_for(
       ValueError: steps that the schedule does not allow, see `ddim_steps`.
     """
     zeta = published(LATENT_DPS_ZETA, task) if zeta is None else zeta
-    return LatentDPSSettings(steps=ddim_steps(betas, steps, eta=eta), zeta=step_factor * zeta)
+    return LatentDPSSettings(steps=ddim_steps(clock.betas, steps, eta=eta), zeta=step_factor * zeta)

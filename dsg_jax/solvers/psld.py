@@ -25,13 +25,14 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from dsg_jax.checks import NOT_NEGATIVE, check_choice, check_fields
+from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
-from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps
+from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
 from dsg_jax.solvers.guidance import (
+    check_levels,
     check_measurement,
     first_stage_of,
     project_step,
@@ -101,9 +102,11 @@ def psld(
       settings: constants of the steps, and the two losses.
 
     Raises:
-      ValueError: a pixel prior, a nonlinear operator, or one that lacks the ``glue``.
+      ValueError: a pixel prior, a nonlinear operator, one that lacks the ``glue``, or steps that
+        start above the prior's noise levels.
     """
     stage = first_stage_of(prior, "psld")
+    check_levels(prior, first_level(settings.steps))
     glue_map(problem.operator, settings.glue)
     renoise, sample_encoding = settings.renoise, settings.sample_encoding
 
@@ -202,7 +205,7 @@ PSLD_GROUPS = {"ldm": PSLD_LDM, "sd": PSLD_SD}
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     steps: int = 1000,
     eta: float = 0.0,
@@ -216,7 +219,7 @@ def settings_for(
 
     Args:
       task: a key of the group's table; others have its default.
-      betas: (T,) of the prior, float64.
+      clock: the prior's; its VP times are the schedule.
       steps: reverse steps, evenly spaced over the schedule's times
       eta: 0 is DDIM, 1 ancestral sampling
       gamma: weight of the gluing loss (default: the task's)
@@ -233,7 +236,7 @@ def settings_for(
     gamma = weights.gamma if gamma is None else gamma
     omega = weights.omega if omega is None else omega
     return PSLDSettings(
-        steps=ddim_steps(betas, steps, eta=eta),
+        steps=ddim_steps(clock.betas, steps, eta=eta),
         gamma=step_factor * gamma,
         omega=step_factor * omega,
         glue=glue,

@@ -141,7 +141,7 @@ def solver_settings(name: str, task: str, prior: Prior, settings: CalibrateSetti
     Raises:
       ValueError: the prior's schedule does not allow so many steps.
     """
-    entry, betas = samplers()[name], np.asarray(prior.betas, np.float64)
+    entry, total = samplers()[name], len(prior.clock.betas)
     optimises = {"pixel_limit", "latent_limit"} & entry.options.keys()
     shorter = {
         "pixel_limit": settings.limit,
@@ -150,8 +150,8 @@ def solver_settings(name: str, task: str, prior: Prior, settings: CalibrateSetti
         **({"levels": settings.levels} if entry.prior == "pixel" else {}),
     }
     options: dict[str, Any] = {n: value for n, value in shorter.items() if n in entry.options}
-    longer = len(betas) / options.get("steps", len(betas))
-    published = entry.settings_for(task, betas, **options)
+    longer = total / options.get("steps", total)
+    published = entry.settings_for(task, prior.clock, **options)
     if name.endswith(TRUE_NOISE):  # the constant alone, with the published inner step
         published = replace(published, tau_y=settings.sigma)
     return replace(

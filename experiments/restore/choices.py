@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from dsg_jax.operators.blur_network import MISSING, load_blur_network
 from dsg_jax.operators.tasks import TASKS
@@ -174,8 +173,7 @@ def knows_poisson(entry: SolverEntry) -> bool:
 
 def solver_settings(method: MethodChoice, task: str, prior: Prior, noise: str) -> Any:
     """The settings of a method's solver for a task, on this prior's schedule."""
-    betas = np.asarray(prior.betas, np.float64)
-    settings = method.entry.settings_for(task, betas, **method.options)
+    settings = method.entry.settings_for(task, prior.clock, **method.options)
     return dataclasses.replace(settings, poisson=True) if noise == "poisson" else settings
 
 

@@ -96,8 +96,15 @@ def plan(
 
 
 def prior_identity(prior: Prior, card: dict) -> str:
-    """A hash of a prior's card and arrays."""
-    return content_hash({"card": card}) + array_hash(*jax.tree.leaves(prior))
+    """A hash of a prior's card and arrays.
+
+    Folders of results hold it: the schedule counts twice where latent networks of velocities had it
+    in them.
+    """
+    again = prior.clock if prior.first_stage and prior.clock.prediction == "v" else None
+    return content_hash({"card": card}) + array_hash(
+        *jax.tree.leaves((prior.network, again, prior.clock, prior.first_stage))
+    )
 
 
 def jobs_of(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsg_jax.diffusion import denoise, table_time
+from dsg_jax.diffusion import denoise
 from dsg_jax.metrics.lpips import LPIPSWeights, lpips_weights
 from dsg_jax.networks.adm import ADMUNet
 from dsg_jax.networks.autoencoder import Autoencoder
@@ -41,8 +41,7 @@ def generate(key: jax.Array, prior: Prior, shape: tuple[int, ...], steps: int = 
     pairs = jnp.asarray(np.stack([sigmas[:-1], sigmas[1:]], axis=1), jnp.float32)
 
     def slope(x, sigma):
-        t = None if prior.first_stage is None else table_time(prior.betas, sigma)
-        return (x - denoise(prior, x, sigma, t)) / sigma
+        return (x - denoise(prior, x, sigma)) / sigma
 
     def heun(x, pair):
         sigma, after = pair
@@ -118,7 +117,7 @@ def export_prior(settings: ExportPriorSettings, step: int, ema: dict) -> dict:
         "betas": "linear 1e-4 to 0.02, 1000 steps",
         "training": training_facts(settings.run, step) | {"loss": LOSS},
         "held_out_denoising_mse": held_out_errors(
-            {"params": full}, network=ADMUNet(config), x0=images
+            {"params": full}, network=ADMUNet(config), x0=images, levels=pixel.adm_levels()
         ),
     }
     card = save_prior(settings.out, half, config, card)

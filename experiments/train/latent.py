@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from dsg_jax.diffusion import table_time
+from dsg_jax.clock import table_clock
 from dsg_jax.networks.autoencoder import init_params
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.priors.first_stage import vq_first_stage
@@ -43,8 +41,7 @@ BETAS: dict[str, Any] = {"start": 0.0015, "end": 0.0195, "steps": 1000}
 
 def latent_levels() -> Levels:
     """The noise levels that the schedule's table reaches, at the table's times."""
-    betas = jnp.asarray(scaled_linear_betas(**BETAS), jnp.float32)
-    return Levels(Partial(table_time, betas), log_mean=0.0, low=0.04, high=69.0)
+    return Levels(table_clock(scaled_linear_betas(**BETAS)), log_mean=0.0, low=0.04, high=69.0)
 
 
 class Trained(NamedTuple):

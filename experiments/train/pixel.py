@@ -11,9 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from dsg_jax.diffusion import time_of_sigma
+from dsg_jax.clock import Clock, adm_clock
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import load_prior
@@ -43,10 +42,10 @@ class Levels(NamedTuple):
     """The noise levels to train at, log-normal (Karras et al. 2022) within bounds.
 
     Attributes:
-      time: sigma -> the network's time.
+      clock: says the network's times.
     """
 
-    time: Callable[[jax.Array], jax.Array]
+    clock: Clock
     log_mean: float = -0.7
     log_std: float = 1.6
     low: float = 0.005
@@ -58,7 +57,9 @@ class Levels(NamedTuple):
         return jnp.exp(jnp.clip(log_sigma, jnp.log(self.low), jnp.log(self.high)))
 
 
-ADM_LEVELS = Levels(Partial(time_of_sigma))
+def adm_levels() -> Levels:
+    """The noise levels of ADM's clock."""
+    return Levels(adm_clock())
 
 
 def coefficients(sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -83,7 +84,7 @@ def velocity_loss(params, network, levels: Levels, x0, key) -> jax.Array:
     key_sigma, key_noise = jax.random.split(key)
     sigma = levels.draw(key_sigma, len(x0))
     x, v = noised(x0, sigma, jax.random.normal(key_noise, x0.shape))
-    return jnp.mean((network.apply(params, x, levels.time(sigma)) - v) ** 2)
+    return jnp.mean((network.apply(params, x, levels.clock.time(sigma)) - v) ** 2)
 
 
 @partial(jax.jit, static_argnames=("network", "optimizer"), donate_argnums=0)
@@ -95,21 +96,21 @@ def train_step(state: TrainState, x0, *, key, levels, network, optimizer):
 
 
 @partial(jax.jit, static_argnames="network")
-def denoising_error(params, x0, sigma, time, *, network) -> jax.Array:
+def denoising_error(params, x0, sigma, clock, *, network) -> jax.Array:
     """Mean squared error of x0_hat at a noise level."""
     noise = jax.random.normal(jax.random.key(1), x0.shape)
     sigma = jnp.full(len(x0), sigma)
     x, _ = noised(x0, sigma, noise)
     c, s = coefficients(sigma)
-    x0_hat = c * x - s * network.apply(params, x, time(sigma))
+    x0_hat = c * x - s * network.apply(params, x, clock.time(sigma))
     return jnp.mean((x0_hat - x0) ** 2)
 
 
 def held_out_errors(
-    params, *, network: nn.Module, x0: np.ndarray, levels: Levels = ADM_LEVELS
+    params, *, network: nn.Module, x0: np.ndarray, levels: Levels
 ) -> dict[float, float]:
     """Mean squared error of x0_hat on held-out images or latents, one number per noise level."""
-    error = partial(denoising_error, params, x0, time=levels.time, network=network)
+    error = partial(denoising_error, params, x0, clock=levels.clock, network=network)
     return {
         sigma: float(error(jnp.float32(sigma)))
         for sigma in HELD_OUT_SIGMAS
@@ -163,11 +164,11 @@ def plan_train_prior(settings: TrainPriorSettings) -> Callable[[], None]:
 def train(settings: TrainPriorSettings) -> None:
     """Train until the last step, from the newest checkpoint, else from random or given weights."""
     draw, validation = training_and_validation(settings)
-    network = ADMUNet(CONFIGS[settings.name])
+    network, levels = ADMUNet(CONFIGS[settings.name]), adm_levels()
     train_until(
         settings,
         partial(initial_state, network, settings.size, settings.seed, start=settings.start),
-        partial(train_step, levels=ADM_LEVELS, network=network),
+        partial(train_step, levels=levels, network=network),
         draw,
-        partial(held_out_errors, network=network, x0=validation),
+        partial(held_out_errors, network=network, x0=validation, levels=levels),
     )

@@ -9,6 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from dsg_jax.sample import advance, normal_draws, run, sample
+from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from dsg_jax.types import Operator, Problem, Projection
 from experiments.environment import set_compile_cache
@@ -58,7 +59,7 @@ def test_parts_of_a_run_are_even():
 
 def problem_and_settings():
     identity = Operator(Partial(jnp.asarray))
-    settings = DPSSettings(steps=dps_steps(times=np.arange(0, 60, 10)))
+    settings = DPSSettings(steps=dps_steps(linear_betas(), np.arange(0, 60, 10)))
     return Problem(identity, jnp.full((8, 8, 1), 0.3), 0.1), settings
 
 

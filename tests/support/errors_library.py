@@ -29,11 +29,12 @@ from dsg_jax.options import options_of
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
 from dsg_jax.priors.samples import sample_images
 from dsg_jax.sample import sample
-from dsg_jax.schedule import linear_betas
+from dsg_jax.schedule import linear_betas, scaled_linear_betas
 from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
 from dsg_jax.solvers.dps import dps_steps
+from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
@@ -66,13 +67,13 @@ def daps_by(inner: str):
 
 
 def psld_of(operator: Operator, prior: Prior | None = None, **options):
-    settings = PSLDSettings(steps=ddim_steps(BETAS, 10), **options)
+    settings = PSLDSettings(steps=ddim_steps(scaled_linear_betas(), 10), **options)
     return psld(prior or linear_prior(), measured_by(operator), None, settings)
 
 
 def psld_step(y: jax.Array):
     """The first step of PSLD on a measurement."""
-    settings = PSLDSettings(steps=ddim_steps(BETAS, 10))
+    settings = PSLDSettings(steps=ddim_steps(scaled_linear_betas(), 10))
     solver = psld(linear_prior(), Problem(identity(), y, 0.1), None, settings)
     return sample(KEY, solver, LATENT)
 
@@ -172,6 +173,14 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "std=0.04, floor=0.05: give 0 < floor < std": lambda folder: smooth_mixture(
         [1.0], np.zeros((1, 8, 8, 3)), 0.04
     ),
+    "the steps start at sigma 157.4, and the prior was trained up to 83.82": lambda folder: (
+        latent_dps(
+            linear_prior(),
+            measured_by(identity()),
+            None,
+            LatentDPSSettings(steps=ddim_steps(BETAS, 1000)),
+        )
+    ),
     "clock='sun': choose from table, closed form": lambda folder: mixture_prior(
         smooth_mixture([1.0], np.zeros((1, 8, 8, 3)), 0.25), "sun"
     ),
@@ -192,8 +201,8 @@ SOLVERS: dict[str, Callable[[Path], object]] = {
     "the measurement has shape (1, 8, 1) and the operator gives (8, 8, 1)": (
         lambda folder: psld_step(image(1, *IMAGE[1:]))
     ),
-    "times=[5]: give at least two whole numbers in a row": lambda folder: dps_steps(times=[5]),
-    "times from 5 to 1: give ascending ones": lambda folder: dps_steps(times=[5, 3, 1]),
+    "times=[5]: give at least two whole numbers in a row": lambda folder: dps_steps(BETAS, [5]),
+    "times from 5 to 1: give ascending ones": lambda folder: dps_steps(BETAS, [5, 3, 1]),
     "variant='new': choose from legacy, main": lambda folder: daps_steps(variant="new"),
     "inner='gibbs': choose from langevin, hmc, mh": lambda folder: daps_by("gibbs"),
     "inner='mh' follows no gradient": lambda folder: daps_by("mh"),

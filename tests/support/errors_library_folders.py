@@ -187,6 +187,12 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "files.txt is damaged: make or copy the folder again": changed(changed="files.txt", by=b"?"),
     "a has no files.txt with the hashes of its files: `dsg-jax convert verify`": without_table,
     "card.json: architecture []: wanted are unet, first_stage": latent_card(architecture=[]),
+    "a/card.json has clock {'kind': 7}; wanted is a kind of clock": changed(clock={"kind": 7}),
+    "no clock is {'kind': 'sun'}: 'sun'": changed(clock={"kind": "sun"}),
+    "parametrisation='eps': choose from edm, ve": changed(clock={"kind": "edm"}),
+    "the card has betas {'end': 0.0155} and clock {'kind': 'flow'}": changed(
+        betas={"end": 0.0155}, clock={"kind": "flow"}, parametrisation="flow"
+    ),
     "the card has betas 'linear'; wanted are start, end": latent_card(betas="linear"),
     "the card has conditions of width 9; its network's is 8": latent_card(
         conditions={"shape": [2, 1, 9], "names": [], "default": 0}

@@ -1,4 +1,4 @@
-"""Errors of `dsg_jax`'s networks and first stages; a part of errors_library.py."""
+"""Errors of `dsg_jax`'s networks, clocks and first stages; a part of errors_library.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dsg_jax.clock import edm_clock, flow_clock, table_clock
 from dsg_jax.networks.adm import ADMConfig, ADMUNet, AttentionBlock
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4
 from dsg_jax.networks.kernel_wizard import KernelWizard
@@ -16,6 +17,7 @@ from dsg_jax.networks.transformer import SpatialTransformer
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, with_guidance, with_remat
 from dsg_jax.priors.pixel import adm_prior
+from dsg_jax.solvers.latent_daps import timed
 from support.gaussian_prior import gaussian_prior
 
 CONDITIONAL = LDMNetwork({}, LDMConfig(context_dim=8))
@@ -28,11 +30,15 @@ def init(network: nn.Module, *shapes: tuple[int, ...]):
 
 
 NETWORKS: dict[str, Callable[[Path], object]] = {
-    'parametrisation "v" needs betas; make the prior by `latent_prior`': lambda folder: LDMNetwork(
-        {}, LDMConfig(), parametrisation="v"
-    )(jnp.zeros((8, 8, 3)), jnp.zeros(())),
     "parametrisation='x0': choose from eps, v": lambda folder: adm_prior(
         {}, ADMConfig(), parametrisation="x0"
+    ),
+    "time_map='adm' is for networks of VP states: use table": lambda folder: timed(
+        flow_clock(), "adm"
+    ),
+    "betas of shape (1,): give at least two variances in (0, 1]": lambda folder: table_clock([0.1]),
+    "noise levels from 80.0 to 0.002: give 0 < lowest < highest": lambda folder: edm_clock(
+        80.0, 0.002
     ),
     "the context's shape is (7, 7), but this network needs (tokens, 8)": lambda folder: (
         with_guidance(CONDITIONAL, CONTEXT[:, 1:])

@@ -9,9 +9,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from checkpoints_convert.read import open_checkpoint
+from dsg_jax.clock import adm_clock, table_clock
 from dsg_jax.networks.layers import upsample_nearest
 from dsg_jax.operators.linear import blur, inpainting, super_resolution
-from dsg_jax.schedule import linear_betas, scaled_linear_betas
+from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage, Prior, Problem, Projection
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -128,7 +129,7 @@ def tiny_weights(name: str) -> dict:
 def tiny_prior() -> Prior:
     """The golden pixel prior with learned variance."""
     weights = tiny_weights("pixel_eps")
-    return Prior(Partial(tiny_eps, weights), jnp.asarray(linear_betas(), jnp.float32))
+    return Prior(Partial(tiny_eps, weights), adm_clock())
 
 
 def _tiny_encoder(weights, x):
@@ -185,4 +186,4 @@ def tiny_latent_prior(kind: str = "vq", context=None, uncond=None, scale: float 
         stage = FirstStage(decode, Partial(_kl_encode, weights), 4)
         embeddings = (None if e is None else jnp.asarray(e) for e in (context, uncond))
         network = Partial(_tiny_guided_eps, tiny_weights("latent4_eps"), *embeddings, scale)
-    return Prior(network, jnp.asarray(betas, jnp.float32), stage)
+    return Prior(network, table_clock(betas), stage)

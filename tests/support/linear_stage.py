@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from dsg_jax.clock import table_clock
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.types import FirstStage, Prior
 
@@ -28,7 +29,7 @@ def linear_prior() -> Prior:
     encode = [jnp.asarray(random.randn(4, 8) / 4, jnp.float32) for _ in range(2)]
     stage = FirstStage(Partial(_both_axes, *decode), Partial(_both_axes, *encode), 2)
     network = Partial(_eps, jnp.float32(EPS_GAIN))
-    return Prior(network, jnp.asarray(scaled_linear_betas(), jnp.float32), stage)
+    return Prior(network, table_clock(scaled_linear_betas()), stage)
 
 
 def matrix(linear, shape: tuple[int, ...]) -> np.ndarray:

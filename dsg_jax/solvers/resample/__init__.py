@@ -23,13 +23,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from dsg_jax.checks import UPDATES, check_choice, check_number
+from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
-from dsg_jax.solvers.ddim import ddim_step
-from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, step_info
+from dsg_jax.solvers.ddim import ddim_step, first_level
+from dsg_jax.solvers.guidance import check_levels, first_stage_of, full_rank, misfit, step_info
 from dsg_jax.solvers.resample.fit import loss_ratio
 from dsg_jax.solvers.resample.stages import (
     LATENT,
@@ -63,9 +63,10 @@ def resample(
       settings: constants of the steps, the optimisations, and where code and papers part.
 
     Raises:
-      ValueError: a pixel prior.
+      ValueError: a pixel prior, or steps that start above the prior's noise levels.
     """
     first_stage = first_stage_of(prior, "resample")
+    check_levels(prior, first_level(settings.steps.ddim))
     inputs = Inputs(prior, problem, projection, settings)
 
     def step(draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Info]:
@@ -141,7 +142,7 @@ def projection_defaults(*, preset: str = "paper", **_: Any) -> dict[str, Any]:
 
 def settings_for(
     task: str,
-    betas: np.ndarray,
+    clock: Clock,
     *,
     steps: int = 500,
     every: int = 10,
@@ -158,7 +159,7 @@ def settings_for(
 
     Args:
       task: not used.
-      betas: (T,) of the prior, float64.
+      clock: the prior's; its VP times are the schedule.
       steps: DDIM steps, evenly spaced over the schedule's times
       every: an optimisation follows every so many of them
       preset: released code, paper or PLoRG, see `PRESETS`
@@ -176,7 +177,7 @@ def settings_for(
     check_choice("project", project, ("gradient", "update"))
     check_number("pixel_limit", pixel_limit, UPDATES)
     check_number("latent_limit", latent_limit, UPDATES)
-    constants = resample_steps(betas, steps, every=every)
+    constants = resample_steps(clock.betas, steps, every=every)
     if not constants.stage.any():
         raise ValueError(
             f"{steps} steps leave none to optimise at every {every}: give more steps, or a smaller "

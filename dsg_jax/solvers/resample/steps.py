@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_steps
 from dsg_jax.types import Constants
@@ -32,7 +33,7 @@ class ReSampleSteps(NamedTuple):
     first_draw: Constants
 
 
-def resample_steps(betas: np.ndarray, count: int = 500, *, every: int = 10) -> ReSampleSteps:
+def resample_steps(betas: ArrayLike, count: int = 500, *, every: int = 10) -> ReSampleSteps:
     """The outer steps of ReSample on ``count`` DDIM times of a schedule.
 
     With N steps, index i counting down to 0, an optimisation follows where 0 < i <= N - N // 3 and
@@ -43,7 +44,7 @@ def resample_steps(betas: np.ndarray, count: int = 500, *, every: int = 10) -> R
     resampling. At eta = 0 only the last is not multiplied by zero.
 
     Args:
-      betas: (T,) of the prior.
+      betas: (T,) of the prior's clock.
       count: see `ddim_steps`.
       every: distance of the optimised indices.
 

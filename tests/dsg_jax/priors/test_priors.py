@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.diffusion import continuous_alpha_bar, denoise, time_of_sigma
+from dsg_jax.clock import adm_clock
+from dsg_jax.diffusion import denoise
 from dsg_jax.metrics import psnr
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.priors import BUNDLED, adm_prior, init_params, load_prior, save_prior
@@ -51,13 +52,10 @@ def test_a_prior_survives_the_disk_in_half_precision(tmp_path):
 
 
 def test_time_and_noise_level_are_inverse_to_each_other():
-    sigma = jnp.asarray([0.01, 0.1, 1.0, 10.0, 100.0])
-    np.testing.assert_allclose(
-        time_of_sigma(sigma), [0.915476, 26.96795, 258.7013, 675.3689, 956.1496], rtol=2e-6
-    )
-    np.testing.assert_allclose(
-        1 / continuous_alpha_bar(time_of_sigma(sigma)), 1 + sigma**2, rtol=2e-4
-    )
+    sigma, clock = jnp.asarray([0.01, 0.1, 1.0, 10.0, 100.0]), adm_clock()
+    time = clock.time(sigma)
+    np.testing.assert_allclose(time, [0.915476, 26.96795, 258.7013, 675.3689, 956.1496], rtol=2e-6)
+    np.testing.assert_allclose(1 / clock.alpha_bar(time), 1 + sigma**2, rtol=2e-4)
 
 
 @pytest.mark.parametrize("sigma", [0.05, 1.0, 50.0])
@@ -67,7 +65,7 @@ def test_velocity_and_noise_describe_the_same_denoiser(sigma):
     x = sigma * jnp.asarray(np.random.default_rng(1).normal(size=(16, 16, 3)), jnp.float32)
     c = 1 / np.sqrt(1 + sigma**2)
     raw = adm_prior(prior.network.params, SMALL)
-    v = jax.jit(lambda network, x, t: network(x, t))(raw.network, c * x, time_of_sigma(sigma))
+    v = jax.jit(lambda network, x, t: network(x, t))(raw.network, c * x, prior.clock.time(sigma))
     expected = c * (c * x) - sigma * c * v
     denoised = jax.jit(denoise)(prior, x, jnp.float32(sigma))
     np.testing.assert_allclose(denoised, expected, atol=3e-3)

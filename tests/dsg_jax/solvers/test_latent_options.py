@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dsg_jax.clock import table_clock
 from dsg_jax.operators.linear import blur, hdr, identity, inpainting, super_resolution
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
@@ -15,7 +16,7 @@ from dsg_jax.solvers.latent_daps import (
     LatentDAPSSettings,
     latent_daps,
     latent_daps_steps,
-    scaled_linear_time,
+    timed,
 )
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
 from dsg_jax.solvers.psld import PSLDSettings, psld
@@ -107,7 +108,7 @@ def test_the_adjoint_keeps_the_noise_of_the_hole_out():
 @pytest.mark.parametrize("build, kind", [(psld, PSLDSettings), (latent_dps, LatentDPSSettings)])
 def test_a_perfect_fit_has_gradient_zero(build, kind):
     stage = FirstStage(lambda z: z, lambda x, noise: x, 1)
-    prior = Prior(linear_prior().network, jnp.asarray(BETAS, jnp.float32), stage)
+    prior = Prior(linear_prior().network, table_clock(BETAS), stage)
     problem = Problem(identity(), jnp.zeros(LATENT), 0.0)
     solver = build(prior, problem, None, kind(steps=ddim_steps(BETAS, 4)))
     at = jax.tree.map(lambda values: values[0], solver.steps)
@@ -164,7 +165,7 @@ SD_BETAS = scaled_linear_betas(0.00085, 0.012)
 
 def test_time_map_of_stable_diffusion():
     _, arrays = load("schedules/daps_sd_time_map")
-    time = scaled_linear_time(jnp.asarray(SD_BETAS, jnp.float32), jnp.asarray(arrays["sigma"]))
+    time = timed(table_clock(SD_BETAS), "sd").time(jnp.asarray(arrays["sigma"]))
     np.testing.assert_allclose(time, arrays["network_time"], rtol=2e-6, atol=2e-4)
 
 
@@ -180,7 +181,7 @@ def test_time_maps_of_latent_daps():
     }
     stage = FirstStage(lambda z: z, lambda x, noise: x, 1)
     network = lambda z, t: jnp.full(z.shape, t / 1000)
-    prior = Prior(network, jnp.asarray(SD_BETAS, jnp.float32), stage)
+    prior = Prior(network, table_clock(SD_BETAS), stage)
     problem = Problem(identity(), jnp.zeros(LATENT), 0.1)
     steps = latent_daps_steps(levels=1, lr=0.0)
     at = jax.tree.map(lambda values: values[0], steps)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.diffusion import predict, time_of_sigma
+from dsg_jax.diffusion import predict
 from dsg_jax.sample import run
 from dsg_jax.solvers.daps import ode
 from dsg_jax.solvers.ddim import ddim_step, ddim_steps
@@ -18,6 +18,7 @@ from dsg_jax.solvers.latent_daps import (
     latent_daps,
     latent_daps_steps,
     latent_gradient,
+    timed,
 )
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
 from dsg_jax.solvers.psld import PSLDSettings, psld, psld_loss
@@ -193,7 +194,7 @@ def test_latent_dps_trajectory():
 
 @jax.jit
 def adm_ode(prior, z, at):
-    return ode(prior, z, at, time_of_sigma)
+    return ode(prior._replace(clock=timed(prior.clock, "adm")), z, at)
 
 
 @jax.jit

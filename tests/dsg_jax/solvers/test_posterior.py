@@ -8,6 +8,7 @@ import pytest
 from dsg_jax.diffusion import denoise, score
 from dsg_jax.operators.linear import identity, inpainting
 from dsg_jax.sample import sample
+from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from dsg_jax.types import Problem, Projection
@@ -107,7 +108,7 @@ def test_denoiser_and_score_are_exact_for_a_gaussian():
 def test_dps_without_measurement_samples_the_prior():
     problem = Problem(inpainting(jnp.zeros(SHAPE[:2])), jnp.zeros(SHAPE), 0.05)
     prior = gaussian_prior(0.1, 0.2)  # narrow, for DPS clips x0_hat to [-1, 1]
-    solver = dps(prior, problem, None, DPSSettings(steps=dps_steps()))
+    solver = dps(prior, problem, None, DPSSettings(steps=dps_steps(linear_betas())))
     keys = jax.random.split(jax.random.key(0), 50)
     pixels = np.asarray(jax.jit(jax.vmap(lambda key: sample(key, solver, SHAPE)[0]))(keys)).ravel()
     assert abs(pixels.mean() - 0.1) < 0.01
@@ -116,7 +117,7 @@ def test_dps_without_measurement_samples_the_prior():
 
 def test_dps_guidance_reduces_the_misfit():
     problem = Problem(identity(), jnp.full(SHAPE, Y), 0.05)
-    steps = dps_steps(times=np.arange(0, 1000, 10))
+    steps = dps_steps(linear_betas(), np.arange(0, 1000, 10))
 
     def last_misfit(scale):
         settings = DPSSettings(steps=steps, scale=scale)
@@ -127,7 +128,7 @@ def test_dps_guidance_reduces_the_misfit():
 
 
 SETTINGS = {
-    dps: lambda i: DPSSettings(steps=dps_steps(times=[0, 300, 900]), scale=0.1 * (i + 1)),
+    dps: lambda i: DPSSettings(steps=dps_steps(linear_betas(), [0, 300, 900]), scale=0.1 * (i + 1)),
     daps: lambda i: DAPSSettings(steps=daps_steps(levels=4, lr=1e-4 * (i + 1)), inner_steps=2),
 }
 
@@ -169,7 +170,7 @@ def test_a_diverging_sample_is_flagged_and_leaves_its_neighbours_alone():
 
 def test_period_skips_the_projection():
     problem = Problem(identity(), jnp.full((8, 8, 3), Y), 0.05)
-    settings = DPSSettings(steps=dps_steps(times=[0, 200, 400, 600, 800]))
+    settings = DPSSettings(steps=dps_steps(linear_betas(), [0, 200, 400, 600, 800]))
     solver = dps(gaussian_prior(), problem, Projection(2, period=2, rule="rank"), settings)
     _, info = sample(jax.random.key(0), solver, (8, 8, 3))
     assert np.asarray(info.rank)[:, 0].tolist() == [2, 8, 2, 8, 2]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from dsg_jax.clock import table_clock
 from dsg_jax.operators.linear import inpainting
 from dsg_jax.sample import end, normal_draws, run, with_ending
 from dsg_jax.schedule import scaled_linear_betas
@@ -46,7 +47,7 @@ def encode(x, noise):
 def toy_prior() -> Prior:
     alpha_bar = jnp.asarray(np.cumprod(1 - BETAS), jnp.float32)
     network = Partial(gaussian_eps, alpha_bar)
-    return Prior(network, jnp.asarray(BETAS, jnp.float32), FirstStage(decode, encode, 2))
+    return Prior(network, table_clock(BETAS), FirstStage(decode, encode, 2))
 
 
 def toy_problem(seed: int = 0, seen: float = 0.6) -> Problem:

@@ -9,7 +9,7 @@ import pytest
 
 from dsg_jax.priors import load_prior
 from dsg_jax.sample import run
-from dsg_jax.schedule import daps_annealing, daps_ode_grid
+from dsg_jax.schedule import daps_annealing, daps_ode_grid, linear_betas
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps, ode
 from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from support.golden_case import (
@@ -53,7 +53,7 @@ def check(case: str, manifest: dict, arrays: dict, last, states, info) -> None:
 
 def dps_of(prior, manifest: dict, arrays: dict):
     config = manifest["config"]
-    steps = dps_steps(times=config["timestep_map"])
+    steps = dps_steps(linear_betas(), config["timestep_map"])
     problem = problem_of(manifest, arrays, hwc(arrays["x_init"]).shape)
     settings = DPSSettings(steps=steps, scale=config["scale"])
     return dps(prior, problem, projection_of(manifest), settings)
@@ -111,7 +111,7 @@ def test_dps_with_the_adm_network_end_to_end():
 @pytest.mark.parametrize("respacing", ["full", "r100", "ddim50"])
 def test_dps_schedule(respacing):
     _, arrays = load("schedules/dps")
-    steps = dps_steps(times=arrays[f"{respacing}_timestep_map"])
+    steps = dps_steps(linear_betas(), arrays[f"{respacing}_timestep_map"])
     low_noise_first = {name: np.asarray(value)[::-1] for name, value in steps._asdict().items()}
     names = {
         "log_beta_tilde": "posterior_log_variance_clipped",

@@ -83,7 +83,7 @@ def test_a_run_that_does_not_fit_is_cut_or_refused(tmp_path, capsys, monkeypatch
 
 def test_blocks_are_recomputed_where_one_sample_does_not_fit(tmp_path, monkeypatch):
     planned = planned_run(tmp_path, solver="psld", prior=(tiny_latent_prior(), CARD))
-    recomputing = planned.prior._replace(betas=planned.prior.betas + 0)
+    recomputing = planned.prior._replace(clock=replace(planned.prior.clock))
     needs = {id(planned.prior): 8e9, id(recomputing): 3e9}
     monkeypatch.setattr(budget, "policies", lambda prior: iter([planned.prior, recomputing]))
     runner = lambda keys, problems, program, b: batch.Runner(

@@ -9,7 +9,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from dsg_jax.diffusion import table_alpha_bar
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors import init_latent_params, load_prior, save_latent_prior
@@ -73,7 +72,7 @@ def test_a_latent_prior_survives_the_disk(codes, tmp_path):
     np.testing.assert_array_equal(prior.network.context, embeddings[1])
     np.testing.assert_array_equal(prior.network.unconditional, embeddings[0])
     np.testing.assert_allclose(prior.betas[jnp.array([0, -1])], [0.00085, 0.012], rtol=1e-6)
-    assert float(table_alpha_bar(prior.betas, 0.0)) == pytest.approx(1 - 0.00085, abs=1e-6)
+    assert float(prior.clock.alpha_bar(0.0)) == pytest.approx(1 - 0.00085, abs=1e-6)
     _, parameters, scale = prior.first_stage.encode.args
     chex.assert_trees_all_equal(parameters["encoder"], params["first_stage"]["encoder"])
     assert scale == 0.5 and prior.first_stage.factor == 2
