@@ -10,7 +10,6 @@ set_cpu_flags()
 
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from dataclasses import replace  # noqa: E402
 from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -81,8 +80,6 @@ def projection_program(case: dict) -> tuple[Callable, tuple, dict]:
 def network_program(case: dict, prior: Prior, shape: tuple) -> tuple[Callable, tuple, dict]:
     """A prediction, its input gradient, or the decoder's."""
     x = wave(case["batch"], *shape)
-    network: Any = prior.network
-    prior = prior._replace(network=replace(network, parametrisation="eps"))
     predict = lambda prior, x: prior.network(x, jnp.float32(300.0))[..., : x.shape[-1]]
     one = (lambda prior, z: prior.first_stage.decode(z)) if "decoder" in case["what"] else predict
     batch = lambda prior, x: jax.vmap(partial(one, prior))(x)
