@@ -7,13 +7,13 @@ Each module is named by its place in the PyTorch checkpoint: the parameter path
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dsg_jax.networks.layers import (
     Conv,
     GroupNorm,
+    attention,
     average_pool,
     check_size,
     pixel_shuffle,
@@ -129,9 +129,7 @@ class AttentionBlock(nn.Module):
         else:
             q, k, v = jnp.moveaxis(qkv.reshape(b, -1, heads, 3, c // heads), 3, 0)
         scale = (c // heads) ** -0.25
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k * scale)
-        weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(self.dtype)
-        attended = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, -1, c)
+        attended = attention(q * scale, k * scale, v).reshape(b, -1, c)
         h = nn.Dense(c, dtype=self.dtype, kernel_init=_ZEROS, name="proj_out")(attended)
         return x + h.reshape(b, height, width, c)
 

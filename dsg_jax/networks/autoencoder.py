@@ -9,11 +9,10 @@ from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.networks.layers import Conv, GroupNorm, check_size, upsample_nearest
+from dsg_jax.networks.layers import Conv, GroupNorm, attention, check_size, upsample_nearest
 
 _EPS = 1e-6  # of every norm here; the diffusion networks have 1e-5
 
@@ -81,10 +80,8 @@ class AttentionBlock(nn.Module):
         b, height, width, c = x.shape
         h = GroupNorm(self.groups, _EPS, name="norm")(x)
         project = partial(Conv, c, size=1, dtype=self.dtype)
-        q, k, v = (project(name=name)(h).reshape(b, -1, c) for name in "qkv")
-        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(logits * c**-0.5, axis=-1).astype(self.dtype)
-        attended = jnp.einsum("bqk,bkc->bqc", weights, v).reshape(b, height, width, c)
+        q, k, v = (project(name=name)(h).reshape(b, -1, 1, c) for name in "qkv")
+        attended = attention(q * c**-0.5, k, v).reshape(b, height, width, c)
         return x + project(name="proj_out")(attended)
 
 

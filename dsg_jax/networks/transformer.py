@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.networks.layers import Conv, GroupNorm
+from dsg_jax.networks.layers import Conv, GroupNorm, attention
 
 _ZEROS = nn.initializers.zeros
 
@@ -29,9 +29,7 @@ class CrossAttention(nn.Module):
             return out.reshape(*tokens.shape[:2], self.heads, c // self.heads)
 
         q, k, v = project("to_q", x), project("to_k", context), project("to_v", context)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(logits * (c // self.heads) ** -0.5, axis=-1).astype(self.dtype)
-        attended = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape)
+        attended = attention(q * (c // self.heads) ** -0.5, k, v).reshape(x.shape)
         return nn.Dense(c, dtype=self.dtype, name="to_out.0")(attended)
 
 

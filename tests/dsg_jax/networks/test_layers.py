@@ -12,6 +12,7 @@ from jax import lax
 
 from dsg_jax.networks.layers import (
     GroupNorm,
+    attention,
     conv_general_dilated,
     pixel_shuffle,
     pixel_unshuffle,
@@ -89,3 +90,28 @@ def test_pixel_shuffle_inverts_unshuffle(factor):
     x = np.arange(2 * 6 * 12 * 4, dtype=np.float32).reshape(2, 6, 12, 4)
     chex.assert_shape(pixel_unshuffle(x, factor), (2, 6 // factor, 12 // factor, 4 * factor**2))
     np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, factor), factor), x)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_attention_and_its_gradients(dtype, tolerance):
+    """Against softmax as jax differentiates it, in float32; more keys than queries."""
+    shapes = ((2, 5, 3, 4), (2, 7, 3, 4), (2, 7, 3, 4))
+    keys = jax.random.split(jax.random.key(0), 4)
+    q, k, v = (2 * jax.random.normal(a, b) for a, b in zip(keys[:3], shapes, strict=True))
+    pattern = jax.random.normal(keys[3], shapes[0])
+
+    def plain(q, k, v):
+        weights = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k))
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+    def value_and_gradients(function, *inputs):
+        value, pull = jax.vjp(function, *inputs)
+        return value, *pull(pattern.astype(value.dtype))
+
+    ours = value_and_gradients(attention, *(a.astype(dtype) for a in (q, k, v)))
+    for ours_one, plain_one in zip(ours, value_and_gradients(plain, q, k, v), strict=True):
+        assert ours_one.dtype == dtype
+        scale = float(jnp.max(jnp.abs(plain_one)))
+        np.testing.assert_allclose(
+            ours_one.astype(jnp.float32), plain_one, rtol=0, atol=tolerance * scale
+        )
