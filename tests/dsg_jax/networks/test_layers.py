@@ -97,7 +97,8 @@ def test_attention_and_its_gradients(dtype, tolerance):
     """Against softmax as jax differentiates it, in float32; more keys than queries."""
     shapes = ((2, 5, 3, 4), (2, 7, 3, 4), (2, 7, 3, 4))
     keys = jax.random.split(jax.random.key(0), 4)
-    q, k, v = (2 * jax.random.normal(a, b) for a, b in zip(keys[:3], shapes, strict=True))
+    draws = (jax.random.normal(a, b, dtype) for a, b in zip(keys[:3], shapes, strict=True))
+    q, k, v = (2 * draw.astype(jnp.float32) for draw in draws)  # a bfloat16 number, if it is one
     pattern = jax.random.normal(keys[3], shapes[0])
 
     def plain(q, k, v):
