@@ -46,11 +46,14 @@ class Problem(NamedTuple):
 
     Attributes:
       sigma: noise level in the units of y.
+      label: () number of the image's class, for a class-conditional prior; None is the one that the
+        prior was loaded with.
     """
 
     operator: Operator
     y: Array
     sigma: Array | float
+    label: Array | int | None = None
 
 
 class FirstStage(NamedTuple):

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import clip_unit, log_variance, predict
-from dsg_jax.solvers.guidance import check_levels, misfit, project_step, published, step_info
+from dsg_jax.solvers.guidance import misfit, prior_for, project_step, published, step_info
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
@@ -109,7 +109,7 @@ def dps(
     Raises:
       ValueError: steps that start above the prior's noise levels.
     """
-    check_levels(prior, settings.steps.sqrt_recipm1[0])
+    prior = prior_for(problem, prior, settings.steps.sqrt_recipm1[0])
     weight = poisson_weight(problem.y) if settings.poisson else 1.0
 
     def guided(x: Array, at: DPSSteps):

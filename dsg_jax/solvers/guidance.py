@@ -1,6 +1,7 @@
 """The pieces that every guided solver shares: misfit, norms, one projected gradient."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import jax
@@ -98,13 +99,15 @@ def step_info(
     return Info(misfit, rank, share, finite, updates, jnp.asarray(loss_ratio, jnp.float32))
 
 
-def check_levels(prior: Prior, highest: Array | float) -> None:
-    """Refuse steps whose first noise level is above those of the prior; traced ones pass.
+def prior_for(problem: Problem, prior: Prior, highest: Array | float) -> Prior:
+    """The prior as a solver asks it of a problem, whose class it takes.
 
-    A share of 5% is allowed: the closed form of ADM's clock ends at 152 and its table at 157.
+    Steps whose first noise level is above those of the prior are refused; traced ones pass. A share
+    of 5% is allowed: the closed form of ADM's clock ends at 152 and its table at 157.
 
     Raises:
-      ValueError: it is, so that the steps are another prior's.
+      ValueError: one is above, so that the steps are another prior's; or the problem names a class
+        and the prior takes none.
     """
     for sigma in numbers_in(highest):
         if sigma > 1.05 * prior.clock.sigma_max:
@@ -112,6 +115,13 @@ def check_levels(prior: Prior, highest: Array | float) -> None:
                 f"the steps start at sigma {sigma:.4g}, and the prior was trained up to "
                 f"{prior.clock.sigma_max:.4g}: make the settings by settings_for with this prior"
             )
+    if problem.label is None:
+        return prior
+    if not hasattr(prior.network, "label"):
+        raise ValueError(
+            f"the problem has label={problem.label}, and this prior takes no class: leave it out"
+        )
+    return prior._replace(network=replace(prior.network, label=problem.label))  # type: ignore[type-var]
 
 
 def first_stage_of(prior: Prior, solver: str) -> FirstStage:
