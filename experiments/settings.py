@@ -37,8 +37,8 @@ class Images:
         --size and with a prior that only convolves, the image cut to the multiple that it needs)
       size: side of the images in pixels (default: the prior's, but see --fit)
       count: only the first N images
-      class_label: for class-conditional priors: a class for all images, one for each, or a text file
-        with a line NAME CLASS for each
+      class_label: for class-conditional priors: a class for all images, one for each, or a text
+        file with a line NAME CLASS for each
     """
 
     images: tuple[Path, ...] = ()

@@ -8,7 +8,6 @@ of cards. A prior is of kind "adm", a network over pixels on ADM's schedule, or 
 over latents with its first stage.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,5 +221,5 @@ def _conditioned(
             "leave it out"
         )
     if classes:
-        return replace(network, label=index)
+        return network.of_class(index)
     return with_guidance(network, table[index], table[facts["default"]], scale)

@@ -1,6 +1,6 @@
 """ADM networks as those of a `Prior` over pixels."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,10 @@ class ADMNetwork:
         t = jnp.asarray(t, jnp.float32)
         labels = None if self.label is None else jnp.asarray(self.label)[None]
         return network.apply({"params": self.params}, x[None], t[None], labels)[0]
+
+    def of_class(self, label: Array | int) -> "ADMNetwork":
+        """The same network, asked by the () number of a class."""
+        return replace(self, label=label)
 
 
 def adm_prior(

@@ -1,7 +1,6 @@
 """The pieces that every guided solver shares: misfit, norms, one projected gradient."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 import jax
@@ -117,11 +116,12 @@ def prior_for(problem: Problem, prior: Prior, highest: Array | float) -> Prior:
             )
     if problem.label is None:
         return prior
-    if not hasattr(prior.network, "label"):
+    of_class = getattr(prior.network, "of_class", None)
+    if of_class is None:
         raise ValueError(
             f"the problem has label={problem.label}, and this prior takes no class: leave it out"
         )
-    return prior._replace(network=replace(prior.network, label=problem.label))  # type: ignore[type-var]
+    return prior._replace(network=of_class(problem.label))
 
 
 def first_stage_of(prior: Prior, solver: str) -> FirstStage:
