@@ -117,7 +117,7 @@ class Method:
       rank_rule: how tau becomes a rank: official, per_channel, mean, rank or fraction; auto
         (default): the solver's or preset's (official for most), and per_channel in place of
         official where the projected state has not three channels
-      period: project every N-th (inner) step (default: 1; resample: its preset's)
+      period: project every N-th (inner) step; 0: none (default: 1; resample: its preset's)
       sides: both (U U' G V V'), left (U U' G) or right (G V V')
       source: what the projection decomposes: state is DiffStateGrad, the others are for ablations
     """

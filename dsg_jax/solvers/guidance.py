@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.projection import decomposed, project, subspace
+from dsg_jax.projection import decomposed, is_due, project, subspace
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, numbers_in
 
 Row = TypeVar("Row")
@@ -80,8 +80,7 @@ def project_step(
         space = subspace(projection, matrix)
         return project(space, gradient), space.rank.astype(full.dtype)
 
-    due = index % projection.period == 0
-    result, rank = jax.lax.cond(due, projected, lambda: (gradient, full))
+    result, rank = jax.lax.cond(is_due(projection, index), projected, lambda: (gradient, full))
     return result, rank, gradient_share(result, gradient)
 
 
