@@ -73,10 +73,9 @@ def stored_facts(tensors: Mapping[str, StoredTensor], path: Path) -> dict[str, A
         facts["latent_scale"] = float(f"{float(scale.read().reshape(())):.7g}")
     config = path / "scheduler" / "scheduler_config.json"
     if config.is_file():
-        facts |= scheduler_facts(read_json(config), str(config))
-    if (config := path / "vae" / "config.json").is_file() and "latent_scale" not in facts:
-        factor = read_json(config).get("scaling_factor", 0.18215)
-        facts["latent_scale"] = factor
+        facts |= scheduler_facts(_entries(config), str(config))
+    if (config := path / "vae" / "config.json").is_file():
+        facts["latent_scale"] = _entries(config).get("scaling_factor", 0.18215)
     return facts
 
 
@@ -88,7 +87,7 @@ def scheduler_facts(config: dict, named: str) -> dict[str, Any]:
     """
     name = config.get("beta_schedule", "linear")
     prediction = config.get("prediction_type", "epsilon")
-    unknown = name not in _FOLDER_SCHEDULES or prediction not in _FOLDER_PREDICTIONS
+    unknown = f"{name}" not in _FOLDER_SCHEDULES or f"{prediction}" not in _FOLDER_PREDICTIONS
     if unknown or config.get("rescale_betas_zero_snr") or config.get("trained_betas"):
         raise ValueError(
             f"{named} has another schedule or prediction than is read ({reprlib.repr(name)}, "
@@ -99,6 +98,11 @@ def scheduler_facts(config: dict, named: str) -> dict[str, Any]:
     numbers = [steps] if name == "squaredcos_cap_v2" else [*ends, steps]
     entry = entry_of([_FOLDER_SCHEDULES[name], *numbers], named)
     return {"betas": entry, "parametrisation": _FOLDER_PREDICTIONS[prediction]}
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    entries = read_json(path)
+    return entries if isinstance(entries, dict) else {}
 
 
 def recognised(betas: np.ndarray) -> dict[str, Any]:
