@@ -65,9 +65,13 @@ def stored_facts(tensors: Mapping[str, StoredTensor], path: Path) -> dict[str, A
     facts: dict[str, Any] = {}
     last = {name.rpartition(".")[2]: tensor for name, tensor in tensors.items()}
     if (betas := last.get("betas")) is not None and betas.dtype.kind == "f":
-        if len(betas.shape) != 1 or not 2 <= betas.shape[0] <= _MOST:
-            raise ValueError(f"{path} has a schedule of shape {betas.shape}: it is no model's")
-        facts["betas"] = recognised(np.asarray(betas.read(), np.float64))
+        table = np.asarray(betas.read(), np.float64).ravel()[: _MOST + 1]
+        if not 2 <= len(table) <= _MOST or not ((table > 0) & (table <= 1)).all():
+            raise ValueError(
+                f"{path} has betas of shape {betas.shape} from {table.min(initial=1)} to "
+                f"{table.max(initial=0)}, which are no variances: take them out of the file"
+            )
+        facts["betas"] = recognised(table)
     scale = last.get("scale_factor")
     if scale is not None and scale.shape in ((), (1,)) and scale.dtype.kind == "f":
         facts["latent_scale"] = float(f"{float(scale.read().reshape(())):.7g}")
@@ -110,8 +114,7 @@ def recognised(betas: np.ndarray) -> dict[str, Any]:
     ends = {"start": float(f"{betas[0]:.6g}"), "end": float(f"{betas[-1]:.6g}")}
     for schedule in ("scaled_linear", "linear", "cosine"):
         numbers = {"steps": len(betas)} | ({} if schedule == "cosine" else ends)
-        with np.errstate(invalid="ignore"):
-            usual = SCHEDULES[schedule](**numbers)
+        usual = SCHEDULES[schedule](**numbers)
         if np.allclose(usual, betas, rtol=1e-4, atol=0):
             return {"kind": "table", "schedule": schedule, **numbers}
     return {"kind": "table", "betas": betas.tolist()}

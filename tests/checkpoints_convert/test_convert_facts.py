@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from checkpoints_convert.alike import told_apart
-from checkpoints_convert.kinds import KINDS
-from checkpoints_convert.match import fits, recognise
 from checkpoints_convert.schedules import recognised, stored_facts
 from dsg_jax.priors import load_prior
 from dsg_jax.schedule import cosine_betas, linear_betas, scaled_linear_betas, sigmoid_betas
-from support.convert_files import Described, published_file
 from support.golden_case import GOLDEN
 from support.golden_models import MODELS, TINY, TINY_VQ, run
 from support.state_files import entries, random_state, write_state
@@ -121,18 +118,6 @@ def test_the_configurations_of_a_diffusers_folder(tmp_path):
 )
 def test_kinds_of_the_same_names_are_told_apart(kind, file, facts, meant):
     assert told_apart(kind, file, facts) == meant
-
-
-def test_stable_diffusion_2_is_recognised():
-    """By the width of the text; its projections are linear layers where ours are convolutions."""
-    unet, stage = published_file("sd21_unet"), published_file("kl_f8")
-    tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in unet.items()}
-    tensors |= {f"first_stage_model.{name}": tensor for name, tensor in stage.items()}
-    tensors["cond_stage_model.model.ln_final.weight"] = Described((1024,), np.dtype("float32"))
-    assert recognise(tensors)[0] == "sd21"
-    (fit,) = fits(tensors, "sd21", KINDS["sd21"])
-    assert fit.perfect and len(fit.sources) == 934 and len(fit.dropped) == 1
-    assert unet["middle_block.1.proj_in.weight"].shape == (1280, 1280)
 
 
 def test_an_upsampler_is_no_prior(tmp_path, capsys):

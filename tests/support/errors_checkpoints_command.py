@@ -207,8 +207,8 @@ CASES: dict[str, Callable[[Path], object]] = {
     "has betas of their own 0.5 to 0.5, 3 steps, and you say linear 0.0001 to 0.02": tiny(
         before=("state_dict.",), more={"betas": np.full(3, 0.5, np.float32)}
     ),
-    "has a schedule of shape (1,): it is no model's": tiny(
-        before=("state_dict.",), more={"betas": np.ones(1, np.float32)}
+    "has betas of shape (2,) from 0.0 to 0.0, which are no variances: take": tiny(
+        before=("state_dict.",), more={"betas": np.zeros(2, np.float32)}
     ),
     "--size 64: this kind has none, leave it out": lambda folder: with_facts(
         KINDS["kernel-wizard"], {"size": 64}, {}, "x.pth"
