@@ -35,7 +35,7 @@ def told_facts(
     Raises:
       ValueError: no such schedule.
     """
-    told = {"parametrisation": parametrisation, "size": size}
+    told: dict[str, object] = {"parametrisation": parametrisation, "size": size}
     told["betas"] = None if betas is None else entry_of(betas, "--betas")
     return {name: fact for name, fact in told.items() if fact is not None}
 

@@ -28,14 +28,14 @@ def entry_of(said: object, named: str) -> dict:
     Raises:
       ValueError: there is no such schedule.
     """
-    words = said.split() if isinstance(said, str) else said
+    words: Any = said.split() if isinstance(said, str) else said
     entry: dict[str, Any] = {"kind": "table"}
     try:
         if isinstance(words, dict):
             is_named = words.keys() & {"schedule", "betas"}
             entry |= words if is_named else {"schedule": "scaled_linear"} | words
         else:
-            schedule, *numbers = words  # type: ignore[misc]
+            schedule, *numbers = words
             fields = ("steps",) if schedule == "cosine" else ("start", "end", "steps")
             pairs = zip(fields, numbers, strict=False)
             entry |= {"schedule": schedule} | {k: float(v) for k, v in pairs}
@@ -112,7 +112,7 @@ def _entries(path: Path) -> dict[str, Any]:
 def recognised(betas: np.ndarray) -> dict[str, Any]:
     """A table (T,) by the name of its schedule, where that has one."""
     ends = {"start": float(f"{betas[0]:.6g}"), "end": float(f"{betas[-1]:.6g}")}
-    for schedule in ("scaled_linear", "linear", "cosine"):
+    for schedule in ("scaled_linear", "linear", "cosine") if betas[0] < betas[-1] else ():
         numbers = {"steps": len(betas)} | ({} if schedule == "cosine" else ends)
         usual = SCHEDULES[schedule](**numbers)
         if np.allclose(usual, betas, rtol=1e-4, atol=0):

@@ -61,13 +61,13 @@ def respaced_times(respacing: str, total: int) -> np.ndarray:
         raise ValueError(f"respacing={respacing!r}: give one like 'ddim25' or '30,20,10'")
     sections = [int(part) for part in counts]
     if "ddim" in respacing:
-        ranges = (range(0, total, stride) for stride in range(1, total))
-        times = next((times for times in ranges if len(times) == sections[0]), None)
-        if times is None or len(sections) > 1:
+        ranges = (np.arange(0, total, stride) for stride in range(1, total))
+        even = next((times for times in ranges if [len(times)] == sections), None)
+        if even is None:
             raise ValueError(
                 f"respacing={respacing!r}: no whole distance takes so many of {total} times"
             )
-        return np.array(times)
+        return even
     times, start = [], 0
     for i, section in enumerate(sections):
         size = total // len(sections) + (i < total % len(sections))

@@ -53,7 +53,7 @@ class Problem(NamedTuple):
     operator: Operator
     y: Array
     sigma: Array | float
-    label: Array | int | None = None
+    label: Array | np.int32 | int | None = None
 
 
 class FirstStage(NamedTuple):

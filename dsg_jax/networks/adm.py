@@ -221,7 +221,7 @@ class ADMUNet(nn.Module):
                 "--class-label or load_prior(..., condition=207)"
             )
         emb = embed_time(t, config.model_channels, self.dtype)
-        if labels is None:
+        if labels is None or classes is None:
             return emb
         table = ClassTable(classes, emb.shape[-1], name="label_emb")
         return (emb + table(labels)).astype(self.dtype)

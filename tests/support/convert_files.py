@@ -38,7 +38,7 @@ FILES = {
     "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
     "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
     "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),
-    # The U-Net's and the autoencoder's listings together, with OpenCLIP's names of the text encoder.
+    # The listings of U-Net and autoencoder, with OpenCLIP's names of the text encoder.
     "sd21": ("sd21_file", "state_dict.", 934, {"schedule": 12, "text": 294}),
     "vq-f4": ("vq_f4", "state_dict.", 205, {}),
     "kl-f8": ("kl_f8", "", 248, {}),

@@ -144,7 +144,7 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "unknown solver 'gibbs': choose from dps, daps": lambda folder: settings_for(
         "gibbs", "hdr", BETAS
     ),
-    "dps has no option levels: choose from steps, scale": lambda folder: settings_for(
+    "dps has no option levels: choose from steps, respacing": lambda folder: settings_for(
         "dps", "hdr", BETAS, levels=3
     ),
     "steps=1: the schedule allows 2 to 1000": lambda folder: settings_for(

@@ -87,7 +87,7 @@ def test_a_network_of_one_class():
     prior, card = load_prior(folder, condition=label)
     assert card["classes"] == 10
     out = prior.network(x, time)
-    assert relative(nchw(out), arrays["output"][0]) < 3e-5
+    assert relative(out, nhwc(arrays["output"])[0]) < 3e-5
     assert relative(prior.network.of_class(label - 1)(x, time), out) > 1e-3
     with pytest.raises(ValueError, match="no condition 10; it stores 0 to 9"):
         load_prior(folder, condition=10)
