@@ -16,6 +16,7 @@ from checkpoints_convert.convert import DTYPES, plan_convert
 from checkpoints_convert.describe import plan_inspect, plan_list
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.verify import plan_verify
+from dsg_jax.schedule import SCHEDULES
 
 _USE = """\
 python -m checkpoints_convert INPUT [INPUT] --out DIR [options]   convert a checkpoint
@@ -57,6 +58,17 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         "--architecture",
         type=Path,
         help="JSON of parts that differ from the published ones, as in a card's architecture",
+    )
+    parser.add_argument(
+        "--betas",
+        nargs="+",
+        metavar="SCHEDULE",
+        help=f"{', '.join(SCHEDULES)}, then start, end and steps if they are not the usual ones, "
+        "of a network with another schedule than the published one: scaled_linear 0.0015 0.0155",
+    )
+    parser.add_argument("--size", type=int, help="usual side of its images, pixels")
+    parser.add_argument(
+        "--parametrisation", choices=["eps", "v", "x0"], help="what the network predicts"
     )
 
 

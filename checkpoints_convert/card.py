@@ -4,7 +4,7 @@ import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from checkpoints_convert.kinds import Kind
+from checkpoints_convert.kind import Kind
 from checkpoints_convert.match import Fit
 from checkpoints_convert.prompts import Embedded
 from checkpoints_convert.read import Stored

@@ -12,13 +12,16 @@ import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
+from checkpoints_convert.alike import told_apart, upsampler
 from checkpoints_convert.card import card_facts, source_facts
-from checkpoints_convert.facts import check_schedule, with_architecture
-from checkpoints_convert.kinds import KINDS, Kind
+from checkpoints_convert.facts import told_facts, with_architecture, with_facts
+from checkpoints_convert.kind import Kind
+from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import Fit, fits, recognise, to_layout, unwrapped
 from checkpoints_convert.prompts import Embedded, prompt_embeddings
 from checkpoints_convert.read import Stored, open_checkpoint
 from checkpoints_convert.read.stored import StoredTensor
+from checkpoints_convert.schedules import stored_facts
 from dsg_jax.priors import save_folder
 from dsg_jax.priors.first_stage import CODES
 from dsg_jax.priors.streaming import LazyArray, tree_name
@@ -31,12 +34,17 @@ DTYPES = {
 }
 
 
+# What a file is to a kind that was asked for, and to one that it was recognised as.
+_SEEMS = "is no", "is most like"
+
+
 class Conversion(NamedTuple):
     """What is to be written, all of it checked.
 
     Attributes:
       fits: folder and what goes into it, one for each set of weights.
       embedded: stored embeddings of prompts, for a kind that has them.
+      words: of what differs from the published model.
     """
 
     sources: list[Stored]
@@ -45,6 +53,7 @@ class Conversion(NamedTuple):
     fits: list[tuple[Path, Fit]]
     dtype: str
     embedded: Embedded | None
+    words: list[str] = []
 
 
 def plan_convert(input: list[Path], **options) -> Callable[[], list[dict]]:
@@ -66,6 +75,9 @@ def conversion_of(
     *,
     architecture: Path | None = None,
     context: Path | None = None,
+    betas: list[str] | None = None,
+    size: int | None = None,
+    parametrisation: str | None = None,
 ) -> Conversion:
     """What a conversion would do; writes nothing and reads no tensor."""
     if kind not in ("auto", *KINDS):
@@ -75,20 +87,16 @@ def conversion_of(
     sources = [open_checkpoint(path) for path in inputs]
     tensors = merged(sources)
     named = ", ".join(str(path) for path in inputs)
-    name, why = _recognised(tensors, named) if kind == "auto" else (kind, "as asked for")
+    stored, told = stored_facts(tensors, inputs[0]), told_facts(betas, size, parametrisation)
+    name, why = kind, "as asked for"
+    if kind == "auto":
+        name, why = _recognised(tensors, named, inputs[0].name, told | stored)
     chosen = KINDS[name]
     if architecture is not None:
-        chosen = with_architecture(chosen, architecture)
-    fitting = fits(tensors, name, chosen, weights)
-    for fit in fitting:
-        if not fit.perfect:
-            good = len(fit.sources) - len(fit.missing) - len(fit.misshapen)
-            seems = "is most like" if kind == "auto" else "is no"
-            raise ValueError(
-                f"{named} {seems} {name}, as {fit.layout.about}: {good} of {len(fit.sources)} "
-                f"tensors fit; {fit.problems()}; nothing was converted"
-            )
-    check_schedule(tensors, chosen, named)
+        chosen, said = with_architecture(chosen, architecture, told | stored)
+        told = said | told
+    fitting = _fitting(tensors, name, chosen, weights, f"{named} {_SEEMS[kind == 'auto']} {name}")
+    chosen, words = with_facts(chosen, told, stored, named)
     folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
     if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
         raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
@@ -96,11 +104,12 @@ def conversion_of(
         check_free(folder)
     embedded = None
     if chosen.prompts:
-        embedded = prompt_embeddings(context, inputs[0], chosen.architecture["unet"].context_dim)
+        width = chosen.architecture["unet"].context_dim
+        embedded = prompt_embeddings(context, inputs[0], width, chosen.prompts)
     elif context is not None:
         raise ValueError(f"{name} takes no --context: its network is not conditioned on prompts")
     return Conversion(
-        sources, chosen, why, list(zip(folders, fitting, strict=True)), dtype, embedded
+        sources, chosen, why, list(zip(folders, fitting, strict=True)), dtype, embedded, words
     )
 
 
@@ -111,6 +120,8 @@ def convert(planned: Conversion) -> list[dict]:
     cards = []
     for folder, fit in planned.fits:
         print(f"{fit.kind}, {fit.layout.about}: {planned.why}; {len(fit.sources)} tensors fit")
+        for word in planned.words:
+            print(f"  {word}")
         for reason, names in fit.dropped.items():
             print(f"  left out: {len(names)}, {reason}")
         with _progress(sum(_planned_bytes(fit, planned.dtype))) as bar:
@@ -165,11 +176,29 @@ def lazy_tree(
     return jax.tree.unflatten(structure, lazy)
 
 
-def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]:
+def _recognised(
+    tensors: dict[str, StoredTensor], named: str, file: str, facts: dict
+) -> tuple[str, str]:
     try:
-        return recognise(tensors)
+        name, why = recognise(tensors)
+        return told_apart(name, file, facts), why
     except ValueError as error:
         raise ValueError(f"{named}: {error}") from error
+
+
+def _fitting(
+    tensors: dict[str, StoredTensor], name: str, kind: Kind, weights: str | None, seems: str
+) -> list[Fit]:
+    """The sets of weights to convert, of which no tensor is missing or too much."""
+    fitting = fits(tensors, name, kind, weights)
+    for fit in fitting:
+        if not fit.perfect:
+            good = len(fit.sources) - len(fit.missing) - len(fit.misshapen)
+            raise ValueError(
+                f"{seems}, as {fit.layout.about}: {good} of {len(fit.sources)} tensors fit; "
+                f"{fit.problems()}; {upsampler(tensors)}nothing was converted"
+            )
+    return fitting
 
 
 def _stored_type(path: tuple, dtype: str) -> np.dtype:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
+from checkpoints_convert.alike import told_apart
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import fits, recognise, unwrapped
 from checkpoints_convert.read import Stored, open_checkpoint
+from checkpoints_convert.schedules import stored_facts
 
 _SHOWN = 40
 _NESTED = "state_dict", "model", "ema", "net"
@@ -57,6 +59,7 @@ def verdict(stored: Stored) -> str:
     try:
         tensors = unwrapped(stored.tensors)
         name, why = recognise(tensors)
+        name = told_apart(name, stored.path.name, stored_facts(tensors, stored.path))
     except ValueError as error:
         return str(error)
     fit = fits(tensors, name, KINDS[name])[0]

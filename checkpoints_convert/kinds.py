@@ -1,7 +1,6 @@
 """Checkpoints that can be converted, as data; what they should hold follows from our networks."""
 
-from typing import NamedTuple
-
+from checkpoints_convert.kind import Kind, Signature
 from checkpoints_convert.layouts import (
     ADM,
     COMPVIS,
@@ -11,49 +10,10 @@ from checkpoints_convert.layouts import (
     KERNEL_WIZARD,
     STAGE,
     STAGE_INSIDE,
-    Layout,
     lpips_layout,
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
-from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256
-from dsg_jax.priors.kinds import Architecture, structs_of
-
-# Our name of a tensor -> its shape in the file.
-Signature = dict[str, tuple[int, ...]]
-
-
-class Kind(NamedTuple):
-    """A published model: what its file holds and what its card says.
-
-    Attributes:
-      origin: names of the files, size, and who published them.
-      card_kind: key of `dsg_jax.priors.kinds.CARD_KINDS`: what the converted folder is.
-      architecture: the card kind's parts; "classes" is the number of rows of a class table.
-      signature: what tells this kind from the others at little cost.
-      card: entries of its card that the architecture does not say.
-      prompts: whether embeddings of prompts are to be stored, which the file does not hold.
-    """
-
-    origin: str
-    card_kind: str
-    architecture: Architecture
-    layouts: tuple[Layout, ...]
-    signature: Signature
-    card: dict = {}
-    prompts: bool = False
-
-    @property
-    def stored_architecture(self) -> Architecture:
-        """The architecture as `CARD_KINDS` takes it: classes are conditions of one token."""
-        parts = dict(self.architecture)
-        if "classes" in parts:
-            parts["conditions"] = (parts.pop("classes"), 1, parts["unet"].context_dim)
-        return parts
-
-    def structs(self) -> dict:
-        """The tensors that the file must hold, as our parameters, by `jax.eval_shape`."""
-        return structs_of(self.card_kind, self.stored_architecture)
-
+from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256, ADM_IMAGENET_CLASSES
 
 ADM_FACTS = {
     "parametrisation": "eps",
@@ -74,6 +34,7 @@ SD_FACTS = LDM_FACTS | {
     "latent_scale": 0.18215,
     "size": 512,
 }
+SD21_FACTS = SD_FACTS | {"parametrisation": "v", "size": 768}
 STAGE_FACTS = {"image_range": [-1, 1], "size": 256}
 CLASSES = {"names": [], "default": 1000, "about": "ImageNet's classes 0 to 999; 1000 is no class"}
 
@@ -88,6 +49,7 @@ _KL_SIGNATURE: Signature = {
     "decoder.mid.attn_1.q.weight": (512, 512, 1, 1),
 }
 _TIME, _QKV = "time_embed.0.weight", "middle_block.1.qkv.weight"
+_INNER = "input_blocks.10.0.in_layers.2.weight"
 _TO_K = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 
 
@@ -95,6 +57,26 @@ def _latent(unet: Signature, first_stage: Signature) -> Signature:
     """Both signatures, with the part in front of every name."""
     unet = {f"unet.{name}": shape for name, shape in unet.items()}
     return unet | {f"first_stage.{name}": shape for name, shape in first_stage.items()}
+
+
+_ADM_256: Signature = {_TIME: (1024, 256), _QKV: (3072, 1024, 1), _INNER: (512, 512, 3, 3)}
+_SD21 = _latent({_TIME: (1280, 320), _TO_K: (1280, 1024)}, _KL_SIGNATURE)
+
+
+def _with_classes(side: int, origin: str, inner: tuple[int, ...], **facts) -> Kind:
+    """A class-conditional ADM of ImageNet; ``inner`` is the shape of its block 10."""
+    config = ADM_IMAGENET_CLASSES[side]
+    width, middle = config.model_channels, int(config.channel_mult[-1] * config.model_channels)
+    signature: Signature = {
+        "label_emb.weight": (1000, 4 * width),
+        _TIME: (4 * width, width),
+        _QKV: (3 * middle, middle, 1),
+        _INNER: inner,
+    }
+    about = f"{origin} (Dhariwal & Nichol, guided-diffusion); wants a class"
+    return Kind(
+        about, "adm", {"unet": config}, (ADM,), signature, ADM_FACTS | {"size": side} | facts
+    )
 
 
 # Name of a kind, for ``--kind``, and everything that is known of it.
@@ -113,9 +95,28 @@ KINDS: dict[str, Kind] = {
         "adm",
         {"unet": ADM_IMAGENET_256},
         (ADM,),
-        {_TIME: (1024, 256), _QKV: (3072, 1024, 1)},
+        _ADM_256,
         ADM_FACTS,
     ),
+    "adm-lsun": Kind(
+        "lsun_bedroom.pt, lsun_cat.pt, lsun_horse.pt, 2.2 GB each (guided-diffusion)",
+        "adm",
+        {"unet": ADM_IMAGENET_256},
+        (ADM,),
+        _ADM_256,
+        ADM_FACTS,
+        named=r"lsun|bedroom|cat|horse",
+    ),
+    "adm-imagenet64-cond": _with_classes(
+        64,
+        "64x64_diffusion.pt, 1.2 GB",
+        (576, 384, 3, 3),
+        betas="cosine, 1000 steps",
+        clock={"kind": "table", "schedule": "cosine", "steps": 1000},
+    ),
+    "adm-imagenet128-cond": _with_classes(128, "128x128_diffusion.pt, 1.7 GB", (768, 512, 3, 3)),
+    "adm-imagenet256-cond": _with_classes(256, "256x256_diffusion.pt, 2.2 GB", (512, 512, 3, 3)),
+    "adm-imagenet512-cond": _with_classes(512, "512x512_diffusion.pt, 2.2 GB", (512, 256, 3, 3)),
     "ldm-ffhq": Kind(
         "model.ckpt of ffhq.zip, 2.4 GB of tensors (Rombach et al., latent-diffusion)",
         "ldm",
@@ -140,7 +141,29 @@ KINDS: dict[str, Kind] = {
         (COMPVIS, *DIFFUSERS),
         _latent({_TIME: (1280, 320), _TO_K: (1280, 768)}, _KL_SIGNATURE),
         SD_FACTS,
-        prompts=True,
+        prompts="clip-l",
+    ),
+    "sd21": Kind(
+        "v2-1_768-ema-pruned.ckpt or .safetensors, 5.2 GB, or the diffusers folder (Stable "
+        "Diffusion v2 and v2.1, Stability AI): 768 px, predicts v",
+        "ldm",
+        {"unet": ldm.SD_2_1, "first_stage": autoencoder.KL_F8},
+        (COMPVIS, *DIFFUSERS),
+        _SD21,
+        SD21_FACTS,
+        prompts="openclip-h",
+        named=r"768",
+    ),
+    "sd21-base": Kind(
+        "v2-1_512-ema-pruned.ckpt or .safetensors, 5.2 GB, or the diffusers folder: the same for "
+        "512 px, predicts the noise",
+        "ldm",
+        {"unet": ldm.SD_2_1, "first_stage": autoencoder.KL_F8},
+        (COMPVIS, *DIFFUSERS),
+        _SD21,
+        SD_FACTS,
+        prompts="openclip-h",
+        named=r"512|base",
     ),
     "vq-f4": Kind(
         "model.ckpt of vq-f4, 0.2 GB and its training loss (latent-diffusion, first stages)",

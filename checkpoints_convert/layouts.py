@@ -17,6 +17,7 @@ _SCHEDULE = (
     r"(betas|alphas_cumprod.*|sqrt_.*|log_one_minus_.*|posterior_.*|lvlb_weights)$",
     "schedule tables; recomputed in float64",
 )
+_SCALE = r"scale_factor$", "the card has it as latent_scale"
 _AVERAGING = r"model_ema\.(decay|num_updates)$", "bookkeeping of the averaging"
 _LOSS = r"(first_stage_model\.)?loss\.", "the autoencoder's training loss"
 _TEXT = (
@@ -69,7 +70,7 @@ COMPVIS = Layout(
     "a latent diffusion checkpoint",
     _compvis,
     _compvis_averaged,
-    (_SCHEDULE, _AVERAGING, _LOSS, _TEXT),
+    (_SCHEDULE, _SCALE, _AVERAGING, _LOSS, _TEXT),
 )
 ADM = Layout("a flat state dict", _same)
 INVERSE_BENCH = Layout(
@@ -87,6 +88,7 @@ STAGE_INSIDE = Layout(
     (
         _LOSS,
         _SCHEDULE,
+        _SCALE,
         (r"(model|model_ema|cond_stage_model)\.", "other parts of a latent diffusion model"),
     ),
 )
@@ -168,13 +170,17 @@ def _inside(rest: str, resnet: bool) -> str:
 
 
 def diffusers_stage(name: str, attention: str, levels: int = 4) -> str:
-    """KL-f8: "decoder.up.3.block.0.norm1.bias" -> "decoder.up_blocks.0.resnets.0.norm1.bias"."""
+    """KL autoencoders: "decoder.up.3.block.0.norm1" -> "decoder.up_blocks.0.resnets.0.norm1"."""
     name = name.replace("nin_shortcut", "conv_shortcut").replace("norm_out", "conv_norm_out")
     name = re.sub(r"\.mid\.block_(\d)", lambda m: f".mid_block.resnets.{int(m[1]) - 1}", name)
     attention_name = re.fullmatch(r"(\w+)\.mid\.attn_1\.(\w+)\.(\w+)", name)
     if attention_name:
         half, module, leaf = attention_name.groups()
         return f"{half}.mid_block.attentions.0.{_ATTENTION[attention][module]}.{leaf}"
+    inner = re.fullmatch(r"(\w+\.(?:down|up)\.\d)\.attn\.(\d)\.(\w+)\.(\w+)", name)
+    if inner:
+        level, number, module, leaf = inner.groups()
+        name = f"{level}.attentions.{number}.{_ATTENTION[attention][module]}.{leaf}"
     flipped = lambda m: f".up_blocks.{levels - 1 - int(m[1])}."
     name = re.sub(r"\.up\.(\d)\.", flipped, re.sub(r"\.down\.(\d)\.", r".down_blocks.\1.", name))
     name = re.sub(r"\.block\.(\d)\.", r".resnets.\1.", name)

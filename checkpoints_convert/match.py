@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from checkpoints_convert.kinds import KINDS, Kind
+from checkpoints_convert.kind import Kind
+from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.layouts import Layout
 from dsg_jax.priors.streaming import tree_name
 

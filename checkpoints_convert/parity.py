@@ -1,6 +1,6 @@
 """Compare converted networks with recorded PyTorch outputs, block by block where they are there.
 
-Recorded names, all NCHW: for a U-Net ``x``, ``t`` and perhaps ``context`` give ``output``,
+Recorded names, all NCHW: for a U-Net ``x``, ``t`` and perhaps ``context`` or ``y`` give ``output``,
 ``grad_x`` = d sum(output * pattern(9)) / dx, and ``block:NAME``, the output of any module by its
 name in the checkpoint (``block:input_blocks.4.0``). For a first stage ``x`` gives ``encoded`` or
 ``moments``, and ``z`` (for KL ``z_scaled``) gives ``decoded``. For KernelWizard ``u`` in [0, 1] and

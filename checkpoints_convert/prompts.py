@@ -13,7 +13,11 @@ from dsg_jax.bounded import read_npy
 
 PROMPTS = ["", "a natural looking image"]
 TOKENS = 77
-_ENCODER = "openai/clip-vit-large-patch14"
+# Text encoder of a kind -> a repository with it, and whether it is one of a pipeline's parts there.
+ENCODERS = {
+    "clip-l": ("openai/clip-vit-large-patch14", False),
+    "openclip-h": ("stabilityai/stable-diffusion-2-1", True),
+}
 
 
 class Embedded(NamedTuple):
@@ -28,14 +32,18 @@ class Embedded(NamedTuple):
     facts: dict
 
 
-def prompt_embeddings(context: Path | None, source: Path, dim: int = 768) -> Embedded:
+def prompt_embeddings(
+    context: Path | None, source: Path, dim: int = 768, encoder: str = "clip-l"
+) -> Embedded:
     """The table of a ``.npy`` file, or one made by `transformers`, where that is installed.
 
     Args:
       context: a file of (77, dim), the empty prompt's embedding, or of (2, 77, dim), those of
-        `PROMPTS`: the text encoder's last hidden states after its final norm.
+        `PROMPTS`: the text encoder's last hidden states after its final norm (of OpenCLIP's 24
+        blocks those of the 23rd, which a diffusers folder has as its last).
       source: the checkpoint; a diffusers folder holds a text encoder and a tokeniser.
       dim: width of the network's context.
+      encoder: key of `ENCODERS`.
 
     Raises:
       ValueError: a file of another form, or there is nothing to make embeddings with.
@@ -51,8 +59,13 @@ def prompt_embeddings(context: Path | None, source: Path, dim: int = 768) -> Emb
             "installed: give them by --context FILE.npy (docs/convert.md says how to make it), or "
             "pip install transformers torch"
         ) from error
-    table = _encoded(transformers, torch, source)
-    return Embedded(table, {"names": PROMPTS, "default": 0, "about": f"by {_ENCODER}"})
+    table = _encoded(transformers, torch, source, encoder)
+    if table.shape != (len(PROMPTS), TOKENS, dim):
+        raise ValueError(
+            f"the text encoder gives {table.shape} where the network takes "
+            f"{(len(PROMPTS), TOKENS, dim)}: give --context FILE.npy"
+        )
+    return Embedded(table, {"names": PROMPTS, "default": 0, "about": f"by {ENCODERS[encoder][0]}"})
 
 
 def _from_file(context: Path, dim: int) -> Embedded:
@@ -68,18 +81,23 @@ def _from_file(context: Path, dim: int) -> Embedded:
     return Embedded(table.astype(np.float32), facts)
 
 
-def _encoded(transformers: Any, torch: Any, source: Path) -> np.ndarray:
+def _encoded(transformers: Any, torch: Any, source: Path, name: str) -> np.ndarray:
     """Last hidden states of the folder's own text encoder, or of the cached published one."""
+    repository, is_part = ENCODERS[name]
     has_encoder = source.is_dir() and (source / "text_encoder").is_dir()
-    names = ("tokenizer", "text_encoder")
-    places = [source / name if has_encoder else _ENCODER for name in names]
+    parts = "tokenizer", "text_encoder"
+    places = [source / part if has_encoder else repository for part in parts]
+    inside = [{"subfolder": part} if is_part and not has_encoder else {} for part in parts]
+    kinds = transformers.CLIPTokenizer, transformers.CLIPTextModel
     try:
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(places[0], local_files_only=True)
-        encoder = transformers.CLIPTextModel.from_pretrained(places[1], local_files_only=True)
+        tokenizer, encoder = (
+            kind.from_pretrained(place, local_files_only=True, **where)
+            for kind, place, where in zip(kinds, places, inside, strict=True)
+        )
     except (OSError, ValueError) as error:
         raise ValueError(
             f"transformers finds no text encoder at {places[1]} ({error}); nothing is downloaded "
-            f"here: fetch {_ENCODER} into its cache first, or give --context FILE.npy"
+            f"here: fetch {repository} into its cache first, or give --context FILE.npy"
         ) from error
     options = {"padding": "max_length", "max_length": TOKENS, "truncation": True}
     tokens = tokenizer(PROMPTS, return_tensors="pt", **options).input_ids

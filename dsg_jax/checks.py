@@ -24,6 +24,7 @@ POSITIVE = Range(lambda v: 0 < v < math.inf, "a finite number > 0")
 NOT_NEGATIVE = Range(lambda v: 0 <= v < math.inf, "a finite number >= 0")
 UNIT = Range(lambda v: 0 <= v <= 1, "a number from 0 to 1")
 COUNT = Range(lambda v: v >= 1 and v % 1 == 0, "a whole number >= 1")
+WHOLE = Range(lambda v: v >= 0 and v % 1 == 0, "a whole number >= 0")
 UPDATES = Range(
     lambda v: COUNT.holds(v) and v <= MOST_STEPS, f"a whole number from 1 to {MOST_STEPS:,}"
 )

@@ -92,6 +92,11 @@ def subspace(projection: Projection, state: Array) -> Subspace:
     return Subspace(left, right, rank)
 
 
+def is_due(projection: Projection, index: Array) -> Array:
+    """Whether the step of this number is one that is projected; none is with period 0."""
+    return (index % jnp.maximum(projection.period, 1) == 0) & (jnp.asarray(projection.period) > 0)
+
+
 def project(space: Subspace, gradient: Array) -> Array:
     """P(G) of a gradient (h, w, c): U_r U_r' G V_r V_r' for every channel."""
     g = jnp.moveaxis(gradient, -1, 0)

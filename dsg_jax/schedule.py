@@ -44,6 +44,43 @@ SCHEDULES: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
+def respaced_times(respacing: str, total: int) -> np.ndarray:
+    """The times that guided-diffusion's ``timestep_respacing`` chooses of 0..total-1, ascending.
+
+    Args:
+      respacing: "ddim25": 25 times at equal whole distances from 0 on. "30,20,10": the schedule in
+        three equal sections, of which so many times each, evenly from its first to its last.
+      total: how many times the schedule has.
+
+    Raises:
+      ValueError: another form, no whole distance that gives so many, or more than there are.
+    """
+    kind, _, count = respacing.rpartition("ddim")
+    counts = (count if "ddim" in respacing else respacing).split(",")
+    if kind or not all(part.strip().isdecimal() for part in counts) or "0" in counts:
+        raise ValueError(f"respacing={respacing!r}: give one like 'ddim25' or '30,20,10'")
+    sections = [int(part) for part in counts]
+    if "ddim" in respacing:
+        ranges = (np.arange(0, total, stride) for stride in range(1, total))
+        even = next((times for times in ranges if [len(times)] == sections), None)
+        if even is None:
+            raise ValueError(
+                f"respacing={respacing!r}: no whole distance takes so many of {total} times"
+            )
+        return even
+    times, start = [], 0
+    for i, section in enumerate(sections):
+        size = total // len(sections) + (i < total % len(sections))
+        if section > size:
+            raise ValueError(f"respacing={respacing!r}: section {i + 1} has {size} times only")
+        place, stride = 0.0, (size - 1) / max(1, section - 1)
+        for _ in range(section):  # added up, as the reference does: rounding decides at halves
+            times.append(start + round(place))
+            place += stride
+        start += size
+    return np.array(times)
+
+
 def vp_betas(sigma_min: float, sigma_max: float, steps: int = 1000) -> np.ndarray:
     """VP steps from one noise level to another, even in the time of ADM's SDE; (steps,) float64.
 

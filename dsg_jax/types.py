@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dsg_jax.checks import COUNT, check_fields
+from dsg_jax.checks import COUNT, WHOLE, check_fields
 from dsg_jax.clock import Clock
 
 # Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time.
@@ -46,11 +46,14 @@ class Problem(NamedTuple):
 
     Attributes:
       sigma: noise level in the units of y.
+      label: () number of the image's class, for a class-conditional prior; None is the one that the
+        prior was loaded with.
     """
 
     operator: Operator
     y: Array
     sigma: Array | float
+    label: Array | np.int32 | int | None = None
 
 
 class FirstStage(NamedTuple):
@@ -125,7 +128,8 @@ class Projection:
     Attributes:
       tau: share of the squared singular values to keep, in (0, 1]; for the rules "rank" and
         "fraction" the rank or the fraction of the full rank itself.
-      period: project every period-th step (inner step, where a solver has an inner loop).
+      period: project every period-th step (inner step, where a solver has an inner loop); 0 is
+        never, as in the released code: the plain method, which then costs a decomposition more.
       rule: how tau becomes a rank: `projection.RANK_RULES` has the functions.
       sides: "both" (U U' G V V'), "left" (U U' G) or "right" (G V V').
       source: what is decomposed: the state is DiffStateGrad, the others are for ablations.
@@ -152,8 +156,8 @@ class Projection:
         """
         check_fields(self)
         for period in numbers_in(self.period):
-            if not COUNT.holds(period):
-                raise ValueError(f"period={period}: give {COUNT.words}")
+            if not WHOLE.holds(period):
+                raise ValueError(f"period={period}: give {WHOLE.words}; 0 is never")
         for tau in numbers_in(self.tau):
             if self.rule == "rank" and not COUNT.holds(tau):
                 raise ValueError(

@@ -34,6 +34,7 @@ from experiments.restore.choices import (
     solver_settings,
     task_options,
 )
+from experiments.restore.classes import class_labels
 from experiments.restore.effects import check_effects
 from experiments.restore.plan import DEFAULT_PRIORS, check_prior, state_channels
 
@@ -152,7 +153,9 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
         axes=(),
         shape=state_shape(prior, shape),
     )
-    return program, chosen_problem(settings, task, shape)
+    labels = class_labels(common.images.class_label, ["the image"], prior, card)
+    problem = chosen_problem(settings, task, shape)
+    return program, problem._replace(label=np.int32(labels[0])) if labels else problem
 
 
 def chosen_problem(settings: ExportSettings, task: str, shape: tuple[int, int, int]) -> Problem:

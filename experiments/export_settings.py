@@ -35,6 +35,7 @@ class File:
 
     Attributes:
       size: side of the images in pixels (default: the prior's)
+      class_label: for class-conditional priors: the class, which is an array of the file
       samples: posterior samples that a call makes
       seed: decides the mask or kernel, which is an array of the file
       platforms: what it is to run on
@@ -42,6 +43,7 @@ class File:
     """
 
     size: int | None = None
+    class_label: int | None = None
     samples: int = 1
     seed: int = 0
     platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -73,8 +75,9 @@ class ExportSettings:
 
     def as_restore(self) -> RestoreSettings:
         """The same for `restore`, which checks the numbers; its device is not the file's."""
+        label = None if self.file.class_label is None else (str(self.file.class_label),)
         return RestoreSettings(
-            images=Images(size=self.file.size),
+            images=Images(size=self.file.size, class_label=label),
             measurement=self.measurement,
             task_options=self.task_options,
             method=self.method,

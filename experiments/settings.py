@@ -37,6 +37,8 @@ class Images:
         --size and with a prior that only convolves, the image cut to the multiple that it needs)
       size: side of the images in pixels (default: the prior's, but see --fit)
       count: only the first N images
+      class_label: for class-conditional priors: a class for all images, one for each, or a text
+        file with a line NAME CLASS for each
     """
 
     images: tuple[Path, ...] = ()
@@ -48,6 +50,7 @@ class Images:
     fit: Literal["crop", "none"] | None = None
     size: int | None = None
     count: int | None = None
+    class_label: tuple[str, ...] | None = None
 
     def __post_init__(self):
         check_numbers(self, size=SIDE, count=COUNT)
@@ -114,7 +117,7 @@ class Method:
       rank_rule: how tau becomes a rank: official, per_channel, mean, rank or fraction; auto
         (default): the solver's or preset's (official for most), and per_channel in place of
         official where the projected state has not three channels
-      period: project every N-th (inner) step (default: 1; resample: its preset's)
+      period: project every N-th (inner) step; 0: none (default: 1; resample: its preset's)
       sides: both (U U' G V V'), left (U U' G) or right (G V V')
       source: what the projection decomposes: state is DiffStateGrad, the others are for ablations
     """

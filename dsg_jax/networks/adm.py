@@ -29,14 +29,16 @@ class ADMConfig(NamedTuple):
     """Architecture of an ADM U-Net; the defaults are the FFHQ-256 network of DPS.
 
     ``attention_factors`` are downsampling factors (16 = the 16x16 maps of a 256 px image).
-    ``num_head_channels`` = -1 uses ``num_heads`` instead. Without ``resblock_updown`` the maps are
-    resampled by one strided or one upsampled convolution, at half the cost of a block. The last
-    three fields are ours, for small priors: a pixel-unshuffle stem, another group count, and a
-    network without the middle attention.
+    ``num_head_channels`` = -1 uses ``num_heads`` instead, and ``num_heads_upsample`` of them on the
+    way up if that is not -1 too. Without ``resblock_updown`` the maps are resampled by one strided
+    or one upsampled convolution, at half the cost of a block. Without ``use_scale_shift_norm`` the
+    time is added between the convolutions of a block. ``num_classes`` is the number of rows of a
+    class-conditional network's table, which has none for "no class". Three fields are ours, for
+    small priors: ``patch``, a pixel-unshuffle stem, ``norm_groups``, and ``middle_attention``.
     """
 
     model_channels: int = 128
-    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    channel_mult: tuple[float, ...] = (1, 1, 2, 2, 4, 4)
     num_res_blocks: int = 1
     attention_factors: tuple[int, ...] = (16,)
     num_heads: int = 4
@@ -48,6 +50,9 @@ class ADMConfig(NamedTuple):
     patch: int = 1
     norm_groups: int = 32
     middle_attention: bool = True
+    num_classes: int | None = None
+    use_scale_shift_norm: bool = True
+    num_heads_upsample: int = -1
 
     @property
     def size_multiple(self) -> int:
@@ -57,10 +62,28 @@ class ADMConfig(NamedTuple):
 
 ADM_FFHQ_256 = ADMConfig()
 ADM_IMAGENET_256 = ADMConfig(model_channels=256, num_res_blocks=2, attention_factors=(8, 16, 32))
+# ImageNet with a class, by the side of the images.
+ADM_IMAGENET_CLASSES = {
+    64: ADMConfig(
+        192, (1, 2, 3, 4), 3, attention_factors=(2, 4, 8), new_attention_order=True,
+        num_classes=1000,
+    ),
+    128: ADMConfig(
+        256, (1, 1, 2, 3, 4), 2, attention_factors=(4, 8, 16), num_head_channels=-1,
+        num_classes=1000,
+    ),
+    256: ADM_IMAGENET_256._replace(num_classes=1000),
+    512: ADMConfig(
+        256, (0.5, 1, 1, 2, 2, 4, 4), 2, attention_factors=(16, 32, 64), num_classes=1000
+    ),
+}  # fmt: skip
 
 
 class ResBlock(nn.Module):
-    """Residual block with scale-shift conditioning; ``resample`` is "down", "up" or "none"."""
+    """Residual block; ``resample`` is "down", "up" or "none".
+
+    The embedded times scale and shift what is between its convolutions, or are added to it.
+    """
 
     features: int
     config: ADMConfig
@@ -76,9 +99,14 @@ class ResBlock(nn.Module):
             change = average_pool if self.resample == "down" else upsample_nearest
             h, x = change(h), change(x)
         h = Conv(self.features, dtype=dtype, name="in_layers.2")(h)
-        emb = nn.Dense(2 * self.features, dtype=dtype, name="emb_layers.1")(nn.silu(emb))
-        scale, shift = jnp.split(emb[:, None, None, :], 2, axis=-1)
-        h = GroupNorm(groups, name="out_layers.0")(h) * (1 + scale) + shift
+        width = self.features * (2 if self.config.use_scale_shift_norm else 1)
+        emb = nn.Dense(width, dtype=dtype, name="emb_layers.1")(nn.silu(emb))[:, None, None, :]
+        norm = GroupNorm(groups, name="out_layers.0")
+        if self.config.use_scale_shift_norm:
+            scale, shift = jnp.split(emb, 2, axis=-1)
+            h = norm(h) * (1 + scale) + shift
+        else:
+            h = norm(h + emb)
         h = nn.silu(h).astype(dtype)
         h = Conv(self.features, dtype=dtype, kernel_init=_ZEROS, name="out_layers.3")(h)
         if x.shape[-1] != self.features:
@@ -134,30 +162,40 @@ class AttentionBlock(nn.Module):
         return x + h.reshape(b, height, width, c)
 
 
+class ClassTable(nn.Module):
+    """What is added to the embedded time for each class; one class a column, as in `Codebook`."""
+
+    classes: int
+    features: int
+
+    @nn.compact
+    def __call__(self, labels: Array) -> Array:
+        """(b,) numbers of classes -> (b, features) in float32."""
+        shape = (self.features, self.classes)
+        table = self.param("kernel", nn.initializers.normal(1.0), shape)
+        return jnp.take(table.astype(jnp.float32), labels, axis=1).T
+
+
 class ADMUNet(nn.Module):
     """(b, h, w, c) image and (b,) times in 0..999, possibly fractional -> (b, h, w, out_channels).
 
-    The first ``in_channels`` output channels are the noise prediction, the rest the variance
-    values. ``dtype`` is the compute type of convolutions, projections and attention; norms, softmax
-    and the output stay in float32.
+    A class-conditional network also takes (b,) numbers of classes. The first ``in_channels`` output
+    channels are the noise prediction, the rest the variance values. ``dtype`` is the compute type
+    of convolutions, projections and attention; norms, softmax and the output stay in float32.
     """
 
     config: ADMConfig = ADM_FFHQ_256
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, t: Array) -> Array:
+    def __call__(self, x: Array, t: Array, labels: Array | None = None) -> Array:
         """See the class; height and width must be multiples of ``config.size_multiple``."""
         config, dtype = self.config, self.dtype
         check_size(x, config.size_multiple)
-        emb = embed_time(t, config.model_channels, dtype)
-        blocks = Blocks(
-            lambda h, features, name: ResBlock(features, config, dtype, name=name)(h, emb),
-            lambda h, name: AttentionBlock(config, dtype, name=name)(h),
-            lambda h, direction, name: Resample(config, dtype, direction, name=name)(h, emb),
-        )
+        blocks = self._blocks(self._embedding(t, labels))
         h = pixel_unshuffle(x, config.patch)
-        h = Conv(config.model_channels, dtype=dtype, name="input_blocks.0.0")(h)
+        stem = int(config.channel_mult[0] * config.model_channels)
+        h = Conv(stem, dtype=dtype, name="input_blocks.0.0")(h)
         h, skips = down_path(h, config, blocks)
         h = blocks.residual(h, h.shape[-1], "middle_block.0")
         if config.middle_attention:
@@ -169,3 +207,34 @@ class ADMUNet(nn.Module):
         channels = config.out_channels * config.patch**2
         h = Conv(channels, dtype=dtype, kernel_init=_ZEROS, name="out.2")(h)
         return pixel_shuffle(h, config.patch).astype(jnp.float32)
+
+    def _embedding(self, t: Array, labels: Array | None) -> Array:
+        """Of the times, and of the classes where the network has them."""
+        config, classes = self.config, self.config.num_classes
+        if (labels is None) != (classes is None):
+            raise ValueError(
+                "classes were given to a network that takes none"
+                if classes is None
+                else f"the network is class-conditional: give a class from 0 to {classes - 1}, by "
+                "--class-label or load_prior(..., condition=207)"
+            )
+        emb = embed_time(t, config.model_channels, self.dtype)
+        if labels is None or classes is None:
+            return emb
+        table = ClassTable(classes, emb.shape[-1], name="label_emb")
+        return (emb + table(labels)).astype(self.dtype)
+
+    def _blocks(self, emb: Array) -> Blocks:
+        config, dtype = self.config, self.dtype
+        up = config._replace(num_heads=config.num_heads_upsample)
+        up = config if config.num_heads_upsample == -1 else up
+
+        def attention(h: Array, name: str) -> Array:
+            heads = up if name.startswith("output_blocks") else config
+            return AttentionBlock(heads, dtype, name=name)(h)
+
+        return Blocks(
+            lambda h, features, name: ResBlock(features, config, dtype, name=name)(h, emb),
+            attention,
+            lambda h, direction, name: Resample(config, dtype, direction, name=name)(h, emb),
+        )

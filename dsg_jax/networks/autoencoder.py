@@ -21,8 +21,10 @@ class AutoencoderConfig(NamedTuple):
     """Architecture of an autoencoder; the defaults are VQ-f4.
 
     ``codes`` is the size of the codebook, None for a Gaussian bottleneck, whose encoder gives means
-    and log-variances. Attention is single-headed and in the middle of both halves only, as in all
-    published models of this family. ``norm_groups`` is ours, for small autoencoders.
+    and log-variances. Attention is single-headed and in the middle of both halves; ``codes`` and
+    KL models of larger factors also have it behind the blocks of some levels, those of
+    ``attention_factors`` (8 = the 32x32 maps of a 256 px image). ``norm_groups`` is ours, for small
+    autoencoders.
     """
 
     channels: int = 128
@@ -32,6 +34,7 @@ class AutoencoderConfig(NamedTuple):
     codes: int | None = 8192
     image_channels: int = 3
     norm_groups: int = 32
+    attention_factors: tuple[int, ...] = ()
 
     @property
     def factor(self) -> int:
@@ -90,10 +93,25 @@ def _block(half: nn.Module, x: Array, features: int, name: str) -> Array:
     return kind(features, half.config.norm_groups, half.dtype, name=name)(x)
 
 
+def _attention(half: nn.Module, x: Array, name: str) -> Array:
+    kind = nn.remat(AttentionBlock) if half.remat else AttentionBlock
+    return kind(half.config.norm_groups, half.dtype, name=name)(x)
+
+
+def _level(half: nn.Module, x: Array, level: int, blocks: int, name: str) -> Array:
+    """The blocks of a level of an encoder ("down") or a decoder ("up")."""
+    config = half.config
+    for i in range(blocks):
+        features = config.channel_mult[level] * config.channels
+        x = _block(half, x, features, f"{name}.{level}.block.{i}")
+        if 2**level in config.attention_factors:
+            x = _attention(half, x, f"{name}.{level}.attn.{i}")
+    return x
+
+
 def _middle(half: nn.Module, x: Array) -> Array:
     x = _block(half, x, x.shape[-1], "mid.block_1")
-    kind = nn.remat(AttentionBlock) if half.remat else AttentionBlock
-    x = kind(half.config.norm_groups, half.dtype, name="mid.attn_1")(x)
+    x = _attention(half, x, "mid.attn_1")
     return _block(half, x, x.shape[-1], "mid.block_2")
 
 
@@ -114,9 +132,8 @@ class Encoder(nn.Module):
         """See the class; each halving pads one row and one column at the far ends only."""
         config = self.config
         x = Conv(config.channels, dtype=self.dtype, name="conv_in")(x)
-        for level, mult in enumerate(config.channel_mult):
-            for i in range(config.num_res_blocks):
-                x = _block(self, x, mult * config.channels, f"down.{level}.block.{i}")
+        for level in range(len(config.channel_mult)):
+            x = _level(self, x, level, config.num_res_blocks, "down")
             if level + 1 < len(config.channel_mult):
                 name = f"down.{level}.downsample.conv"
                 down = Conv(x.shape[-1], stride=2, padding=(0, 1), dtype=self.dtype, name=name)
@@ -137,9 +154,8 @@ class Decoder(nn.Module):
         config = self.config
         width = config.channel_mult[-1] * config.channels
         x = _middle(self, Conv(width, dtype=self.dtype, name="conv_in")(z))
-        for level, mult in reversed(list(enumerate(config.channel_mult))):
-            for i in range(config.num_res_blocks + 1):
-                x = _block(self, x, mult * config.channels, f"up.{level}.block.{i}")
+        for level in reversed(range(len(config.channel_mult))):
+            x = _level(self, x, level, config.num_res_blocks + 1, "up")
             if level:
                 up = Conv(x.shape[-1], dtype=self.dtype, name=f"up.{level}.upsample.conv")
                 x = up(upsample_nearest(x))

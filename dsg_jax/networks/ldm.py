@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.networks.adm import ADMConfig, AttentionBlock, Resample
+from dsg_jax.networks.adm import ADMConfig, AttentionBlock, Resample, ResBlock
 from dsg_jax.networks.layers import Conv, GroupNorm, check_size
 from dsg_jax.networks.transformer import SpatialTransformer
 from dsg_jax.networks.unet import Blocks, down_path, embed_time, up_path
@@ -55,7 +55,7 @@ LDM_CIN256 = LDMConfig(
     num_head_channels=-1,
     context_dim=512,
 )
-# Stable Diffusion v1.5.
+# Stable Diffusion v1.5; v2's projections of tokens are linear, as 1x1 convolutions are.
 SD_1_5 = LDMConfig(
     model_channels=320,
     channel_mult=(1, 2, 4, 4),
@@ -66,28 +66,7 @@ SD_1_5 = LDMConfig(
     in_channels=4,
     out_channels=4,
 )
-
-
-class AdditiveResBlock(nn.Module):
-    """Residual block whose time embedding is added between its two convolutions."""
-
-    features: int
-    norm_groups: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: Array, emb: Array) -> Array:
-        """Maps (b, h, w, c) and the embedded times (b, e) -> (b, h, w, features)."""
-        dtype = self.dtype
-        h = nn.silu(GroupNorm(self.norm_groups, name="in_layers.0")(x)).astype(dtype)
-        h = Conv(self.features, dtype=dtype, name="in_layers.2")(h)
-        emb = nn.Dense(self.features, dtype=dtype, name="emb_layers.1")(nn.silu(emb))
-        h = h + emb[:, None, None, :]
-        h = nn.silu(GroupNorm(self.norm_groups, name="out_layers.0")(h)).astype(dtype)
-        h = Conv(self.features, dtype=dtype, kernel_init=_ZEROS, name="out_layers.3")(h)
-        if x.shape[-1] != self.features:
-            x = Conv(self.features, size=1, dtype=dtype, name="skip_connection")(x)
-        return x + h
+SD_2_1 = SD_1_5._replace(num_head_channels=64, context_dim=1024)
 
 
 class LDMUNet(nn.Module):
@@ -130,14 +109,13 @@ class LDMUNet(nn.Module):
     def _blocks(self, emb: Array, context: Array | None) -> Blocks:
         config, dtype = self.config, self.dtype
         keep = nn.remat if self.remat else lambda module: module
-        residual, legacy, transformer = map(
-            keep, (AdditiveResBlock, AttentionBlock, SpatialTransformer)
-        )
+        residual, legacy, transformer = map(keep, (ResBlock, AttentionBlock, SpatialTransformer))
         shared = ADMConfig(
             num_heads=config.num_heads,
             num_head_channels=config.num_head_channels,
             resblock_updown=False,
             norm_groups=config.norm_groups,
+            use_scale_shift_norm=False,
         )
 
         def attention(h: Array, name: str) -> Array:
@@ -148,9 +126,7 @@ class LDMUNet(nn.Module):
             return transformer(heads, config.norm_groups, dtype, name=name)(h, context)
 
         return Blocks(
-            lambda h, features, name: residual(features, config.norm_groups, dtype, name=name)(
-                h, emb
-            ),
+            lambda h, features, name: residual(features, shared, dtype, name=name)(h, emb),
             attention,
             lambda h, direction, name: Resample(shared, dtype, direction, name=name)(h, emb),
         )

@@ -17,7 +17,7 @@ class _Levels(Protocol):
     @property
     def model_channels(self) -> int: ...
     @property
-    def channel_mult(self) -> tuple[int, ...]: ...
+    def channel_mult(self) -> tuple[float, ...]: ...
     @property
     def num_res_blocks(self) -> int: ...
     @property
@@ -53,7 +53,7 @@ def down_path(h: Array, config: _Levels, blocks: Blocks) -> tuple[Array, list[Ar
     for level, mult in enumerate(config.channel_mult):
         for _ in range(config.num_res_blocks):
             name = f"input_blocks.{len(skips)}"
-            h = blocks.residual(h, mult * config.model_channels, f"{name}.0")
+            h = blocks.residual(h, int(mult * config.model_channels), f"{name}.0")
             if factor in config.attention_factors:
                 h = blocks.attention(h, f"{name}.1")
             skips.append(h)
@@ -71,7 +71,7 @@ def up_path(h: Array, skips: list[Array], config: _Levels, blocks: Blocks) -> Ar
         for i in range(config.num_res_blocks + 1):
             name, inner = f"output_blocks.{n}", 1
             h = jnp.concatenate([h, skips[-1 - n]], axis=-1)
-            h = blocks.residual(h, mult * config.model_channels, f"{name}.0")
+            h = blocks.residual(h, int(mult * config.model_channels), f"{name}.0")
             if factor in config.attention_factors:
                 h = blocks.attention(h, f"{name}.1")
                 inner = 2

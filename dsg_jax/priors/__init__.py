@@ -36,7 +36,7 @@ from dsg_jax.priors.kinds import (
     structs_of,
 )
 from dsg_jax.priors.latent import LDMNetwork, init_latent_params, with_guidance
-from dsg_jax.priors.pixel import adm_prior, init_params
+from dsg_jax.priors.pixel import ADMNetwork, adm_prior, init_params
 from dsg_jax.types import FirstStage, Prior
 
 __all__ = [
@@ -81,6 +81,8 @@ def load_prior(
         (`files.check_files`); sizes are compared in any case.
       condition: one of the conditions that a conditional prior stores, a prompt or its number (a
         class's, for cin256-v2); None is the one its card calls default (no class, empty prompt).
+        Of a class-conditional ADM a class, for which there is no default: without it here, the
+        `Problem` has to name one.
       guidance_scale: with a condition, how far to guide towards it from the default one (Ho &
         Salimans 2022); 1 is the condition alone, in one pass.
 
@@ -103,9 +105,9 @@ def load_prior(
         verify=verify,
     )
     if condition is not None:
-        table, facts = params.get("conditions", ()), card.get("conditions", {"names": []})
         with naming_card(Path(folder) / "card.json"):
-            network = _conditioned(prior.network, table, facts, condition, guidance_scale)
+            table = params.get("conditions", ())
+            network = _conditioned(prior.network, table, card, condition, guidance_scale)
         prior = prior._replace(network=network)
     return prior, card
 
@@ -204,12 +206,20 @@ def as_type(structs: Any, dtype: str) -> Any:
 
 
 def _conditioned(
-    network: Any, table: Any, facts: dict, condition: str | int, scale: float
-) -> LDMNetwork:
-    names = facts["names"]
+    network: Any, table: Any, card: dict, condition: str | int, scale: float
+) -> LDMNetwork | ADMNetwork:
+    facts, classes = card.get("conditions", {"names": []}), card.get("classes")
+    names, rows = facts["names"], classes or len(table)
     index = names.index(condition) if condition in names else condition
-    if not isinstance(index, int) or not 0 <= index < len(table):
-        known = f"it stores {', '.join(map(repr, names)) or f'0 to {len(table) - 1}'}"
-        known = known if len(table) else "it stores none"
+    if not isinstance(index, int) or not 0 <= index < rows:
+        known = f"it stores {', '.join(map(repr, names)) or f'0 to {rows - 1}'}"
+        known = known if rows else "it stores none"
         raise ValueError(f"the prior has no condition {condition!r}; {known}")
+    if classes and scale != 1:
+        raise ValueError(
+            f"guidance_scale={scale}: the network has no row for no class to be guided from: "
+            "leave it out"
+        )
+    if classes:
+        return network.of_class(index)
     return with_guidance(network, table[index], table[facts["default"]], scale)

@@ -85,6 +85,7 @@ ENTRIES: dict[str, Form] = {
     "samples": Form(_is_name, "a set of samples"),
     "parametrisation": _one_of(*PREDICTIONS),
     "size": _whole(1, MAX_SIDE),
+    "classes": _whole(1, MAX_CHANNELS),
     "latent_scale": Form(lambda v: _is_number(v) and v > 0, "a number > 0"),
     "betas": Form(_is_schedule, "start, end and steps of a schedule, 0 < start < end < 1"),
     "clock": Form(_is_clock, "a kind of clock with its numbers"),
@@ -158,13 +159,14 @@ def _form(name: str, hint: Any) -> Form:
     if bool in members:
         return Form(lambda v: type(v) is bool, "true or false")
     if int in members:
-        least = {"num_head_channels": -1, "num_res_blocks": 0}.get(name, 1)
+        least = -1 if name in ("num_head_channels", "num_heads_upsample") else 1
+        least = 0 if name == "num_res_blocks" else least
         most = MAX_BLOCKS if "blocks" in name else MAX_CODES if name == "codes" else MAX_CHANNELS
         number = _whole(least, most)
         absent = NoneType in members
         return Form(lambda v: number.holds(v) or (absent and v is None), number.words)
     factor, least = _whole(1, 1024), 1 if name == "channel_mult" else 0
-    holds = lambda v: (
-        isinstance(v, tuple) and least <= len(v) <= MAX_LEVELS and all(map(factor.holds, v))
-    )
-    return Form(holds, f"a list of {least} to {MAX_LEVELS} whole numbers from 1 to 1024")
+    halves = "or 0.5 " if float in members[0].__args__ else ""
+    fits = lambda v: factor.holds(v) or (halves and v == 0.5)
+    holds = lambda v: isinstance(v, tuple) and least <= len(v) <= MAX_LEVELS and all(map(fits, v))
+    return Form(holds, f"a list of {least} to {MAX_LEVELS} whole numbers {halves}from 1 to 1024")

@@ -99,7 +99,7 @@ def check_facts(card: dict, architecture: Architecture) -> None:
             value = reprlib.repr(card[name])
             raise ValueError(f"the card has {name} {value}; its architecture's is {fact}")
     for name in kind.needed:
-        if name == "betas" and not isinstance(card[name], dict):
+        if name == "betas" and not isinstance(card[name], dict) and "clock" not in card:
             raise ValueError(f"the card has betas {card[name]!r}; wanted are start, end and steps")
         card[name]
     width = getattr(architecture.get("unet"), "context_dim", None)
@@ -159,6 +159,15 @@ def _unet_inputs(config: ADMConfig | LDMConfig) -> Shapes:
     return {"x": (1, config.in_channels, side, side), "t": (1,)}
 
 
+def _adm_facts(config: ADMConfig) -> dict[str, int]:
+    classes = {} if config.num_classes is None else {"classes": config.num_classes}
+    return {"channels": config.in_channels, "size_multiple": config.size_multiple} | classes
+
+
+def _adm_inputs(config: ADMConfig) -> Shapes:
+    return _unet_inputs(config) | ({} if config.num_classes is None else {"y": (1,)})
+
+
 def _ldm_inputs(architecture: Architecture) -> Shapes:
     unet, stage = architecture["unet"], architecture["first_stage"]
     context = {"context": (1, 2, unet.context_dim)} if unet.context_dim else {}
@@ -189,13 +198,12 @@ CARD_KINDS: dict[str, CardKind] = {
         build=lambda card, a, params, dtype: adm_prior(
             params, a["unet"], dtype=dtype, clock=clock_of_card(card)
         ),
-        facts=lambda a: {
-            "channels": a["unet"].in_channels,
-            "size_multiple": a["unet"].size_multiple,
-        },
+        facts=lambda a: _adm_facts(a["unet"]),
         needed=("parametrisation", "size"),
-        inputs=lambda a: _unet_inputs(a["unet"]),
-        passes=lambda card, a: (unet_pass(ADMUNet(a["unet"]), False),),
+        inputs=lambda a: _adm_inputs(a["unet"]),
+        passes=lambda card, a: (
+            unet_pass(ADMUNet(a["unet"]), "" if a["unet"].num_classes is None else "y"),
+        ),
     ),
     "ldm": CardKind(
         parts={"unet": LDMConfig, "first_stage": AutoencoderConfig},
@@ -208,7 +216,7 @@ CARD_KINDS: dict[str, CardKind] = {
         needed=("parametrisation", "size", "latent_scale", "betas"),
         inputs=_ldm_inputs,
         passes=lambda card, a: (
-            unet_pass(LDMUNet(a["unet"]), a["unet"].context_dim is not None, "unet"),
+            unet_pass(LDMUNet(a["unet"]), "context" if a["unet"].context_dim else "", "unet"),
             *stage_passes(a["first_stage"], card["latent_scale"], "first_stage"),
         ),
     ),

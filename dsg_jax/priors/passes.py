@@ -38,12 +38,12 @@ class Pass(NamedTuple):
     divisor: float = 1.0
 
 
-def unet_pass(network: nn.Module, conditional: bool, *part: str) -> Pass:
-    """A U-Net: x, t and perhaps context -> output, and ``block:NAME`` for each of its modules.
+def unet_pass(network: nn.Module, condition: str, *part: str) -> Pass:
+    """A U-Net: x, t and perhaps more -> output, and ``block:NAME`` for each of its modules.
 
     Args:
       network: the module.
-      conditional: whether it takes a context.
+      condition: name of what else it takes, "context" or "y", the classes; "" for nothing.
       *part: name of its parameters in the folder's, where there are others.
     """
 
@@ -56,7 +56,7 @@ def unet_pass(network: nn.Module, conditional: bool, *part: str) -> Pass:
         inside = {BLOCK + k: v["__call__"][0] for k, v in modules if "__call__" in v}
         return output, inside
 
-    inputs = ("x", "t", "context") if conditional else ("x", "t")
+    inputs = ("x", "t", condition) if condition else ("x", "t")
     return Pass(inputs, ("output",), ("grad_x",), call)
 
 

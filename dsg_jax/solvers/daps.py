@@ -22,7 +22,7 @@ from dsg_jax.checks import MOST_STEPS, POSITIVE, UNIT, UPDATES, check_choice, ch
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
-from dsg_jax.solvers.guidance import check_levels, misfit, published, residual, step_info
+from dsg_jax.solvers.guidance import misfit, prior_for, published, residual, step_info
 from dsg_jax.solvers.inner import (
     TAU_Y,
     Inner,
@@ -140,7 +140,7 @@ def daps(
     inner, inner_steps, tau_y = settings.inner, settings.inner_steps, settings.tau_y
     if inner == "mh" and projection is not None:
         raise ValueError("inner='mh' follows no gradient: use projection=None, langevin or hmc")
-    check_levels(prior, settings.steps.sigma[0])
+    prior = prior_for(problem, prior, settings.steps.sigma[0])
     draws = {"langevin": inner_steps, "hmc": 1 + inner_steps, "mh": 2 * inner_steps}[inner] + 1
     weight = 0.5 if settings.variant == "legacy" else 1.0
 

@@ -21,7 +21,8 @@ from jax.typing import ArrayLike
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import clip_unit, log_variance, predict
-from dsg_jax.solvers.guidance import check_levels, misfit, project_step, published, step_info
+from dsg_jax.schedule import respaced_times
+from dsg_jax.solvers.guidance import misfit, prior_for, project_step, published, step_info
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
@@ -109,7 +110,7 @@ def dps(
     Raises:
       ValueError: steps that start above the prior's noise levels.
     """
-    check_levels(prior, settings.steps.sqrt_recipm1[0])
+    prior = prior_for(problem, prior, settings.steps.sqrt_recipm1[0])
     weight = poisson_weight(problem.y) if settings.poisson else 1.0
 
     def guided(x: Array, at: DPSSteps):
@@ -153,6 +154,7 @@ def settings_for(
     clock: Clock,
     *,
     steps: int | None = None,
+    respacing: str | None = None,
     scale: float | None = None,
     step_factor: float = 1.0,
 ) -> DPSSettings:
@@ -162,16 +164,21 @@ def settings_for(
       task: a key of `DPS_SCALE`; others have its default.
       clock: the prior's; its VP times are the schedule.
       steps: reverse steps, evenly spaced over the schedule's times (default: all of them)
+      respacing: in place of steps, as the reference writes it: ddim25, or 30,20,10 by sections
       scale: size of a guidance step (default: the task's)
       step_factor: multiply the guidance step by this
 
     Raises:
-      ValueError: fewer than 2 steps, or more than the schedule has times.
+      ValueError: fewer than 2 steps, or more than the schedule has times; steps and a respacing.
     """
     total = len(clock.betas)
     count = total if steps is None else steps
     if not 2 <= count <= total:
         raise ValueError(f"steps={count}: the schedule allows 2 to {total}")
     times = np.round(np.linspace(0, total - 1, count)).astype(int)
+    if respacing is not None:
+        if steps is not None:
+            raise ValueError(f"steps={steps} and respacing={respacing!r}: give one of them")
+        times = respaced_times(respacing, total)
     scale = published(DPS_SCALE, task) if scale is None else scale
     return DPSSettings(steps=dps_steps(clock.betas, times), scale=step_factor * scale)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dsg_jax.projection import decomposed, project, subspace
+from dsg_jax.projection import decomposed, is_due, project, subspace
 from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, numbers_in
 
 Row = TypeVar("Row")
@@ -80,8 +80,7 @@ def project_step(
         space = subspace(projection, matrix)
         return project(space, gradient), space.rank.astype(full.dtype)
 
-    due = index % projection.period == 0
-    result, rank = jax.lax.cond(due, projected, lambda: (gradient, full))
+    result, rank = jax.lax.cond(is_due(projection, index), projected, lambda: (gradient, full))
     return result, rank, gradient_share(result, gradient)
 
 
@@ -98,13 +97,15 @@ def step_info(
     return Info(misfit, rank, share, finite, updates, jnp.asarray(loss_ratio, jnp.float32))
 
 
-def check_levels(prior: Prior, highest: Array | float) -> None:
-    """Refuse steps whose first noise level is above those of the prior; traced ones pass.
+def prior_for(problem: Problem, prior: Prior, highest: Array | float) -> Prior:
+    """The prior as a solver asks it of a problem, whose class it takes.
 
-    A share of 5% is allowed: the closed form of ADM's clock ends at 152 and its table at 157.
+    Steps whose first noise level is above those of the prior are refused; traced ones pass. A share
+    of 5% is allowed: the closed form of ADM's clock ends at 152 and its table at 157.
 
     Raises:
-      ValueError: it is, so that the steps are another prior's.
+      ValueError: one is above, so that the steps are another prior's; or the problem names a class
+        and the prior takes none.
     """
     for sigma in numbers_in(highest):
         if sigma > 1.05 * prior.clock.sigma_max:
@@ -112,6 +113,14 @@ def check_levels(prior: Prior, highest: Array | float) -> None:
                 f"the steps start at sigma {sigma:.4g}, and the prior was trained up to "
                 f"{prior.clock.sigma_max:.4g}: make the settings by settings_for with this prior"
             )
+    if problem.label is None:
+        return prior
+    of_class = getattr(prior.network, "of_class", None)
+    if of_class is None:
+        raise ValueError(
+            f"the problem has label={problem.label}, and this prior takes no class: leave it out"
+        )
+    return prior._replace(network=of_class(problem.label))
 
 
 def first_stage_of(prior: Prior, solver: str) -> FirstStage:

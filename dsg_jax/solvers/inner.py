@@ -14,7 +14,7 @@ from jax.scipy.stats import norm as standard_normal
 
 from dsg_jax.checks import POSITIVE, check_number
 from dsg_jax.diffusion import score
-from dsg_jax.projection import Subspace, decomposed, project, subspace
+from dsg_jax.projection import Subspace, decomposed, is_due, project, subspace
 from dsg_jax.solvers.guidance import full_rank, gradient_share, misfit, safe_norm
 from dsg_jax.types import Draw, Prior, Problem, Projection
 
@@ -94,7 +94,7 @@ def guided_chain(
         v = draw(level.first_draw, shape)
 
     period = 1 if projection is None else projection.period
-    last = (count - 1) // period * period
+    last = jnp.where(period == 0, -1, (count - 1) // jnp.maximum(period, 1) * period)
 
     def body(carry, i):
         x, v, told = carry
@@ -128,8 +128,9 @@ def guide(
     if projection is None:
         return g, full_rank(g.shape)
     space = subspace(projection, g) if space is None else space
-    projected = jnp.where(i % projection.period == 0, project(space, g), g)
-    return projected, space.rank.astype(jnp.int32)
+    projected = jnp.where(is_due(projection, i), project(space, g), g)
+    rank = jnp.where(jnp.asarray(projection.period) > 0, space.rank, full_rank(g.shape))
+    return projected, rank.astype(jnp.int32)
 
 
 def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):

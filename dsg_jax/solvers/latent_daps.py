@@ -24,9 +24,9 @@ from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
 from dsg_jax.solvers.guidance import (
-    check_levels,
     first_stage_of,
     misfit,
+    prior_for,
     published,
     residual,
     step_info,
@@ -111,7 +111,7 @@ def latent_daps(
         ``time_map`` that its network does not take.
     """
     stage = first_stage_of(prior, "latent-daps")
-    check_levels(prior, settings.steps.sigma[0])
+    prior = prior_for(problem, prior, settings.steps.sigma[0])
     inner, inner_steps = settings.inner, settings.inner_steps
     draws = inner_steps + (2 if inner == "hmc" else 1)
     prior = prior._replace(clock=timed(prior.clock, settings.time_map))

@@ -22,9 +22,9 @@ from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
 from dsg_jax.solvers.guidance import (
-    check_levels,
     first_stage_of,
     misfit,
+    prior_for,
     project_step,
     published,
     step_info,
@@ -64,7 +64,7 @@ def latent_dps(
       ValueError: a pixel prior, or steps that start above the prior's noise levels.
     """
     stage = first_stage_of(prior, "latent-dps")
-    check_levels(prior, first_level(settings.steps))
+    prior = prior_for(problem, prior, first_level(settings.steps))
 
     def guided(z: Array, noise: Array, at: DDIMSteps):
         eps, _ = predict(prior, z, at.time)

@@ -32,9 +32,9 @@ from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
 from dsg_jax.solvers.guidance import (
-    check_levels,
     check_measurement,
     first_stage_of,
+    prior_for,
     project_step,
     published,
     safe_norm,
@@ -106,7 +106,7 @@ def psld(
         start above the prior's noise levels.
     """
     stage = first_stage_of(prior, "psld")
-    check_levels(prior, first_level(settings.steps))
+    prior = prior_for(problem, prior, first_level(settings.steps))
     glue_map(problem.operator, settings.glue)
     renoise, sample_encoding = settings.renoise, settings.sample_encoding
 

@@ -34,7 +34,7 @@ from experiments.papers.plan import (
     plan_experiment,
     works_of,
 )
-from experiments.papers.priors import Priors, check_same_images, chosen_priors
+from experiments.papers.priors import Priors, check_classes, check_same_images, chosen_priors
 from experiments.papers.probe import dry_run
 from experiments.papers.report import write_report
 from experiments.papers.scores import printed_values
@@ -78,6 +78,7 @@ def plan_reproduce(
         priors = chosen_priors(settings.prior, solvers, settings.dtype, not settings.no_verify)
     images = settings.for_restore().images
     check_same_images(priors, images)
+    check_classes(priors, images)
     problems: dict[tuple, Problems] = {}
     planned = [plan_experiment(one, settings, priors, problems) for one in chosen]
     check_work(planned, settings)

@@ -179,6 +179,8 @@ def plan_seed(
     solver, sigma = whole.method.solver[0], whole.measurement.sigma
     network, card, identity = priors[solver]
     whole = replace(whole, run=replace(whole.run, seed=(seed,)))
+    if not card.get("classes"):  # of two priors one may take classes, as `check_classes` has seen
+        whole = replace(whole, images=replace(whole.images, class_label=None))
     # Problems depend on size and noise beside task and seed, which are their keys.
     posed = problems.setdefault((card["size"], card["size_multiple"], sigma), {})
     planned = plan(whole, (network, card), posed, identity)

@@ -137,6 +137,12 @@ def image_facts(card: dict, images: Images) -> tuple[int, int, str]:
     return images.size or card["size"], card["channels"], "" if images.images else samples_of(card)
 
 
+def check_classes(priors: Priors, images: Images) -> None:
+    """Raise ValueError where classes are given and no prior takes any."""
+    if images.class_label and not any(one.card.get("classes") for one in priors.values()):
+        raise ValueError("--class-label: none of the priors takes a class: drop it")
+
+
 def check_same_images(priors: Priors, images: Images) -> None:
     """Raise ValueError unless all solvers restore the same images, so that rows can be compared."""
     names = {image_facts(one.card, images): card_name(one.card) for one in priors.values()}

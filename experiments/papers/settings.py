@@ -36,6 +36,7 @@ class ReproduceSettings:
       fit: as in restore
       size: side of the images in pixels (default: the prior's)
       count: only the first N images (default: 4; 100 with --full)
+      class_label: for class-conditional priors, as in restore
       seeds: decide masks, noise and samples; each runs all
       operator_seed: one mask or kernel for all images, as in restore
       sigma: standard deviation of the noise, as in restore
@@ -70,6 +71,7 @@ class ReproduceSettings:
     fit: Literal["crop", "none"] = "crop"
     size: int | None = None
     count: int | None = None
+    class_label: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = (0,)
     operator_seed: Literal["reference"] | int | None = None
     sigma: float = 0.01
@@ -106,6 +108,7 @@ class ReproduceSettings:
                 fit=self.fit,
                 size=self.size,
                 count=(100 if self.full else 4) if self.count is None else self.count,
+                class_label=self.class_label,
             ),
             measurement=Measurement(sigma=self.sigma),
             run=Run(

@@ -23,6 +23,7 @@ from experiments.restore.choices import (
     chosen_tasks,
     solver_settings,
 )
+from experiments.restore.classes import labelled
 from experiments.restore.devices import chosen_placement
 from experiments.restore.earlier import check_earlier, check_names, input_names
 from experiments.restore.jobs import Item, Job, Plan
@@ -84,10 +85,9 @@ def plan(
             count = settings.run.samples * len(methods) * len(problems[task, seed])
             if count * len(tasks) * len(settings.run.seed) > MOST_STEPS:
                 raise ValueError(f"{count} samples of {task} alone: give at most {MOST_STEPS:,}")
+            posed = labelled(settings.images.class_label, problems[task, seed], network, card)
             for method in methods:
-                jobs += jobs_of(
-                    settings, task, seed, method, network, identity, problems[task, seed]
-                )
+                jobs += jobs_of(settings, task, seed, method, network, identity, posed)
     names = frozenset(input_names(settings.images, samples_of(card)))
     planned = Plan(settings.run.out, network, jobs, settings, names)
     check_names(planned)

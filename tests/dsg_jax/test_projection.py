@@ -216,7 +216,7 @@ def test_vmap_equals_a_loop():
         ({"tau": 0.5, "rule": "rank"}, "whole number"),
         ({"rule": "flat"}, "official, per_channel"),
         ({"sides": "top"}, "both, left, right"),
-        ({"period": 0}, "period=0"),
+        ({"period": -1}, "period=-1: give a whole number >= 0; 0 is never"),
     ],
 )
 def test_bad_arguments_name_the_value(arguments, message):

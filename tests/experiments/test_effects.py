@@ -27,6 +27,7 @@ VALUES = {
     "fit": "none",
     "size": "20",
     "count": "1",
+    "class_label": "3",
     "sigma": "0.2",
     "noise": "poisson",
     "peak": "9",

@@ -49,6 +49,8 @@ RESTORES = {
     ],
     "ldm-imagenet": [f"{PSLD} 4"],
     "sd15": [f"{PSLD} 2 --group sd --remat"],
+    "adm-imagenet64-cond": [f"{DAPS} 3 --class-label 207"],
+    "adm-imagenet256-cond": [f"{DAPS} 2 --class-label 207"],
 }
 """Kind -> short runs of super-resolution of one image with the projection."""
 
@@ -148,7 +150,8 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     files = written(kind, folder)
     options = ["--kind", kind, "--dtype", dtype]
     if KINDS[kind].prompts:
-        np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, 768)))
+        width = KINDS[kind].architecture["unet"].context_dim
+        np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, width)))
         options += ["--context", str(folder / "prompts.npy")]
     out = str(folder / "out")
     started, idle, _ = measured("list")

@@ -31,9 +31,15 @@ def published_file(name: str) -> dict[str, Described]:
 FILES = {
     "adm-ffhq": ("adm_ffhq", "", 362, {}),
     "adm-imagenet": ("adm_imagenet", "", 566, {}),
+    **{
+        f"adm-imagenet{side}-cond": (f"adm_{side}_class_cond", "", tensors, {})
+        for side, tensors in ((64, 541), (128, 493), (256, 567), (512, 645))
+    },
     "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
     "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
     "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),
+    # The listings of U-Net and autoencoder, with OpenCLIP's names of the text encoder.
+    "sd21": ("sd21_file", "state_dict.", 934, {"schedule": 12, "text": 294}),
     "vq-f4": ("vq_f4", "state_dict.", 205, {}),
     "kl-f8": ("kl_f8", "", 248, {}),
     "kernel-wizard": ("kernel_wizard", "", 145, {"estimates": 14}),

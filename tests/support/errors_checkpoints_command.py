@@ -1,5 +1,6 @@
 """Errors of the converter's commands, and of what reads state dicts; see test_errors.py."""
 
+import contextlib
 import json
 import os
 import runpy
@@ -12,11 +13,13 @@ from unittest import mock
 import numpy as np
 
 from checkpoints_convert import __main__ as command
-from checkpoints_convert.facts import FACTS
+from checkpoints_convert.alike import told_apart
+from checkpoints_convert.facts import FACTS, with_facts
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.parity import errors
 from checkpoints_convert.prompts import prompt_embeddings
 from checkpoints_convert.recorded import Recorded
+from checkpoints_convert.schedules import scheduler_facts
 from dsg_jax.networks.adm import ADMConfig
 from support.small_checkpoint import entry, write_safetensors
 from support.state_files import entries, random_state, write_state
@@ -137,6 +140,24 @@ def without_text_encoder(folder: Path):
         prompt_embeddings(None, folder / "sd.ckpt")
 
 
+def with_a_narrow_text_encoder(folder: Path):
+    states = SimpleNamespace(float=lambda: SimpleNamespace(numpy=lambda: np.zeros((2, 77, 4))))
+
+    class Encoder:
+        def from_pretrained(self, place: str, local_files_only: bool):
+            return self
+
+        eval = lambda self: self
+        __call__ = lambda self, *tokens, **options: SimpleNamespace(
+            input_ids=0, last_hidden_state=states
+        )
+
+    transformers = SimpleNamespace(CLIPTokenizer=Encoder(), CLIPTextModel=Encoder())
+    torch = SimpleNamespace(no_grad=contextlib.nullcontext)
+    with mock.patch.dict(sys.modules, transformers=transformers, torch=torch):
+        prompt_embeddings(None, folder / "sd.ckpt")
+
+
 def embeddings(write: Callable[[Path], object]) -> Callable[[Path], object]:
     """Gives a file that was written so as the embeddings of prompts."""
 
@@ -177,9 +198,26 @@ CASES: dict[str, Callable[[Path], object]] = {
     "parts.json describes another network than the published one, of which nobody knows": (
         architecture('{"unet": {}}', "adm-ffhq")
     ),
-    "parts.json has betas 'cosine'; read are 'linear": tiny(changed={"betas": "cosine"}),
-    "has a schedule of (3,) betas from and to [0.5, 0.5], and this kind one of (1000,)": tiny(
+    "parts.json has betas 'sine'; wanted is one of linear, scaled_linear": tiny(
+        changed={"betas": "sine"}
+    ),
+    "--betas has betas ['cosine', '1']; wanted is one of linear, scaled_linear, cosine": tiny(
+        "--betas", "cosine", "1"
+    ),
+    "has betas of their own 0.5 to 0.5, 3 steps, and you say linear 0.0001 to 0.02": tiny(
         before=("state_dict.",), more={"betas": np.full(3, 0.5, np.float32)}
+    ),
+    "has betas of shape (2,) from 0.0 to 0.0, which are no variances: take": tiny(
+        before=("state_dict.",), more={"betas": np.zeros(2, np.float32)}
+    ),
+    "--size 64: this kind has none, leave it out": lambda folder: with_facts(
+        KINDS["kernel-wizard"], {"size": 64}, {}, "x.pth"
+    ),
+    "has another schedule or prediction than is read ('linear', 'flow')": lambda folder: (
+        scheduler_facts({"prediction_type": "flow"}, "scheduler_config.json")
+    ),
+    "names and shapes are those of sd21 and sd21-base, and the file's name": lambda folder: (
+        told_apart("sd21", "model.ckpt", {})
     ),
     "the file holds weights under ['model.', 'ema.']: save one of them alone": tiny(
         before=("model.", "ema.")
@@ -202,6 +240,9 @@ CASES: dict[str, Callable[[Path], object]] = {
         {"kind": "lpips-vgg"}, None, Recorded({"z": np.zeros(3)}, {}, {})
     ),
     "needs the embeddings of its prompts, and torch is not installed": without_torch,
+    "the text encoder gives (2, 77, 4) where the network takes (2, 77, 768)": (
+        with_a_narrow_text_encoder
+    ),
     "transformers finds no text encoder at openai/clip-vit-large-patch14": without_text_encoder,
     "prompts.npy holds float64 of shape (3,); wanted are finite floats": embeddings(one_array),
 }

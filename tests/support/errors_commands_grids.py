@@ -120,6 +120,9 @@ REPRODUCE = {
         "reproduce table1 --prior emoji"
     ),
     "tiny-latent has 32 px, 3 channels, samples emoji; tiny has 64 px": priors_of_two_sizes,
+    "--class-label: none of the priors takes a class": lambda folder: plan_reproduce(
+        reproduce_settings(folder, "table2 --class-label 1"), tiny_priors()
+    ),
     "--count 3: only 1 image is there": fewer_images_than_asked_for,
 }
 CALIBRATE = {

@@ -9,11 +9,15 @@ import numpy as np
 from PIL import Image
 from pytest import MonkeyPatch
 
+from dsg_jax.clock import adm_clock
+from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.operators.blur import blur
-from dsg_jax.types import Problem
+from dsg_jax.priors.pixel import ADMNetwork
+from dsg_jax.types import Prior, Problem
 from experiments.__main__ import main
 from experiments.decode import read_image
 from experiments.images import Picture
+from experiments.restore.classes import class_labels
 from experiments.restore.orientation import warn_if_turned
 from experiments.restore.plan import chosen_pictures
 from experiments.settings import Images
@@ -103,6 +107,19 @@ def default_fit(card: dict) -> Callable[[Path], object]:
     return provoke
 
 
+def classes(chosen: tuple[str, ...] | None, text: str = "") -> Callable[[Path], object]:
+    """The classes of two images by a prior of three, beside a file x.txt."""
+
+    def provoke(folder: Path) -> list[int] | None:
+        with MonkeyPatch.context() as world:
+            world.chdir(folder)
+            Path("x.txt").write_text(text)
+            prior = Prior(ADMNetwork({}, ADMConfig(num_classes=3)), adm_clock())
+            return class_labels(chosen, ["a", "b"], prior, {"classes": 3})
+
+    return provoke
+
+
 def a_turned_kernel(folder: Path) -> None:
     kernel = np.array([[4.0, 3, 2, 1, 0, 0, 0]]) / 10
     stripes = np.tile(np.repeat(np.float32([-1, 1, 0, 0.5, -0.5]), 8), (16, 1))[..., None]
@@ -141,6 +158,14 @@ IMAGES = {
     "odd.png is 16 x 18, but the prior needs sides divisible by 4": restore(
         BOX + "--images odd.png --fit none"
     ),
+}
+CLASSES = {
+    "--class-label 3: the prior takes no class: drop it": restore(BOX + "--class-label 3"),
+    "--class-label is missing: the prior is asked by a class from 0 to 2": classes(None),
+    "--class-label has 3 classes for 2 images: give one for all": classes(("1", "2", "0")),
+    "--class-label cat: give classes from 0 to 2, or a file": classes(("cat", "1")),
+    "x.txt has the line 'a': give NAME CLASS": classes(("x.txt",), "a"),
+    "x.txt has no line for the image b: add one": classes(("x.txt",), "a.png 1\n"),
 }
 MEASURED = {
     "of y.png unexplained, and turned by 180 degrees": a_turned_kernel,
@@ -185,4 +210,4 @@ MEASURED = {
     "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
-CASES = {**IMAGES, **MEASURED}
+CASES = {**IMAGES, **CLASSES, **MEASURED}

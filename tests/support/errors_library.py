@@ -144,7 +144,7 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "unknown solver 'gibbs': choose from dps, daps": lambda folder: settings_for(
         "gibbs", "hdr", BETAS
     ),
-    "dps has no option levels: choose from steps, scale": lambda folder: settings_for(
+    "dps has no option levels: choose from steps, respacing": lambda folder: settings_for(
         "dps", "hdr", BETAS, levels=3
     ),
     "steps=1: the schedule allows 2 to 1000": lambda folder: settings_for(
@@ -191,7 +191,7 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "sides='top': choose from both, left, right": lambda folder: Projection(sides="top"),
     "tau=2.5 with rule='rank' is the rank itself": lambda folder: Projection(2.5, rule="rank"),
     "tau=1.5 is a share of the energy: give a value in (0, 1]": lambda folder: Projection(1.5),
-    "period=0: give a whole number >= 1": lambda folder: Projection(period=jnp.int32(0)),
+    "period=-1: give a whole number >= 0; 0 is": lambda folder: Projection(period=jnp.int32(-1)),
 }
 
 SOLVERS: dict[str, Callable[[Path], object]] = {

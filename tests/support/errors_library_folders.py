@@ -119,6 +119,14 @@ def weights_of_another_shape(folder: Path):
     return read_weights(folder / "a", {"layer": {"bias": struct(4)}})
 
 
+def guided_by_a_class(folder: Path):
+    classed = TINY._replace(num_classes=3)
+    structs = jax.eval_shape(partial(init_params, ADMUNet(classed)))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), structs)
+    save_prior(folder / "a", params, classed, {"parametrisation": "eps", "size": 16})
+    return load_prior(folder / "a", condition=1, guidance_scale=2.0)
+
+
 def unconditional_prior_with_a_condition(folder: Path):
     small_prior(folder)
     return load_prior(folder / "a", condition="a dog")
@@ -154,6 +162,7 @@ def pickled(folder: Path, content: object):
 
 
 FOLDERS: dict[str, Callable[[Path], object]] = {
+    "guidance_scale=2.0: the network has no row for no class": guided_by_a_class,
     "has no card.json: name a folder of converted weights": lambda folder: load_first_stage(
         folder / "none"
     ),

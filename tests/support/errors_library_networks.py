@@ -1,4 +1,4 @@
-"""Errors of `dsg_jax`'s networks, clocks and first stages; a part of errors_library.py."""
+"""Errors of `dsg_jax`'s networks, clocks, schedules and first stages; of errors_library.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +14,19 @@ from dsg_jax.networks.kernel_wizard import KernelWizard
 from dsg_jax.networks.layers import GroupNorm
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.transformer import SpatialTransformer
+from dsg_jax.operators.linear import identity
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, with_guidance, with_remat
 from dsg_jax.priors.pixel import adm_prior
+from dsg_jax.schedule import linear_betas
+from dsg_jax.solvers import settings_for
+from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from dsg_jax.solvers.latent_daps import timed
+from dsg_jax.types import Problem
 from support.gaussian_prior import gaussian_prior
 
 CONDITIONAL = LDMNetwork({}, LDMConfig(context_dim=8))
+SETTINGS = DPSSettings(steps=dps_steps(linear_betas(), [0, 500]))
 CONTEXT = jnp.zeros((7, 8))
 
 
@@ -50,6 +56,24 @@ NETWORKS: dict[str, Callable[[Path], object]] = {
     "36 channels cannot be split into 8 groups": lambda folder: init(GroupNorm(8), (1, 1, 1, 36)),
     "image of 30x32 pixels; this network needs multiples of 32": lambda folder: init(
         ADMUNet(), (1, 30, 32, 3), (1,)
+    ),
+    "the network is class-conditional: give a class from 0 to 2, by --class-label": lambda folder: (
+        init(ADMUNet(ADMConfig(num_classes=3)), (1, 32, 32, 3), (1,))
+    ),
+    "the problem has label=1, and this prior takes no class: leave it out": lambda folder: dps(
+        gaussian_prior(), Problem(identity(), jnp.zeros((8, 8, 1)), 0.1, 1), None, SETTINGS
+    ),
+    "respacing='ddim': give one like 'ddim25' or '30,20,10'": lambda folder: settings_for(
+        "dps", "hdr", linear_betas(), respacing="ddim"
+    ),
+    "respacing='ddim301': no whole distance takes so many of 1000 times": lambda folder: (
+        settings_for("dps", "hdr", linear_betas(), respacing="ddim301")
+    ),
+    "respacing='600,3': section 1 has 500 times only": lambda folder: settings_for(
+        "dps", "hdr", linear_betas(), respacing="600,3"
+    ),
+    "steps=5 and respacing='ddim25': give one of them": lambda folder: settings_for(
+        "dps", "hdr", linear_betas(), steps=5, respacing="ddim25"
     ),
     "no context was given to a network that needs (batch, tokens, 8)": lambda folder: init(
         LDMUNet(CONDITIONAL.config), (1, 8, 8, 3), (1,)

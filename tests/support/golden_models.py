@@ -51,6 +51,14 @@ MODELS = {
         {"": "adm_imagenet_like"},
         {"unet": ADMConfig(32, (1,), 2, attention_factors=(1, 2), num_head_channels=8)},
     ),
+    "adm-imagenet256-cond": Model(
+        {"": "adm_class_cond"},
+        {
+            "unet": ADMConfig(
+                32, (1, 1), 1, attention_factors=(2,), num_head_channels=16, num_classes=10
+            )
+        },
+    ),
     "ldm-ffhq": Model(
         {_UNET: "ldm_unet_ffhq_like", _STAGE: "vq_f4"},
         {"unet": FFHQ_LIKE, "first_stage": TINY_VQ},

@@ -29,7 +29,7 @@ from dsg_jax.checks import UPDATES, check_choice, check_number
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
 from dsg_jax.solvers.ddim import ddim_step, first_level
-from dsg_jax.solvers.guidance import check_levels, first_stage_of, full_rank, misfit, step_info
+from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, prior_for, step_info
 from dsg_jax.solvers.resample.fit import loss_ratio
 from dsg_jax.solvers.resample.stages import (
     LATENT,
@@ -66,7 +66,7 @@ def resample(
       ValueError: a pixel prior, or steps that start above the prior's noise levels.
     """
     first_stage = first_stage_of(prior, "resample")
-    check_levels(prior, first_level(settings.steps.ddim))
+    prior = prior_for(problem, prior, first_level(settings.steps.ddim))
     inputs = Inputs(prior, problem, projection, settings)
 
     def step(draw: Draw, z: Array, at: ReSampleSteps) -> tuple[Array, Info]:

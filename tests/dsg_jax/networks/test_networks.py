@@ -1,6 +1,7 @@
 """The ADM U-Net against golden numbers and the published checkpoints' key lists."""
 
 import math
+from functools import partial
 
 import chex
 import jax
@@ -11,11 +12,12 @@ import pytest
 from dsg_jax.networks.adm import (
     ADM_FFHQ_256,
     ADM_IMAGENET_256,
+    ADM_IMAGENET_CLASSES,
     ADMConfig,
     ADMUNet,
     AttentionBlock,
 )
-from dsg_jax.priors import load_prior
+from dsg_jax.priors import init_params, load_prior
 from support.golden_case import GOLDEN, load, relative
 from support.golden_models import MODELS, converted, golden_folder
 from support.network_cases import (
@@ -32,6 +34,10 @@ from support.state_files import entries, write_state
 PUBLISHED = {
     "adm_ffhq": (ADM_FFHQ_256, 93_563_910, 362),
     "adm_imagenet": (ADM_IMAGENET_256, 552_814_086, 566),
+    "adm_64_class_cond": (ADM_IMAGENET_CLASSES[64], 295_904_454, 541),
+    "adm_128_class_cond": (ADM_IMAGENET_CLASSES[128], 421_529_606, 493),
+    "adm_256_class_cond": (ADM_IMAGENET_CLASSES[256], 553_838_086, 567),
+    "adm_512_class_cond": (ADM_IMAGENET_CLASSES[512], 558_997_638, 645),
 }
 OURS = ADMConfig(
     model_channels=16,
@@ -48,8 +54,7 @@ OURS = ADMConfig(
 
 def variables(config: ADMConfig):
     """Shapes of the network's parameters."""
-    image = jnp.zeros((1, config.size_multiple, config.size_multiple, config.in_channels))
-    return jax.eval_shape(ADMUNet(config).init, jax.random.key(0), image, jnp.zeros(1))
+    return {"params": jax.eval_shape(partial(init_params, ADMUNet(config)))}
 
 
 def random_params(config: ADMConfig):
@@ -66,12 +71,45 @@ def stored(folder) -> tuple[ADMConfig, dict]:
     return network.config, {"params": network.params}
 
 
-@pytest.mark.parametrize("kind", ["adm-ffhq", "adm-imagenet"])
+@pytest.mark.parametrize("kind", ["adm-ffhq", "adm-imagenet", "adm-imagenet256-cond"])
 def test_golden_network(kind):
     case, arrays = MODELS[kind].cases[""], load(f"networks/{MODELS[kind].cases['']}")[1]
     config, params = stored(golden_folder(kind))
     assert config == MODELS[kind].parts["unet"]
-    check_golden(case, ADMUNet(config), params, arrays["x"], arrays["t"])
+    labels = [arrays["y"]] if "y" in arrays else []
+    check_golden(case, ADMUNet(config), params, arrays["x"], arrays["t"], *labels)
+
+
+def test_a_network_of_one_class():
+    """A prior is asked by one class, which it was loaded with or a problem names."""
+    folder, arrays = golden_folder("adm-imagenet256-cond"), load("networks/adm_class_cond")[1]
+    x, time, label = nhwc(arrays["x"])[0], arrays["t"][0], int(arrays["y"][0])
+    prior, card = load_prior(folder, condition=label)
+    assert card["classes"] == 10
+    out = prior.network(x, time)
+    assert relative(out, nhwc(arrays["output"])[0]) < 3e-5
+    assert relative(prior.network.of_class(label - 1)(x, time), out) > 1e-3
+    with pytest.raises(ValueError, match="no condition 10; it stores 0 to 9"):
+        load_prior(folder, condition=10)
+
+
+def test_heads_on_the_way_up_and_added_times():
+    """What ``num_heads_upsample`` and ``use_scale_shift_norm`` change, and what they leave."""
+    x, t = np.random.RandomState(0).standard_normal((1, 8, 8, 3)).astype(np.float32), jnp.ones(1)
+    wide = OURS._replace(attention_factors=(1,), num_heads_upsample=4, middle_attention=False)
+    params = random_params(wide)
+    of = lambda config: np.asarray(ADMUNet(config).apply(params, x, t))
+    alike = wide._replace(num_heads=4)  # the one attention on the way down counts too
+    assert relative(of(wide), of(alike)) > 1e-4
+    assert relative(of(wide), of(wide._replace(num_heads_upsample=2))) > 1e-4
+    np.testing.assert_array_equal(
+        of(wide._replace(num_heads_upsample=2)), of(wide._replace(num_heads_upsample=-1))
+    )
+    added = torch_shapes(variables(wide._replace(use_scale_shift_norm=False))["params"])
+    scaled = torch_shapes(variables(wide)["params"])
+    differing = {name for name in scaled if scaled[name] != added[name]}
+    assert differing == {name for name in scaled if ".emb_layers.1." in name}
+    assert all(scaled[name][0] == 2 * added[name][0] for name in differing)
 
 
 @pytest.mark.parametrize("order", ["legacy", "new"])

@@ -114,6 +114,31 @@ def test_straight_through_gradient_is_the_decoders_at_the_code(vq):
     assert relative(elsewhere[0], at_code[0]) > 0.01 and relative(elsewhere[1], at_code[1]) > 0.01
 
 
+def test_attention_in_a_level_is_behind_each_of_its_blocks(vq):
+    config = TINY_VQ._replace(attention_factors=(2,))
+    with_it, plain = shapes(config), torch_shapes(vq)
+    places = "encoder.down.1.attn.0", "decoder.up.1.attn.0", "decoder.up.1.attn.1"
+    layers = "norm", "q", "k", "v", "proj_out"
+    assert torch_shapes(with_it).keys() - plain.keys() == {
+        f"{p}.{layer}.{leaf}" for p in places for layer in layers for leaf in ("weight", "bias")
+    }
+    x = nhwc(load("networks/vq_f4")[1]["x"])
+
+    def decoded(value: float):
+        """Of an image, with the parameters of the attention all of this value."""
+        fill = lambda struct: jnp.full(struct.shape, value)
+        params = {part: jax.tree.map(fill, struct) | vq[part] for part, struct in with_it.items()}
+        network = Autoencoder(config)
+        z = network.apply({"params": params}, x, method="encode")
+        return network.apply({"params": params}, z, method="decode")
+
+    variables = {"params": vq}
+    z = Autoencoder(TINY_VQ).apply(variables, x, method="encode")
+    expected = Autoencoder(TINY_VQ).apply(variables, z, method="decode")
+    chex.assert_trees_all_close(decoded(0.0), expected, rtol=1e-5, atol=1e-5)
+    assert relative(decoded(0.1), expected) > 1e-3
+
+
 def test_a_scale_multiplies_latents_only(vq):
     arrays = load("networks/vq_f4")[1]
     z, cotangent = nhwc(arrays["h"]), nhwc(pattern(9, arrays["decoded"].shape))

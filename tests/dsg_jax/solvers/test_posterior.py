@@ -1,5 +1,6 @@
 """Samplers on a Gaussian prior, whose posterior and whose every step are known in closed form."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,6 +176,20 @@ def test_period_skips_the_projection():
     _, info = sample(jax.random.key(0), solver, (8, 8, 3))
     assert np.asarray(info.rank)[:, 0].tolist() == [2, 8, 2, 8, 2]
     assert np.allclose(info.share[1::2], 1) and (info.share[::2] < 1).all()
+
+
+@pytest.mark.parametrize("solve", [dps, daps])
+def test_period_0_is_the_plain_method(solve):
+    """And so it is reported; the released code has the same meaning."""
+    problem = Problem(identity(), jnp.full((8, 8, 3), Y), 0.05)
+    steps = dps_steps(linear_betas(), [0, 200, 400, 600, 800])
+    settings = DPSSettings(steps=steps) if solve is dps else DAPSSettings(steps=STEPS, tau_y=0.4)
+    results = [
+        sample(jax.random.key(0), solve(gaussian_prior(), problem, projection, settings), (8, 8, 3))
+        for projection in (None, Projection(0.5, period=0), Projection(0.5))
+    ]
+    chex.assert_trees_all_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(results[0][1].rank, results[2][1].rank)
 
 
 @pytest.mark.parametrize(

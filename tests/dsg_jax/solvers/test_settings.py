@@ -15,7 +15,7 @@ import pytest
 from dsg_jax.operators.linear import inpainting
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.sample import sample
-from dsg_jax.schedule import scaled_linear_betas
+from dsg_jax.schedule import respaced_times, scaled_linear_betas
 from dsg_jax.solvers import SOLVERS, SolverEntry, settings_for
 from dsg_jax.solvers.daps import DAPS_HMC, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN
 from dsg_jax.solvers.dps import DPS_SCALE
@@ -140,6 +140,27 @@ def test_schedules():
     assert settings_for("psld", "hdr", BETAS).steps.time[[0, -1]].tolist() == [1000, 1]
     assert len(settings_for("latent-dps", "hdr", BETAS, steps=50).steps.time) == 50
     assert settings_for("dps", "hdr", BETAS, steps=4).steps.time.tolist() == [999, 666, 333, 0]
+    two = settings_for("dps", "hdr", BETAS, respacing="2,3").steps.time.tolist()
+    assert two == [999, 750, 500, 499, 0]
+
+
+@pytest.mark.parametrize(
+    "respacing, total, times",
+    [
+        ("ddim25", 1000, range(0, 1000, 40)),
+        ("ddim334", 1000, range(0, 1000, 3)),
+        ("1000", 1000, range(1000)),
+        ("10", 100, range(0, 100, 11)),
+        ("10,16,20", 300, [*range(0, 100, 11), *(100 + np.round(np.arange(16) * 6.6)),
+                           *(200 + np.round(np.arange(20) * 99 / 19))]),
+        # 99 / 14 added up seven times is a little less than 49.5
+        ("15", 100, [0, 7, 14, 21, 28, 35, 42, 49, 57, 64, 71, 78, 85, 92, 99]),
+        ("1,1", 5, [0, 3]),  # the first section has the odd time
+        ("3", 6, [0, 2, 5]),  # 2.5 is rounded to the even 2, as Python does
+    ],
+)  # fmt: skip
+def test_respacing_as_the_reference_writes_it(respacing, total, times):
+    assert respaced_times(respacing, total).tolist() == list(times)
     steps = settings_for("latent-daps", "hdr", BETAS).steps
     assert steps.ode_sigma.shape == (50, 2) and steps.sigma[0] == 10
     assert steps.lr[0] == np.float32(4.52e-6)

@@ -1,0 +1,44 @@
+"""What is known of a published model, and what follows from its architecture."""
+
+from typing import NamedTuple
+
+from checkpoints_convert.layouts import Layout
+from dsg_jax.priors.kinds import Architecture, structs_of
+
+# Our name of a tensor -> its shape in the file.
+Signature = dict[str, tuple[int, ...]]
+
+
+class Kind(NamedTuple):
+    """A published model: what its file holds and what its card says.
+
+    Attributes:
+      origin: names of the files, size, and who published them.
+      card_kind: key of `dsg_jax.priors.kinds.CARD_KINDS`: what the converted folder is.
+      architecture: the card kind's parts; "classes" is the number of rows of a class table.
+      signature: what tells this kind from the others at little cost.
+      card: entries of its card that the architecture does not say.
+      prompts: key of `prompts.ENCODERS`, of whose embeddings some are to be stored; "" for none.
+      named: pattern of its files' names, where another kind has the same names and shapes.
+    """
+
+    origin: str
+    card_kind: str
+    architecture: Architecture
+    layouts: tuple[Layout, ...]
+    signature: Signature
+    card: dict = {}
+    prompts: str = ""
+    named: str = ""
+
+    @property
+    def stored_architecture(self) -> Architecture:
+        """The architecture as `CARD_KINDS` takes it: classes are conditions of one token."""
+        parts = dict(self.architecture)
+        if "classes" in parts:
+            parts["conditions"] = (parts.pop("classes"), 1, parts["unet"].context_dim)
+        return parts
+
+    def structs(self) -> dict:
+        """The tensors that the file must hold, as our parameters, by `jax.eval_shape`."""
+        return structs_of(self.card_kind, self.stored_architecture)
