@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from checkpoints_convert.card import card_facts, source_facts
+from checkpoints_convert.diffusers import configured, is_unet2d
 from checkpoints_convert.facts import check_schedule, with_architecture
 from checkpoints_convert.kinds import KINDS, Kind
 from checkpoints_convert.match import Fit, fits, recognise, to_layout, unwrapped
@@ -75,9 +76,13 @@ def conversion_of(
     sources = [open_checkpoint(path) for path in inputs]
     tensors = merged(sources)
     named = ", ".join(str(path) for path in inputs)
-    name, why = _recognised(tensors, named) if kind == "auto" else (kind, "as asked for")
+    name, why = _recognised(tensors, inputs[0], named) if kind == "auto" else (kind, "as asked for")
     chosen = KINDS[name]
-    if architecture is not None:
+    if name == "unet2d" and architecture is None:
+        chosen = configured(chosen, inputs[0])
+    elif architecture is not None:
+        if is_unet2d(inputs[0]):
+            raise ValueError(f"{inputs[0]} has a config.json: edit that, without --architecture")
         chosen = with_architecture(chosen, architecture)
     fitting = fits(tensors, name, chosen, weights)
     for fit in fitting:
@@ -165,7 +170,9 @@ def lazy_tree(
     return jax.tree.unflatten(structure, lazy)
 
 
-def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]:
+def _recognised(tensors: dict[str, StoredTensor], path: Path, named: str) -> tuple[str, str]:
+    if is_unet2d(path):
+        return "unet2d", "its config.json says so"
     try:
         return recognise(tensors)
     except ValueError as error:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
+from checkpoints_convert.diffusers import configured, is_unet2d
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import fits, recognise, unwrapped
 from checkpoints_convert.read import Stored, open_checkpoint
@@ -56,10 +57,14 @@ def verdict(stored: Stored) -> str:
     """Which kind a file is, or how it differs from the one that it is most like."""
     try:
         tensors = unwrapped(stored.tensors)
-        name, why = recognise(tensors)
+        if is_unet2d(stored.path):
+            name, why, kind = "unet2d", "its config.json", configured(KINDS["unet2d"], stored.path)
+        else:
+            name, why = recognise(tensors)
+            kind = KINDS[name]
     except ValueError as error:
         return str(error)
-    fit = fits(tensors, name, KINDS[name])[0]
+    fit = fits(tensors, name, kind)[0]
     if fit.perfect:
         return f"kind: {name}, {fit.layout.about}, for {why} and all else fit"
     return f"most like {name}, for {why}; but {fit.problems()}"

@@ -15,7 +15,7 @@ from dsg_jax.priors.folder import naming_card
 from dsg_jax.schedule import linear_betas, scaled_linear_betas
 
 # Entries of a card that have to be said of a network that is not the published one.
-FACTS = "parametrisation", "size", "betas", "latent_scale"
+FACTS = "parametrisation", "size", "betas", "latent_scale", "clock"
 
 
 def with_architecture(kind: Kind, path: Path) -> Kind:

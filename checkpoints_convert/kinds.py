@@ -11,11 +11,13 @@ from checkpoints_convert.layouts import (
     KERNEL_WIZARD,
     STAGE,
     STAGE_INSIDE,
+    UNET2D,
     Layout,
     lpips_layout,
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256
+from dsg_jax.networks.unet2d_blocks import UNet2DConfig
 from dsg_jax.priors.kinds import Architecture, structs_of
 
 # Our name of a tensor -> its shape in the file.
@@ -74,6 +76,14 @@ SD_FACTS = LDM_FACTS | {
     "latent_scale": 0.18215,
     "size": 512,
 }
+# Of the training script; `diffusers` reads the folder's own.
+UNET2D_FACTS = {
+    "parametrisation": "eps",
+    "clock": {"kind": "table", "schedule": "linear"},
+    "learned_variance": False,
+    "image_range": [-1, 1],
+    "size": 64,
+}
 STAGE_FACTS = {"image_range": [-1, 1], "size": 256}
 CLASSES = {"names": [], "default": 1000, "about": "ImageNet's classes 0 to 999; 1000 is no class"}
 
@@ -88,6 +98,7 @@ _KL_SIGNATURE: Signature = {
     "decoder.mid.attn_1.q.weight": (512, 512, 1, 1),
 }
 _TIME, _QKV = "time_embed.0.weight", "middle_block.1.qkv.weight"
+_QUERY = "mid_block.attentions.0.to_q.weight"
 _TO_K = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 
 
@@ -115,6 +126,15 @@ KINDS: dict[str, Kind] = {
         (ADM,),
         {_TIME: (1024, 256), _QKV: (3072, 1024, 1)},
         ADM_FACTS,
+    ),
+    "unet2d": Kind(
+        "a diffusers folder of a UNet2DModel, such as google/ddpm-celebahq-256 or what the "
+        "training script of unconditional image generation writes",
+        "unet2d",
+        {"unet": UNet2DConfig()},
+        UNET2D,
+        {"mid_block.attentions.0.group_norm.weight": (512,), _QUERY: (512, 512)},
+        UNET2D_FACTS,
     ),
     "ldm-ffhq": Kind(
         "model.ckpt of ffhq.zip, 2.4 GB of tensors (Rombach et al., latent-diffusion)",

@@ -1,0 +1,124 @@
+"""A prior of a diffusers `UNet2DModel` over pixels, perhaps of one class."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dsg_jax.clock import Clock
+from dsg_jax.networks.unet2d import UNet2D
+from dsg_jax.networks.unet2d_blocks import UNet2DConfig
+from dsg_jax.priors.passes import Pass, unet_inputs, unet_pass
+from dsg_jax.types import Prior
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class UNet2DNetwork:
+    """A `UNet2D` as the network of a `Prior`: unbatched.
+
+    Attributes:
+      params: of `UNet2D`, without an outer "params".
+      config: the architecture.
+      label: () number of a class, or (e,) its embedding, where the network wants one.
+      variance: whether the channels behind the prediction are variance values in [-1, 1], as
+        `diffusion.predict` has them; others are left out.
+      dtype: compute type.
+    """
+
+    params: dict
+    config: UNet2DConfig = field(metadata={"static": True})
+    label: Array | None = None
+    variance: bool = field(default=False, metadata={"static": True})
+    dtype: str = field(default="float32", metadata={"static": True})
+
+    def __call__(self, x: Array, t: Array) -> Array:
+        """(h, w, c) state and () time -> (h, w, c), and c variance values behind if it has them."""
+        network = UNet2D(self.config, jnp.dtype(self.dtype))
+        t = jnp.asarray(t, jnp.float32)
+        labels = () if self.label is None else (self.label[None],)
+        out = network.apply({"params": self.params}, x[None], t[None], *labels)[0]
+        return out if self.variance else out[..., : x.shape[-1]]
+
+
+def unet2d_prior(
+    params: dict,
+    config: UNet2DConfig,
+    clock: Clock,
+    *,
+    label: Any = None,
+    variance: bool = False,
+    dtype: str = "float32",
+) -> Prior:
+    """A prior of a `UNet2D`.
+
+    Args:
+      params: as in `UNet2DNetwork`, like the others.
+      config: the architecture.
+      clock: such as `clock.table_clock` of the betas that it was trained with.
+      label: as in `with_label`; None of a network without classes.
+      variance: whether its further channels are variance values.
+      dtype: compute type of the network.
+
+    Raises:
+      ValueError: no such class.
+    """
+    network = UNet2DNetwork(params, config, variance=variance, dtype=dtype)
+    return Prior(network if label is None else with_label(network, label), clock)
+
+
+def with_label(network: UNet2DNetwork, label: Any) -> UNet2DNetwork:
+    """The network for one class.
+
+    Args:
+      network: of a `UNet2D` that wants labels.
+      label: the number of a class from 0; for the type "identity" an embedding (e,).
+
+    Raises:
+      ValueError: the network has no such class, or none at all.
+    """
+    config = network.config
+    embeds = config.class_embed_type == "identity"
+    shape = (config.embedding_width,) if embeds else ()
+    most = np.inf if config.class_embed_type else (config.num_class_embeds or 0) - 1
+    value = np.asarray(label)
+    fits = config.has_labels and value.dtype.kind in "iuf" and value.shape == shape
+    if not fits or not (embeds or 0 <= value <= most):
+        raise ValueError(f"the prior has no class {label!r}: {_classes(config)}")
+    return replace(network, label=jnp.asarray(value, jnp.float32))
+
+
+def check_label(network: UNet2DNetwork) -> None:
+    """Refuse a network that wants a class and has none.
+
+    Raises:
+      ValueError: it does.
+    """
+    if network.config.has_labels and network.label is None:
+        raise ValueError(f"the prior wants a class, its condition: {_classes(network.config)}")
+
+
+def unet2d_pass(config: UNet2DConfig) -> Pass:
+    """The pass of `passes.unet_pass`, with labels ``y`` behind the times where there are any."""
+    one = unet_pass(UNet2D(config), False)
+    return one._replace(inputs=("x", "t", "y")) if config.has_labels else one
+
+
+def unet2d_inputs(config: UNet2DConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of small inputs of that pass."""
+    embeds = config.class_embed_type == "identity"
+    label = (1, config.embedding_width) if embeds else (1,)
+    labels = {"y": label} if config.has_labels else {}
+    return unet_inputs(config) | labels
+
+
+def _classes(config: UNet2DConfig) -> str:
+    if not config.has_labels:
+        return "it has none"
+    if config.class_embed_type == "identity":
+        return f"give an embedding of {config.embedding_width} numbers"
+    most = "" if config.class_embed_type else f" to {(config.num_class_embeds or 0) - 1}"
+    return f"give a number from 0{most}"
