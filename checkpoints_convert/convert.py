@@ -109,15 +109,15 @@ def conversion_of(
     )
 
 
-def convert(planned: Conversion) -> list[dict]:
-    """Write the folders; returns their cards."""
+def convert(planned: Conversion, report: Callable[[str], object] = print) -> list[dict]:
+    """Write the folders, and a few lines about each; returns their cards."""
     tensors = merged(planned.sources)
     sources = [source_facts(stored) for stored in planned.sources]
     cards = []
     for folder, fit in planned.fits:
-        print(f"{fit.kind}, {fit.layout.about}: {planned.why}; {len(fit.sources)} tensors fit")
+        report(f"{fit.kind}, {fit.layout.about}: {planned.why}; {len(fit.sources)} tensors fit")
         for reason, names in fit.dropped.items():
-            print(f"  left out: {len(names)}, {reason}")
+            report(f"  left out: {len(names)}, {reason}")
         with _progress(sum(_planned_bytes(fit, planned.dtype))) as bar:
             tree = lazy_tree(tensors, fit, planned.dtype, bar.update)
             if planned.embedded is not None:
@@ -129,7 +129,7 @@ def convert(planned: Conversion) -> list[dict]:
             card = save_folder(
                 folder, planned.kind.card_kind, tree, architecture, facts, compress=False
             )
-        print(f"  {folder}: {card['parameters']:,} parameters")
+        report(f"  {folder}: {card['parameters']:,} parameters")
         cards.append(card)
     return cards
 
