@@ -17,7 +17,7 @@ from checkpoints_convert.layouts import (
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256
-from dsg_jax.networks.unet2d_blocks import UNet2DConfig
+from dsg_jax.networks.unet2d_blocks import DDPM_256
 from dsg_jax.priors.kinds import Architecture, structs_of
 
 # Our name of a tensor -> its shape in the file.
@@ -76,13 +76,13 @@ SD_FACTS = LDM_FACTS | {
     "latent_scale": 0.18215,
     "size": 512,
 }
-# Of the training script; `diffusers` reads the folder's own.
+# Of google/ddpm-celebahq-256; `diffusers` reads a folder's own.
 UNET2D_FACTS = {
     "parametrisation": "eps",
     "clock": {"kind": "table", "schedule": "linear"},
     "learned_variance": False,
     "image_range": [-1, 1],
-    "size": 64,
+    "size": 256,
 }
 STAGE_FACTS = {"image_range": [-1, 1], "size": 256}
 CLASSES = {"names": [], "default": 1000, "about": "ImageNet's classes 0 to 999; 1000 is no class"}
@@ -131,7 +131,7 @@ KINDS: dict[str, Kind] = {
         "a diffusers folder of a UNet2DModel, such as google/ddpm-celebahq-256 or what the "
         "training script of unconditional image generation writes",
         "unet2d",
-        {"unet": UNet2DConfig()},
+        {"unet": DDPM_256},
         UNET2D,
         {"mid_block.attentions.0.group_norm.weight": (512,), _QUERY: (512, 512)},
         UNET2D_FACTS,

@@ -95,6 +95,20 @@ class UNet2DConfig(NamedTuple):
         return self.class_embed_type is not None or self.num_class_embeds is not None
 
 
+# google/ddpm-celebahq-256, -church-256, -bedroom-256 and -cat-256. The training script's default
+# network has the same names and shapes with other numbers.
+DDPM_256 = UNet2DConfig(
+    block_out_channels=(128, 128, 256, 256, 512, 512),
+    down_block_types=(*("DownBlock2D",) * 4, "AttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "AttnUpBlock2D", *("UpBlock2D",) * 4),
+    attention_head_dim=None,
+    downsample_padding=0,
+    flip_sin_to_cos=False,
+    freq_shift=1,
+    norm_eps=1e-6,
+)
+
+
 class ResnetBlock(nn.Module):
     """Residual block, whose sum is divided by ``over``; ``resample`` is "down", "up" or "none"."""
 

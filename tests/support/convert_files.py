@@ -31,6 +31,7 @@ def published_file(name: str) -> dict[str, Described]:
 FILES = {
     "adm-ffhq": ("adm_ffhq", "", 362, {}),
     "adm-imagenet": ("adm_imagenet", "", 566, {}),
+    "unet2d": ("ddpm_celebahq_256", "", 450, {}),
     "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
     "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
     "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),
