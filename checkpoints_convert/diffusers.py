@@ -73,7 +73,6 @@ def configured(kind: Kind, path: Path) -> Kind:
     sampled = _entries(scheduler)
     with naming_card(scheduler):
         card = kind.card | {"size": size} | _clock_facts(sampled, config)
-        clock_of_card(card)
     changed = kind._replace(architecture={"unet": config}, card=card)
     with naming_card(file):
         structs = jax.tree_util.tree_leaves_with_path(changed.structs())
@@ -167,6 +166,7 @@ def _table(entries: dict[str, Any]) -> dict[str, Any]:
     else:
         clock = {"kind": "table", "betas": betas}
     check_entries({"clock": clock}, "its schedule")
+    clock_of_card({"clock": clock, "parametrisation": "eps"})
     if betas is not None and len(betas) != steps:
         raise ValueError(f"{len(betas)} trained_betas and {steps} num_train_timesteps")
     if entries.get("rescale_betas_zero_snr"):

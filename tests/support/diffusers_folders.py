@@ -26,7 +26,8 @@ def write_configs(folder: Path, network: dict | None = None, **scheduler) -> Pat
         ("config.json", config(OLD_NAMES), network or {}),
         ("scheduler_config.json", stored, scheduler),
     ):
-        merged = {k: v for k, v in (content | changed).items() if v is not None}
+        left_out = [name for name, value in changed.items() if value is None]
+        merged = {k: v for k, v in (content | changed).items() if k not in left_out}
         (folder / name).write_text(json.dumps(merged))
     return folder
 
