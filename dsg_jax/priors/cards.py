@@ -85,6 +85,7 @@ ENTRIES: dict[str, Form] = {
     "samples": Form(_is_name, "a set of samples"),
     "parametrisation": _one_of(*PREDICTIONS),
     "size": _whole(1, MAX_SIDE),
+    "classes": _whole(1, MAX_CHANNELS),
     "learned_variance": Form(lambda v: type(v) is bool, "true or false"),
     "latent_scale": Form(lambda v: _is_number(v) and v > 0, "a number > 0"),
     "betas": Form(_is_schedule, "start, end and steps of a schedule, 0 < start < end < 1"),

@@ -7,63 +7,26 @@ kind of network is one more entry.
 import reprlib
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from dsg_jax.networks import autoencoder, kernel_wizard, ldm, unet2d
+from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurConfig, BlurNetwork
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
-from dsg_jax.networks.unet2d_blocks import UNet2DConfig
+from dsg_jax.priors.card_kind import Architecture, CardKind, Shapes
 from dsg_jax.priors.cards import config_of
 from dsg_jax.priors.clocks import clock_of_card
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
-from dsg_jax.priors.passes import (
-    Pass,
-    ldm_inputs,
-    lpips_pass,
-    stage_inputs,
-    stage_passes,
-    unet_inputs,
-    unet_pass,
-    wizard_pass,
-)
+from dsg_jax.priors.passes import lpips_pass, stage_passes, unet_pass, wizard_pass
 from dsg_jax.priors.pixel import adm_prior, init_params
-from dsg_jax.priors.unet2d import unet2d_inputs, unet2d_pass, unet2d_prior
+from dsg_jax.priors.unet2d import UNET2D_KIND
 from dsg_jax.types import FirstStage, Prior
-
-# Part of a kind -> its configuration. Where conditions are stored, "conditions" -> their shape, (n,
-# tokens, dim).
-Architecture = dict[str, Any]
-Shapes = dict[str, tuple[int, ...]]
-
-
-class CardKind(NamedTuple):
-    """What follows from a card's "kind".
-
-    Attributes:
-      parts: names and types of the configurations. A card has each under its name as
-        "architecture"; one that is alone has its fields there.
-      structs: -> the tree of parameters in the folder, as structs.
-      build: (card, architecture, parameters, compute type) -> what loading the folder gives.
-      facts: -> entries of the card that follow from the architecture.
-      inputs: -> shapes (NCHW) of small inputs of the passes, by name.
-      passes: (card, architecture) -> what the networks compute.
-      needed: entries that whoever writes the folder must add to the card.
-    """
-
-    parts: dict[str, type]
-    structs: Callable[[Architecture], dict]
-    build: Callable[[dict, Architecture, dict, str], Any]
-    facts: Callable[[Architecture], dict]
-    inputs: Callable[[Architecture], Shapes]
-    passes: Callable[[dict, Architecture], tuple[Pass, ...]]
-    needed: tuple[str, ...] = ()
 
 
 def architecture_of(card: dict) -> Architecture:
@@ -165,6 +128,22 @@ def _ldm_prior(card: dict, architecture: Architecture, params: dict, dtype: str)
     return latent_prior(network, clock_of_card(card), stage)
 
 
+def _unet_inputs(config: ADMConfig | LDMConfig) -> Shapes:
+    side = max(8, config.size_multiple)
+    return {"x": (1, config.in_channels, side, side), "t": (1,)}
+
+
+def _ldm_inputs(architecture: Architecture) -> Shapes:
+    unet, stage = architecture["unet"], architecture["first_stage"]
+    context = {"context": (1, 2, unet.context_dim)} if unet.context_dim else {}
+    return context | {"z": (1, stage.latent_channels, 4, 4)} | _unet_inputs(unet)
+
+
+def _stage_inputs(config: AutoencoderConfig) -> Shapes:
+    side = 4 * config.factor
+    return {"z": (1, config.latent_channels, 4, 4), "x": (1, config.image_channels, side, side)}
+
+
 def _lpips(net: str) -> CardKind:
     return CardKind(
         parts={},
@@ -189,23 +168,10 @@ CARD_KINDS: dict[str, CardKind] = {
             "size_multiple": a["unet"].size_multiple,
         },
         needed=("parametrisation", "size"),
-        inputs=lambda a: unet_inputs(a["unet"]),
+        inputs=lambda a: _unet_inputs(a["unet"]),
         passes=lambda card, a: (unet_pass(ADMUNet(a["unet"]), False),),
     ),
-    "unet2d": CardKind(
-        parts={"unet": UNet2DConfig},
-        structs=lambda a: _structs(unet2d.init_params, a["unet"]),
-        build=lambda card, a, params, dtype: unet2d_prior(
-            params, a["unet"], clock_of_card(card), variance=card["learned_variance"], dtype=dtype
-        ),
-        facts=lambda a: {
-            "channels": a["unet"].in_channels,
-            "size_multiple": a["unet"].size_multiple,
-        },
-        needed=("parametrisation", "size", "clock", "learned_variance"),
-        inputs=lambda a: unet2d_inputs(a["unet"]),
-        passes=lambda card, a: (unet2d_pass(a["unet"]),),
-    ),
+    "unet2d": UNET2D_KIND,
     "ldm": CardKind(
         parts={"unet": LDMConfig, "first_stage": AutoencoderConfig},
         structs=_ldm_structs,
@@ -215,7 +181,7 @@ CARD_KINDS: dict[str, CardKind] = {
             "size_multiple": a["first_stage"].factor * a["unet"].size_multiple,
         },
         needed=("parametrisation", "size", "latent_scale", "betas"),
-        inputs=ldm_inputs,
+        inputs=_ldm_inputs,
         passes=lambda card, a: (
             unet_pass(LDMUNet(a["unet"]), a["unet"].context_dim is not None, "unet"),
             *stage_passes(a["first_stage"], card["latent_scale"], "first_stage"),
@@ -230,7 +196,7 @@ CARD_KINDS: dict[str, CardKind] = {
             "size_multiple": a["first_stage"].factor,
         },
         needed=("latent_scale",),
-        inputs=lambda a: stage_inputs(a["first_stage"]),
+        inputs=lambda a: _stage_inputs(a["first_stage"]),
         passes=lambda card, a: stage_passes(a["first_stage"], card["latent_scale"]),
     ),
     "kernel-wizard": CardKind(

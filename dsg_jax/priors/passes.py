@@ -12,12 +12,9 @@ import flax.linen as nn
 import jax
 from jax import Array
 
-from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig
 from dsg_jax.networks.kernel_wizard import Adapter, BlurConfig, FeatureExtractor, Reconstruction
-from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.networks.lpips import LPIPSWeights, lpips
-from dsg_jax.networks.unet2d_blocks import UNet2DConfig
 from dsg_jax.priors.first_stage import CODES, quantized
 
 BLOCK = "block:"
@@ -87,25 +84,6 @@ def stage_passes(config: AutoencoderConfig, scale: float, *part: str) -> tuple[P
         decode(("z_scaled",), call=partial(call, "decode"), divisor=scale),
         decode(("h",), call=partial(call, "decode")),
     )
-
-
-def unet_inputs(config: ADMConfig | LDMConfig | UNet2DConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes (NCHW) of small inputs of `unet_pass`."""
-    side = max(8, config.size_multiple)
-    return {"x": (1, config.in_channels, side, side), "t": (1,)}
-
-
-def ldm_inputs(architecture: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The same of the passes of a latent prior, by the parts of its architecture."""
-    unet, stage = architecture["unet"], architecture["first_stage"]
-    context = {"context": (1, 2, unet.context_dim)} if unet.context_dim else {}
-    return context | {"z": (1, stage.latent_channels, 4, 4)} | unet_inputs(unet)
-
-
-def stage_inputs(config: AutoencoderConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes (NCHW) of small inputs of `stage_passes`."""
-    side = 4 * config.factor
-    return {"z": (1, config.latent_channels, 4, 4), "x": (1, config.image_channels, side, side)}
 
 
 def wizard_pass(config: BlurConfig) -> Pass:

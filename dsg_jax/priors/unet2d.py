@@ -1,6 +1,7 @@
 """A prior of a diffusers `UNet2DModel` over pixels, perhaps of one class."""
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -9,9 +10,11 @@ import numpy as np
 from jax import Array
 
 from dsg_jax.clock import Clock
-from dsg_jax.networks.unet2d import UNet2D
+from dsg_jax.networks.unet2d import UNet2D, init_params
 from dsg_jax.networks.unet2d_blocks import UNet2DConfig
-from dsg_jax.priors.passes import Pass, unet_inputs, unet_pass
+from dsg_jax.priors.card_kind import CardKind
+from dsg_jax.priors.clocks import clock_of_card
+from dsg_jax.priors.passes import Pass, unet_pass
 from dsg_jax.types import Prior
 
 
@@ -42,6 +45,10 @@ class UNet2DNetwork:
         labels = () if self.label is None else (self.label[None],)
         out = network.apply({"params": self.params}, x[None], t[None], *labels)[0]
         return out if self.variance else out[..., : x.shape[-1]]
+
+    def of_class(self, label: Array | int) -> "UNet2DNetwork":
+        """The same network, asked by the () number of a class; `with_label` checks it."""
+        return replace(self, label=jnp.asarray(label, jnp.float32))
 
 
 def unet2d_prior(
@@ -88,7 +95,7 @@ def with_label(network: UNet2DNetwork, label: Any) -> UNet2DNetwork:
     fits = config.has_labels and value.dtype.kind in "iuf" and value.shape == shape
     if not fits or not (embeds or 0 <= value <= most):
         raise ValueError(f"the prior has no class {label!r}: {_classes(config)}")
-    return replace(network, label=jnp.asarray(value, jnp.float32))
+    return network.of_class(jnp.asarray(value))
 
 
 def check_label(network: UNet2DNetwork) -> None:
@@ -101,20 +108,6 @@ def check_label(network: UNet2DNetwork) -> None:
         raise ValueError(f"the prior wants a class, its condition: {_classes(network.config)}")
 
 
-def unet2d_pass(config: UNet2DConfig) -> Pass:
-    """The pass of `passes.unet_pass`, with labels ``y`` behind the times where there are any."""
-    one = unet_pass(UNet2D(config), False)
-    return one._replace(inputs=("x", "t", "y")) if config.has_labels else one
-
-
-def unet2d_inputs(config: UNet2DConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of small inputs of that pass."""
-    embeds = config.class_embed_type == "identity"
-    label = (1, config.embedding_width) if embeds else (1,)
-    labels = {"y": label} if config.has_labels else {}
-    return unet_inputs(config) | labels
-
-
 def _classes(config: UNet2DConfig) -> str:
     if not config.has_labels:
         return "it has none"
@@ -122,3 +115,40 @@ def _classes(config: UNet2DConfig) -> str:
         return f"give an embedding of {config.embedding_width} numbers"
     most = "" if config.class_embed_type else f" to {(config.num_class_embeds or 0) - 1}"
     return f"give a number from 0{most}"
+
+
+def _facts(config: UNet2DConfig) -> dict[str, Any]:
+    facts = {"channels": config.in_channels, "size_multiple": config.size_multiple}
+    numbered = config.num_class_embeds is not None and config.class_embed_type is None
+    return facts | ({"classes": config.num_class_embeds} if numbered else {})
+
+
+@lru_cache  # tracing a large network takes seconds
+def _structs(config: UNet2DConfig) -> dict:
+    return jax.eval_shape(partial(init_params, config), jax.random.key(0))
+
+
+def _pass(config: UNet2DConfig) -> Pass:
+    one = unet_pass(UNet2D(config), False)
+    return one._replace(inputs=("x", "t", "y")) if config.has_labels else one
+
+
+def _inputs(config: UNet2DConfig) -> dict[str, tuple[int, ...]]:
+    side = max(8, config.size_multiple)
+    embeds = config.class_embed_type == "identity"
+    label = (1, config.embedding_width) if embeds else (1,)
+    labels = {"y": label} if config.has_labels else {}
+    return {"x": (1, config.in_channels, side, side), "t": (1,)} | labels
+
+
+UNET2D_KIND = CardKind(
+    parts={"unet": UNet2DConfig},
+    structs=lambda a: _structs(a["unet"]),
+    build=lambda card, a, params, dtype: unet2d_prior(
+        params, a["unet"], clock_of_card(card), variance=card["learned_variance"], dtype=dtype
+    ),
+    facts=lambda a: _facts(a["unet"]),
+    inputs=lambda a: _inputs(a["unet"]),
+    passes=lambda card, a: (_pass(a["unet"]),),
+    needed=("parametrisation", "size", "clock", "learned_variance"),
+)
