@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from checkpoints_convert.alike import told_apart, upsampler
 from checkpoints_convert.card import card_facts, source_facts
+from checkpoints_convert.diffusers import configured, is_unet2d
 from checkpoints_convert.facts import told_facts, with_architecture, with_facts
 from checkpoints_convert.kind import Kind
 from checkpoints_convert.kinds import KINDS
@@ -90,9 +91,13 @@ def conversion_of(
     stored, told = stored_facts(tensors, inputs[0]), told_facts(betas, size, parametrisation)
     name, why = kind, "as asked for"
     if kind == "auto":
-        name, why = _recognised(tensors, named, inputs[0].name, told | stored)
+        name, why = _recognised(tensors, named, inputs[0], told | stored)
     chosen = KINDS[name]
-    if architecture is not None:
+    if name == "unet2d" and architecture is None:
+        chosen = configured(chosen, inputs[0])
+    elif architecture is not None:
+        if is_unet2d(inputs[0]):
+            raise ValueError(f"{inputs[0]} has a config.json: edit that, without --architecture")
         chosen, said = with_architecture(chosen, architecture, told | stored)
         told = said | told
     fitting = _fitting(tensors, name, chosen, weights, f"{named} {_SEEMS[kind == 'auto']} {name}")
@@ -113,17 +118,17 @@ def conversion_of(
     )
 
 
-def convert(planned: Conversion) -> list[dict]:
-    """Write the folders; returns their cards."""
+def convert(planned: Conversion, report: Callable[[str], object] = print) -> list[dict]:
+    """Write the folders, and a few lines about each; returns their cards."""
     tensors = merged(planned.sources)
     sources = [source_facts(stored) for stored in planned.sources]
     cards = []
     for folder, fit in planned.fits:
-        print(f"{fit.kind}, {fit.layout.about}: {planned.why}; {len(fit.sources)} tensors fit")
+        report(f"{fit.kind}, {fit.layout.about}: {planned.why}; {len(fit.sources)} tensors fit")
         for word in planned.words:
-            print(f"  {word}")
+            report(f"  {word}")
         for reason, names in fit.dropped.items():
-            print(f"  left out: {len(names)}, {reason}")
+            report(f"  left out: {len(names)}, {reason}")
         with _progress(sum(_planned_bytes(fit, planned.dtype))) as bar:
             tree = lazy_tree(tensors, fit, planned.dtype, bar.update)
             if planned.embedded is not None:
@@ -135,7 +140,7 @@ def convert(planned: Conversion) -> list[dict]:
             card = save_folder(
                 folder, planned.kind.card_kind, tree, architecture, facts, compress=False
             )
-        print(f"  {folder}: {card['parameters']:,} parameters")
+        report(f"  {folder}: {card['parameters']:,} parameters")
         cards.append(card)
     return cards
 
@@ -177,11 +182,13 @@ def lazy_tree(
 
 
 def _recognised(
-    tensors: dict[str, StoredTensor], named: str, file: str, facts: dict
+    tensors: dict[str, StoredTensor], named: str, path: Path, facts: dict
 ) -> tuple[str, str]:
+    if is_unet2d(path):
+        return "unet2d", "its config.json says so"
     try:
         name, why = recognise(tensors)
-        return told_apart(name, file, facts), why
+        return told_apart(name, path.name, facts), why
     except ValueError as error:
         raise ValueError(f"{named}: {error}") from error
 

@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 
 from checkpoints_convert.alike import told_apart
+from checkpoints_convert.diffusers import configured, is_unet2d
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import fits, recognise, unwrapped
 from checkpoints_convert.read import Stored, open_checkpoint
@@ -58,11 +59,15 @@ def verdict(stored: Stored) -> str:
     """Which kind a file is, or how it differs from the one that it is most like."""
     try:
         tensors = unwrapped(stored.tensors)
-        name, why = recognise(tensors)
-        name = told_apart(name, stored.path.name, stored_facts(tensors, stored.path))
+        if is_unet2d(stored.path):
+            name, why, kind = "unet2d", "its config.json", configured(KINDS["unet2d"], stored.path)
+        else:
+            name, why = recognise(tensors)
+            name = told_apart(name, stored.path.name, stored_facts(tensors, stored.path))
+            kind = KINDS[name]
     except ValueError as error:
         return str(error)
-    fit = fits(tensors, name, KINDS[name])[0]
+    fit = fits(tensors, name, kind)[0]
     if fit.perfect:
         return f"kind: {name}, {fit.layout.about}, for {why} and all else fit"
     return f"most like {name}, for {why}; but {fit.problems()}"

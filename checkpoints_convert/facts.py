@@ -24,7 +24,7 @@ from dsg_jax.priors.clocks import clock_entry, clock_of_card
 from dsg_jax.priors.folder import naming_card
 
 # Entries of a card that have to be said of a network that is not the published one.
-FACTS = "parametrisation", "size", "betas", "latent_scale"
+FACTS = "parametrisation", "size", "betas", "latent_scale", "clock"
 
 
 def told_facts(

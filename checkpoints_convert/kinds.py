@@ -10,10 +10,12 @@ from checkpoints_convert.layouts import (
     KERNEL_WIZARD,
     STAGE,
     STAGE_INSIDE,
+    UNET2D,
     lpips_layout,
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256, ADM_IMAGENET_CLASSES
+from dsg_jax.networks.unet2d_blocks import DDPM_256
 
 ADM_FACTS = {
     "parametrisation": "eps",
@@ -35,6 +37,14 @@ SD_FACTS = LDM_FACTS | {
     "size": 512,
 }
 SD21_FACTS = SD_FACTS | {"parametrisation": "v", "size": 768}
+# Of google/ddpm-celebahq-256; `diffusers` reads a folder's own.
+UNET2D_FACTS = {
+    "parametrisation": "eps",
+    "clock": {"kind": "table", "schedule": "linear"},
+    "learned_variance": False,
+    "image_range": [-1, 1],
+    "size": 256,
+}
 STAGE_FACTS = {"image_range": [-1, 1], "size": 256}
 CLASSES = {"names": [], "default": 1000, "about": "ImageNet's classes 0 to 999; 1000 is no class"}
 
@@ -50,6 +60,7 @@ _KL_SIGNATURE: Signature = {
 }
 _TIME, _QKV = "time_embed.0.weight", "middle_block.1.qkv.weight"
 _INNER = "input_blocks.10.0.in_layers.2.weight"
+_QUERY = "mid_block.attentions.0.to_q.weight"
 _TO_K = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 
 
@@ -117,6 +128,15 @@ KINDS: dict[str, Kind] = {
     "adm-imagenet128-cond": _with_classes(128, "128x128_diffusion.pt, 1.7 GB", (768, 512, 3, 3)),
     "adm-imagenet256-cond": _with_classes(256, "256x256_diffusion.pt, 2.2 GB", (512, 512, 3, 3)),
     "adm-imagenet512-cond": _with_classes(512, "512x512_diffusion.pt, 2.2 GB", (512, 256, 3, 3)),
+    "unet2d": Kind(
+        "a diffusers folder of a UNet2DModel, such as google/ddpm-celebahq-256 or what the "
+        "training script of unconditional image generation writes",
+        "unet2d",
+        {"unet": DDPM_256},
+        UNET2D,
+        {"mid_block.attentions.0.group_norm.weight": (512,), _QUERY: (512, 512)},
+        UNET2D_FACTS,
+    ),
     "ldm-ffhq": Kind(
         "model.ckpt of ffhq.zip, 2.4 GB of tensors (Rombach et al., latent-diffusion)",
         "ldm",

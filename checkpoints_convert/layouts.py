@@ -26,6 +26,7 @@ _TEXT = (
 )
 _SAFETY = r"(safety_checker|image_encoder)\.", "classifies images; no part of the prior"
 _RUN = r"(optimizer\w*|opt|scheduler|sched|lr_schedulers?|callbacks|loops)\.", "of the training run"
+_STEPS = r"checkpoint-\d+\.", "steps of the training run"
 
 
 class Layout(NamedTuple):
@@ -202,9 +203,27 @@ def _diffusers_stage(attention: str) -> Layout:
     return Layout(f"a diffusers autoencoder, {_about(attention)}", name, None, (), ("",))
 
 
+def _unet2d(attention: str, pipeline: bool) -> Layout:
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def name(ours: str) -> str:
+        if attention == "newer":
+            return ours
+        return re.sub(r"(to_\w(?:ut\.0)?)(?=\.\w+$)", lambda match: names[match[1]], ours)
+
+    about = f"a UNet2DModel with the {attention} names of attention"
+    if not pipeline:
+        return Layout(about, name, None, (), ("",))
+    inside = lambda part: lambda ours: f"{part}.{name(ours)}"
+    return Layout(about, inside("unet"), inside("unet_ema"), (_STEPS,), ("",))
+
+
 def _about(attention: str) -> str:
     return f"with the {attention} names of the autoencoder's attention"
 
 
+UNET2D = tuple(
+    _unet2d(attention, pipeline) for pipeline in (True, False) for attention in ("newer", "older")
+)
 DIFFUSERS = _diffusers("older"), _diffusers("newer")
 DIFFUSERS_STAGE = _diffusers_stage("older"), _diffusers_stage("newer")

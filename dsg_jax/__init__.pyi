@@ -1,3 +1,4 @@
+from .checkpoints import load_prior as load_prior
 from .clock import Clock as Clock
 from .clock import adm_clock as adm_clock
 from .clock import edm_clock as edm_clock
@@ -17,7 +18,6 @@ from .operators.linear import super_resolution as super_resolution
 from .operators.noise import measure as measure
 from .operators.tasks import TASKS as TASKS
 from .operators.tasks import operator_for as operator_for
-from .priors import load_prior as load_prior
 from .priors.first_stage import kl_first_stage as kl_first_stage
 from .priors.first_stage import vq_first_stage as vq_first_stage
 from .priors.latent import LDMNetwork as LDMNetwork

@@ -35,6 +35,16 @@ def sigmoid_betas(start: float = 1e-4, end: float = 0.02, steps: int = 1000) -> 
     return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, steps)))
 
 
+def zero_snr_betas(betas: np.ndarray) -> np.ndarray:
+    """The beta_t that end in no signal at all (Lin et al. 2024), the last one 1; (steps,) float64.
+
+    sqrt(alpha_bar) is shifted until its last value is 0, and scaled until its first is what it was.
+    """
+    root = np.sqrt(np.cumprod(1 - np.asarray(betas, np.float64)))
+    alpha_bar = np.square((root - root[-1]) * root[0] / (root[0] - root[-1]))
+    return 1 - alpha_bar / np.append(1.0, alpha_bar[:-1])
+
+
 # Names of schedules in cards -> their functions.
 SCHEDULES: dict[str, Callable[..., np.ndarray]] = {
     "linear": linear_betas,

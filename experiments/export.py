@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, export
 
+from dsg_jax.checkpoints import load_prior
 from dsg_jax.operators.tasks import operator_for
-from dsg_jax.priors import load_prior
 from dsg_jax.sample import sample
 from dsg_jax.types import Problem
 from experiments.export_settings import ExportSettings, File

@@ -109,7 +109,8 @@ class Method:
     """Prior, sampler and projection; of lists every entry is run.
 
     Attributes:
-      prior: name of a bundled prior or a folder (default: one that fits the solver)
+      prior: name of a bundled prior, a converted folder, or an original checkpoint such as a
+        diffusers folder (default: one that fits the solver)
       no_verify: do not compare the prior's files with the hashes recorded when they were written
       solver: the samplers
       projection: none: the plain solver; state: DiffStateGrad; both

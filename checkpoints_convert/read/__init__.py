@@ -15,6 +15,7 @@ from checkpoints_convert.read.safetensors import (
     looks_like_safetensors,
     open_safetensors,
 )
+from checkpoints_convert.read.shards import sharded
 from checkpoints_convert.read.stored import HOSTILE, RESAVE, CheckpointError, StoredTensor, naming
 from checkpoints_convert.read.torch_legacy import MAGIC as legacy_magic
 from checkpoints_convert.read.torch_legacy import open_torch_legacy
@@ -25,8 +26,7 @@ from dsg_jax.bounded import regular_size
 
 _FETCH = "fetch the file itself, and compare its size and hash with the publisher's"
 _UNPACK = "unpack it, and give the file or folder inside"
-_UNSHARD = "save it with diffusers as one file per part (max_shard_size)"
-_FOLDER = "give a checkpoint file, or a diffusers folder with unet/ and vae/"
+_FOLDER = "give a checkpoint file, or a diffusers folder of them"
 
 # What is found under a checkpoint's name instead: first bytes, where they are, what, and the mend.
 _OTHERS = [
@@ -40,15 +40,25 @@ _OTHERS = [
     (b"ustar", 257, "a tar archive; if PyTorch 0.1 wrote it, it is too old", RESAVE),
     (b"\x80", 0, "a plain pickle, or a torch file with a damaged start", RESAVE),
 ]
-# In the order of preference; fp16 copies are taken only where there is nothing else.
-_WEIGHTS = [
-    f"{stem}{variant}.{ending}"
-    for variant in ("", ".fp16")
+# In the order of preference; copies in half precision are taken only where there is nothing else.
+_STEMS = [
+    (stem, variant, ending)
+    for variant in ("", ".fp16", ".bf16")
     for stem, ending in (
         ("diffusion_pytorch_model", "safetensors"),
         ("model", "safetensors"),
         ("diffusion_pytorch_model", "bin"),
         ("pytorch_model", "bin"),
+    )
+]
+_WEIGHTS = [f"{stem}{variant}.{ending}" for stem, variant, ending in _STEMS]
+# Of weights in several files, by two conventions.
+_INDEXES = [
+    name
+    for stem, variant, ending in _STEMS
+    for name in (
+        f"{stem}.{ending}.index{variant}.json",
+        f"{stem}{variant}.{ending}.index.json",
     )
 ]
 
@@ -134,15 +144,31 @@ def _open_folder(path: Path) -> Stored:
     visible = (part for part in path.iterdir() if not part.name.startswith((".", "_.")))
     parts = sorted(part for part in visible if part.is_dir())
     for part, prefix in [(path, ""), *((part, f"{part.name}.") for part in parts)]:
-        weights = next((part / name for name in _WEIGHTS if (part / name).is_file()), None)
+        names = (name for name in (*_WEIGHTS, *_INDEXES) if (part / name).is_file())
+        weights = next(names, None)
         if weights is None:
-            if any(part.glob("[!.]*.index.json")):
-                raise CheckpointError("its weights are split into shards", _UNSHARD, part)
             continue
-        stored = open_checkpoint(weights)
+        opened = _open_shards if weights in _INDEXES else open_checkpoint
+        stored = opened(part / weights)
         tensors |= {prefix + name: tensor for name, tensor in stored.tensors.items()}
         values |= {prefix + name: value for name, value in stored.values.items()}
-        values[f"{prefix}file"] = weights.name
+        values[f"{prefix}file"] = weights
     if not tensors:
         raise CheckpointError(f"the folder has none of {', '.join(_WEIGHTS)}", _FOLDER, path)
     return Stored(path, "diffusers folder", tensors, values)
+
+
+def _open_shards(index: Path) -> Stored:
+    """The tensors of all files that an index names, each where it says."""
+    tensors: dict[str, StoredTensor] = {}
+    values: dict[str, Scalar] = {}
+    for file, names in sharded(index).items():
+        regular_size(file)  # no folder, in which there might be this index again
+        stored = open_checkpoint(file)
+        if stored.tensors.keys() != names:
+            odd = min(stored.tensors.keys() ^ names)
+            both = f"{file.name} and this index"
+            raise CheckpointError(f"{odd[:80]!a} is in only one of {both}", path=index)
+        tensors |= stored.tensors
+        values |= stored.values
+    return Stored(index, "shards", tensors, values)

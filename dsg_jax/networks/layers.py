@@ -111,12 +111,19 @@ class GroupNorm(nn.Module):
         return jnp.repeat(per_group, c // self.groups, axis=1)[:, None, None]
 
 
-def timestep_embedding(t: Array, width: int) -> Array:
-    """Sinusoidal embedding, cosines first; ``t`` (b,), possibly fractional -> (b, width)."""
+def timestep_embedding(
+    t: Array, width: int, freq_shift: float = 0, cosines_first: bool = True
+) -> Array:
+    """Sinusoidal embedding; ``t`` (b,), possibly fractional -> (b, width), 0 at the end if odd.
+
+    Frequency i is 10000^(-i / (width // 2 - freq_shift)); the paper of DDPM has a shift of 1.
+    """
     half = width // 2
-    frequencies = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
-    angles = t.astype(jnp.float32)[:, None] * frequencies
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+    steps = jnp.arange(half, dtype=jnp.float32) / (half - freq_shift)
+    angles = t.astype(jnp.float32)[:, None] * jnp.exp(-jnp.log(10000.0) * steps)
+    waves = [jnp.cos(angles), jnp.sin(angles)]
+    embedding = jnp.concatenate(waves if cosines_first else waves[::-1], axis=-1)
+    return jnp.pad(embedding, ((0, 0), (0, width % 2)))
 
 
 @jax.custom_vjp

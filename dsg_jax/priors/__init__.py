@@ -4,8 +4,8 @@
     folder/weights/     the parameters, restored straight to the wanted type
 
 The bundled priors and the converter's output have this one form, and `kinds.CARD_KINDS` the kinds
-of cards. A prior is of kind "adm", a network over pixels on ADM's schedule, or "ldm", a network
-over latents with its first stage.
+of cards. A prior is of kind "adm" or "unet2d", ADM's and diffusers' networks over pixels, or "ldm",
+a network over latents with its first stage.
 """
 
 from pathlib import Path
@@ -37,6 +37,7 @@ from dsg_jax.priors.kinds import (
 )
 from dsg_jax.priors.latent import LDMNetwork, init_latent_params, with_guidance
 from dsg_jax.priors.pixel import ADMNetwork, adm_prior, init_params
+from dsg_jax.priors.unet2d import UNet2DNetwork, check_label, with_label
 from dsg_jax.types import FirstStage, Prior
 
 __all__ = [
@@ -57,7 +58,7 @@ BUNDLED = {
     path.name: path for path in (Path(__file__).parents[1] / "bundled" / "priors").glob("*/")
 }
 # Kinds of cards that `load_prior` takes.
-PRIOR_KINDS = "adm", "ldm"
+PRIOR_KINDS = "adm", "ldm", "unet2d"
 
 
 def load_prior(
@@ -83,6 +84,7 @@ def load_prior(
         class's, for cin256-v2); None is the one its card calls default (no class, empty prompt).
         Of a class-conditional ADM a class, for which there is no default: without it here, the
         `Problem` has to name one.
+        Of a class-conditional "unet2d" the class, which must be said (`unet2d.with_label`).
       guidance_scale: with a condition, how far to guide towards it from the default one (Ho &
         Salimans 2022); 1 is the condition alone, in one pass.
 
@@ -104,6 +106,8 @@ def load_prior(
         placement=placement,
         verify=verify,
     )
+    if isinstance(prior.network, UNet2DNetwork):
+        return prior._replace(network=_of_class(prior.network, condition, guidance_scale)), card
     if condition is not None:
         with naming_card(Path(folder) / "card.json"):
             table = params.get("conditions", ())
@@ -203,6 +207,15 @@ def save_latent_prior(
 def as_type(structs: Any, dtype: str) -> Any:
     """The same structs of another type."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)), structs)
+
+
+def _of_class(network: UNet2DNetwork, condition: Any, scale: float) -> UNet2DNetwork:
+    if condition is None:
+        check_label(network)
+        return network
+    if scale != 1:
+        raise ValueError(f"guidance_scale={scale}: a network without an empty class has none but 1")
+    return with_label(network, condition)
 
 
 def _conditioned(

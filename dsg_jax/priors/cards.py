@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Callable
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from dsg_jax.clock import PREDICTIONS
 
@@ -86,6 +86,7 @@ ENTRIES: dict[str, Form] = {
     "parametrisation": _one_of(*PREDICTIONS),
     "size": _whole(1, MAX_SIDE),
     "classes": _whole(1, MAX_CHANNELS),
+    "learned_variance": Form(lambda v: type(v) is bool, "true or false"),
     "latent_scale": Form(lambda v: _is_number(v) and v > 0, "a number > 0"),
     "betas": Form(_is_schedule, "start, end and steps of a schedule, 0 < start < end < 1"),
     "clock": Form(_is_clock, "a kind of clock with its numbers"),
@@ -149,24 +150,42 @@ def check_architecture(config: Any) -> None:
             raise ValueError(
                 f"an architecture with {name} {reprlib.repr(value)}: wanted is {form.words}"
             )
-    blocks = len(getattr(config, "channel_mult", ())) * (getattr(config, "num_res_blocks", 0) + 1)
-    if blocks > MAX_BLOCKS:
+    levels = getattr(config, "channel_mult", getattr(config, "block_out_channels", ()))
+    each = getattr(config, "num_res_blocks", getattr(config, "layers_per_block", 0)) + 1
+    if (blocks := len(levels) * each) > MAX_BLOCKS:
         raise ValueError(f"an architecture of {blocks} blocks: at most {MAX_BLOCKS} are built")
 
 
 def _form(name: str, hint: Any) -> Form:
-    members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    members = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+    absent = NoneType in members
+    form = _present(name, tuple(member for member in members if member is not NoneType))
+    return Form(lambda v: form.holds(v) or (absent and v is None), form.words)
+
+
+def _present(name: str, members: tuple) -> Form:
+    if get_origin(members[0]) is Literal:
+        return _choice(get_args(members[0]))
     if bool in members:
         return Form(lambda v: type(v) is bool, "true or false")
+    if float in members:
+        return Form(lambda v: _is_number(v) and v >= 0, "a number >= 0")
     if int in members:
-        least = -1 if name in ("num_head_channels", "num_heads_upsample") else 1
-        least = 0 if name == "num_res_blocks" else least
-        most = MAX_BLOCKS if "blocks" in name else MAX_CODES if name == "codes" else MAX_CHANNELS
-        number = _whole(least, most)
-        absent = NoneType in members
-        return Form(lambda v: number.holds(v) or (absent and v is None), number.words)
-    factor, least = _whole(1, 1024), 1 if name == "channel_mult" else 0
-    halves = "or 0.5 " if float in members[0].__args__ else ""
-    fits = lambda v: factor.holds(v) or (halves and v == 0.5)
-    holds = lambda v: isinstance(v, tuple) and least <= len(v) <= MAX_LEVELS and all(map(fits, v))
-    return Form(holds, f"a list of {least} to {MAX_LEVELS} whole numbers {halves}from 1 to 1024")
+        named = {"num_head_channels": -1, "num_heads_upsample": -1, "num_res_blocks": 0}
+        most = MAX_BLOCKS if "block" in name else MAX_CODES if name == "codes" else MAX_CHANNELS
+        return _whole(named.get(name, 1), most)
+    most = MAX_CHANNELS if name == "block_out_channels" else 1024
+    entry, least = get_args(members[0])[0], 0 if name == "attention_factors" else 1
+    each = _choice(get_args(entry)) if get_origin(entry) is Literal else _whole(1, most)
+    if float in get_args(entry):  # ADM of 512 px
+        whole = each
+        each = Form(lambda v: whole.holds(v) or v == 0.5, f"{whole.words} or 0.5")
+    holds = lambda v: (
+        isinstance(v, tuple) and least <= len(v) <= MAX_LEVELS and all(map(each.holds, v))
+    )
+    return Form(holds, f"a list of {least} to {MAX_LEVELS}, each {each.words}")
+
+
+def _choice(values: tuple) -> Form:
+    holds = lambda v: any(type(v) is type(one) and v == one for one in values)
+    return Form(holds, " or ".join(map(str, values)))

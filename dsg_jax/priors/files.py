@@ -93,6 +93,12 @@ def foreign_file(folder: Path) -> str | None:
     return None
 
 
+def cache_folder(name: str) -> Path:
+    """The folder of that name in ``~/.cache/dsg_jax``; it may not be there yet."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "dsg_jax" / name
+
+
 def _problem(path: Path, recorded: Recorded, hashes: bool) -> str | None:
     if not path.is_file():
         return "is missing"
@@ -103,8 +109,7 @@ def _problem(path: Path, recorded: Recorded, hashes: bool) -> str | None:
         return None
     facts = path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
     key = hashlib.sha256(f"{facts} {recorded.sha256}".encode()).hexdigest()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    mark = caches / "dsg_jax" / "verified" / key
+    mark = cache_folder("verified") / key
     if about.st_size >= _SMALL and mark.is_file():
         return None
     if _hash(path) != recorded.sha256:

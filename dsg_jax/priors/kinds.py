@@ -7,7 +7,7 @@ kind of network is one more entry.
 import reprlib
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,41 +18,15 @@ from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurConfig, BlurNetwork
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
+from dsg_jax.priors.card_kind import Architecture, CardKind, Shapes
 from dsg_jax.priors.cards import config_of
 from dsg_jax.priors.clocks import clock_of_card
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
-from dsg_jax.priors.passes import Pass, lpips_pass, stage_passes, unet_pass, wizard_pass
+from dsg_jax.priors.passes import lpips_pass, stage_passes, unet_pass, wizard_pass
 from dsg_jax.priors.pixel import adm_prior, init_params
+from dsg_jax.priors.unet2d import UNET2D_KIND
 from dsg_jax.types import FirstStage, Prior
-
-# Part of a kind -> its configuration. Where conditions are stored, "conditions" -> their shape, (n,
-# tokens, dim).
-Architecture = dict[str, Any]
-Shapes = dict[str, tuple[int, ...]]
-
-
-class CardKind(NamedTuple):
-    """What follows from a card's "kind".
-
-    Attributes:
-      parts: names and types of the configurations. A card has each under its name as
-        "architecture"; one that is alone has its fields there.
-      structs: -> the tree of parameters in the folder, as structs.
-      build: (card, architecture, parameters, compute type) -> what loading the folder gives.
-      facts: -> entries of the card that follow from the architecture.
-      inputs: -> shapes (NCHW) of small inputs of the passes, by name.
-      passes: (card, architecture) -> what the networks compute.
-      needed: entries that whoever writes the folder must add to the card.
-    """
-
-    parts: dict[str, type]
-    structs: Callable[[Architecture], dict]
-    build: Callable[[dict, Architecture, dict, str], Any]
-    facts: Callable[[Architecture], dict]
-    inputs: Callable[[Architecture], Shapes]
-    passes: Callable[[dict, Architecture], tuple[Pass, ...]]
-    needed: tuple[str, ...] = ()
 
 
 def architecture_of(card: dict) -> Architecture:
@@ -205,6 +179,7 @@ CARD_KINDS: dict[str, CardKind] = {
             unet_pass(ADMUNet(a["unet"]), "" if a["unet"].num_classes is None else "y"),
         ),
     ),
+    "unet2d": UNET2D_KIND,
     "ldm": CardKind(
         parts={"unet": LDMConfig, "first_stage": AutoencoderConfig},
         structs=_ldm_structs,

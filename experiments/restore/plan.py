@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from dsg_jax.checkpoints import load_prior
 from dsg_jax.checks import MOST_STEPS
 from dsg_jax.operators.tasks import TASKS
-from dsg_jax.priors import load_prior
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry

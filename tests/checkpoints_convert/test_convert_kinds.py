@@ -98,7 +98,7 @@ def test_first_stage_inside_of_a_checkpoint(tmp_path):
         stage.decode.args[1]["quantize.embedding"]["kernel"],
         read_arrays(LDM_FILE)["state_dict.first_stage_model.quantize.embedding.weight"].T,
     )
-    with pytest.raises(ValueError, match="kind 'first-stage'.*wanted here is adm or ldm"):
+    with pytest.raises(ValueError, match="kind 'first-stage'.*wanted here is adm or ldm or unet2d"):
         load_prior(folder)
 
 

@@ -28,11 +28,12 @@ from dsg_jax.schedule import scaled_linear_betas  # noqa: E402
 from support.convert_files import FILES, published_file  # noqa: E402
 from support.golden_case import GOLDEN  # noqa: E402
 from support.lpips_cases import torch_files  # noqa: E402
-from support.state_files import Entry, entries, write_state  # noqa: E402
+from support.state_files import Entry, entries, write_safe, write_state  # noqa: E402
 
 # kind -> (start of the names, golden case); the recipe's tensors are numbered within these names
 GOLDEN_PARTS = {
     "adm-ffhq": [("", "full_adm_ffhq")],
+    "unet2d": [("", "full_ddpm_celebahq")],
     "ldm-ffhq": [("model_ema.", "full_ldm_ffhq_unet"), ("first_stage_model.", "full_vq_f4")],
     "vq-f4": [("", "full_vq_f4")],
 }
@@ -42,6 +43,7 @@ DAPS, PSLD = "--solver daps --levels", "--solver psld --steps"
 RESTORES = {
     "adm-ffhq": [f"{DAPS} 3"],
     "adm-imagenet": [f"{DAPS} 2"],
+    "unet2d": [f"{DAPS} 2"],
     "ldm-ffhq": [
         f"{PSLD} 4",
         f"{PSLD} 4 --remat",
@@ -115,10 +117,18 @@ def measured(*arguments: str, package: str = "checkpoints_convert") -> tuple[flo
 
 
 def written(kind: str, folder: Path) -> list[Path]:
-    """The kind's files; LPIPS's trunk without the dense layers, which are most of its file."""
+    """The kind's files or its folder; LPIPS's trunk without the dense layers, most of its file."""
     if kind in LPIPS_KINDS:
         states = zip(("trunk", "heads"), torch_files(kind.removeprefix("lpips-")), strict=True)
         return [write_state(folder / f"{name}.pth", entries(state)) for name, state in states]
+    if kind == "unet2d":
+        manifest = json.loads((GOLDEN / "networks" / "full_ddpm_celebahq.json").read_text())
+        network = {"_class_name": "UNet2DModel"} | manifest["config"]
+        model = folder / "model"
+        write_safe(model / "diffusion_pytorch_model.safetensors", published_entries(kind))
+        (model / "config.json").write_text(json.dumps(network))
+        (model / "scheduler_config.json").write_text(json.dumps(manifest["scheduler"]))
+        return [model]
     inside = "state_dict" if FILES[kind][1] else None
     return [write_state(folder / "model.ckpt", published_entries(kind), inside)]
 
@@ -153,6 +163,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
         width = KINDS[kind].architecture["unet"].context_dim
         np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, width)))
         options += ["--context", str(folder / "prompts.npy")]
+    sources = [one for path in files for one in (path, *path.rglob("*")) if one.is_file()]
     out = str(folder / "out")
     started, idle, _ = measured("list")
     seconds, peak, _ = measured(*map(str, files), "--out", out, *options)
@@ -161,7 +172,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     line = {
         "kind": kind,
         "dtype": dtype,
-        "file_bytes": sum(path.stat().st_size for path in files),
+        "file_bytes": sum(path.stat().st_size for path in sources),
         "kept_bytes": stored,
         "tensors": card["tensors"],
         "parameters": card["parameters"],
@@ -172,7 +183,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
         "of_which_imports_bytes": idle,
         "peak_over_kept": round(peak / stored, 2),
     }
-    for path in files:
+    for path in sources:
         path.unlink()
     cases = [case for _, case in GOLDEN_PARTS.get(kind, [])]
     for case in cases or [None]:

@@ -35,6 +35,7 @@ FILES = {
         f"adm-imagenet{side}-cond": (f"adm_{side}_class_cond", "", tensors, {})
         for side, tensors in ((64, 541), (128, 493), (256, 567), (512, 645))
     },
+    "unet2d": ("ddpm_celebahq_256", "", 450, {}),
     "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
     "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
     "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),

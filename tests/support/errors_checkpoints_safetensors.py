@@ -51,10 +51,16 @@ def extent_outside(folder: Path):
     stored_tensor(file, Extent(8, 2**20), np.dtype("f4"), (3, 4), (4, 1), 0)
 
 
-def sharded_part(folder: Path):
-    (folder / "unet").mkdir()
-    (folder / "unet" / "model.safetensors.index.json").write_text("{}")
-    main(["inspect", str(folder)])
+def sharded(table: object) -> Callable[[Path], object]:
+    """Inspects a folder of one file, and an index with this table of it."""
+
+    def inspected(folder: Path):
+        write_safetensors(folder, {"w": entry()})
+        index = folder / "diffusion_pytorch_model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": table}))
+        main(["inspect", str(folder)])
+
+    return inspected
 
 
 def mostly_something_else(folder: Path):
@@ -87,7 +93,13 @@ CASES: dict[str, Callable[[Path], object]] = {
     "it is a tar archive; if PyTorch 0.1 wrote it": content(b"\x00" * 257 + b"ustar\x00"),
     "it is a plain pickle, or a torch file with a damaged start": content(b"\x80\x04\x95\x00"),
     "it is no known checkpoint: it starts with b'name,pri'": content(b"name,price\napple,3\n"),
-    "unet: its weights are split into shards (save it with diffusers as one file": sharded_part,
+    "index.json: it has no weight_map of tensors to files": sharded([]),
+    "index.json: it names '../made.bin', not at most 1000 .safetensors": sharded(
+        {"w": "../made.bin"}
+    ),
+    "index.json: 'v' is in only one of made.safetensors and this index": sharded(
+        {"w": "made.safetensors", "v": "made.safetensors"}
+    ),
     "the folder has none of diffusion_pytorch_model.safetensors, model.safetensors, ": (
         lambda folder: main(["inspect", str(folder)])
     ),

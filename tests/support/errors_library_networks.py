@@ -6,6 +6,7 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dsg_jax.clock import edm_clock, flow_clock, table_clock
 from dsg_jax.networks.adm import ADMConfig, ADMUNet, AttentionBlock
@@ -14,10 +15,15 @@ from dsg_jax.networks.kernel_wizard import KernelWizard
 from dsg_jax.networks.layers import GroupNorm
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.transformer import SpatialTransformer
+from dsg_jax.networks.unet2d import UNet2D
+from dsg_jax.networks.unet2d_blocks import UNet2DConfig
 from dsg_jax.operators.linear import identity
+from dsg_jax.priors import load_prior, save_folder
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
+from dsg_jax.priors.kinds import structs_of
 from dsg_jax.priors.latent import LDMNetwork, with_guidance, with_remat
 from dsg_jax.priors.pixel import adm_prior
+from dsg_jax.priors.unet2d import unet2d_prior
 from dsg_jax.schedule import linear_betas
 from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
@@ -33,6 +39,37 @@ CONTEXT = jnp.zeros((7, 8))
 def init(network: nn.Module, *shapes: tuple[int, ...]):
     """Fails before any layer is made."""
     return network.init(jax.random.key(0), *(jnp.zeros(shape) for shape in shapes))
+
+
+def small_unet2d(**fields) -> UNet2DConfig:
+    """One level of eight channels, but for some fields."""
+    levels = {"block_out_channels": (8,), "down_block_types": ("DownBlock2D",)}
+    levels |= {"up_block_types": ("UpBlock2D",), "norm_num_groups": 4}
+    return UNet2DConfig(**levels | fields)
+
+
+def unet2d(*labels: tuple[int, ...], **fields) -> Callable[[Path], object]:
+    """Makes such a network's parameters."""
+    return lambda folder: init(UNet2D(small_unet2d(**fields)), (1, 8, 8, 3), (1,), *labels)
+
+
+def of_class(label: object, **fields) -> Callable[[Path], object]:
+    """Chooses a class of such a network."""
+    return lambda folder: unet2d_prior({}, small_unet2d(**fields), flow_clock(), label=label)
+
+
+def prior_of_classes(**options) -> Callable[[Path], object]:
+    """Loads a prior of two classes."""
+
+    def load(folder: Path):
+        parts = {"unet": small_unet2d(num_class_embeds=2)}
+        zeros = lambda leaf: np.zeros(leaf.shape, leaf.dtype)
+        params = jax.tree.map(zeros, structs_of("unet2d", parts))
+        card = {"parametrisation": "eps", "size": 16, "learned_variance": False}
+        save_folder(folder / "a", "unet2d", params, parts, card | {"clock": {"kind": "table"}})
+        return load_prior(folder / "a", **options)
+
+    return load
 
 
 NETWORKS: dict[str, Callable[[Path], object]] = {
@@ -86,6 +123,24 @@ NETWORKS: dict[str, Callable[[Path], object]] = {
     ),
     "8 channels cannot be split into 3 heads": lambda folder: init(
         SpatialTransformer(3, 8, jnp.float32), (1, 1, 1, 8), (1, 1, 8)
+    ),
+    "this network wants a label": unet2d(num_class_embeds=2),
+    "this network takes no label": unet2d((1,)),
+    "2 down_block_types and 1 up_block_types for 1 block_out_channels": unet2d(
+        down_block_types=("DownBlock2D", "DownBlock2D")
+    ),
+    "time_embedding_type='learned' needs num_train_timesteps": unet2d(
+        time_embedding_type="learned"
+    ),
+    "the prior has no class 2: give a number from 0 to 1": of_class(2, num_class_embeds=2),
+    "the prior has no class -1: give a number from 0": of_class(-1, class_embed_type="timestep"),
+    "the prior has no class 1: give an embedding of 32 numbers": of_class(
+        1, class_embed_type="identity"
+    ),
+    "the prior has no class 0: it has none": of_class(0),
+    "the prior wants a class, its condition: give a number from 0 to 1": prior_of_classes(),
+    "guidance_scale=2.0: a network without an empty class has none but 1": prior_of_classes(
+        condition=1, guidance_scale=2.0
     ),
     "codes=None is an autoencoder without codebook": lambda folder: vq_first_stage({}, KL_F8),
     "codes=8192 is a codebook: use vq_first_stage": lambda folder: kl_first_stage({}, VQ_F4),

@@ -15,6 +15,7 @@ from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4
 from dsg_jax.networks.kernel_wizard import BlurConfig
 from dsg_jax.networks.ldm import LDMConfig
+from dsg_jax.networks.unet2d_blocks import UNet2DConfig
 from support.golden_case import GOLDEN, read_arrays
 from support.state_files import entries, write_state
 
@@ -25,6 +26,12 @@ SD_LIKE = LDMConfig(
 )  # fmt: skip
 TINY_VQ = VQ_F4._replace(channels=32, channel_mult=(1, 1, 1), num_res_blocks=1, codes=64)
 KL_LIKE = KL_F8._replace(channels=32, channel_mult=(1, 1), num_res_blocks=1)
+SCRIPT_LIKE = UNet2DConfig(
+    block_out_channels=(16, 16, 32),
+    down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    norm_num_groups=8,
+)
 REDUCED = BlurConfig(channels=4, front_blocks=2, back_blocks=3, code_channels=32)
 
 LDM_FILE = GOLDEN / "checkpoints" / "tiny_ldm.ckpt"
@@ -59,6 +66,7 @@ MODELS = {
             )
         },
     ),
+    "unet2d": Model({"": "unet2d_script_like"}, {"unet": SCRIPT_LIKE}),
     "ldm-ffhq": Model(
         {_UNET: "ldm_unet_ffhq_like", _STAGE: "vq_f4"},
         {"unet": FFHQ_LIKE, "first_stage": TINY_VQ},

@@ -1,0 +1,47 @@
+"""Priors of original checkpoints, which are converted the first time and found again after that.
+
+This module stands above `dsg_jax.priors` and the converter; nothing in this package imports it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from dsg_jax import priors
+from dsg_jax.types import Prior
+
+# Files of a diffusers folder, one of which tells it from a folder of converted weights.
+_ORIGINAL = "model_index.json", "config.json", "unet/config.json"
+
+
+def load_prior(name: str | Path, *args: Any, **options: Any) -> tuple[Prior, dict]:
+    """The prior of a bundled name, a converted folder or an original checkpoint, and its card.
+
+    Args:
+      name: as in `priors.load_prior`, or what `converted` takes.
+      *args: those of `priors.load_prior`.
+      **options: likewise.
+
+    Raises:
+      FileNotFoundError, ValueError: as both of them.
+    """
+    return priors.load_prior(converted(name), *args, **options)
+
+
+def converted(name: str | Path) -> str | Path:
+    """The converted folder of an original checkpoint; other names as they are.
+
+    Args:
+      name: a diffusers folder, or a file that `checkpoints_convert` recognises and needs no options
+        for. Its folder lies in ``~/.cache/dsg_jax/priors`` (``XDG_CACHE_HOME`` is followed) and is
+        used until the original changes.
+
+    Raises:
+      ValueError, OSError: it cannot be converted, or not without options.
+    """
+    path = Path(name)
+    is_folder = (path / "card.json").is_file() or str(name) in priors.BUNDLED
+    if is_folder or not (path.is_file() or any((path / file).is_file() for file in _ORIGINAL)):
+        return name
+    from checkpoints_convert.cached import cached_conversion  # here: folders need no converter
+
+    return cached_conversion(path)
