@@ -4,8 +4,8 @@
     folder/weights/     the parameters, restored straight to the wanted type
 
 The bundled priors and the converter's output have this one form, and `kinds.CARD_KINDS` the kinds
-of cards. A prior is of kind "adm", a network over pixels on ADM's schedule, or "ldm", a network
-over latents with its first stage.
+of cards. A prior is of kind "adm" or "edm", a network over pixels, or "ldm", a network over latents
+with its first stage.
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ BUNDLED = {
     path.name: path for path in (Path(__file__).parents[1] / "bundled" / "priors").glob("*/")
 }
 # Kinds of cards that `load_prior` takes.
-PRIOR_KINDS = "adm", "ldm"
+PRIOR_KINDS = "adm", "edm", "ldm"
 
 
 def load_prior(

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Callable
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from dsg_jax.clock import PREDICTIONS
 
@@ -66,6 +66,12 @@ def _is_clock(value: Any) -> bool:
     return _whole(2, 10000).holds(steps) and listed and plain
 
 
+def _is_scaling(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"mean", "std"}:
+        return False
+    return all(map(_is_number, value.values())) and value["std"] > 0
+
+
 def _are_conditions(value: Any) -> bool:
     """Of ``shape`` (n, tokens, dim), with a name for each or none, and a ``default`` below n."""
     if not isinstance(value, dict):
@@ -85,6 +91,7 @@ ENTRIES: dict[str, Form] = {
     "samples": Form(_is_name, "a set of samples"),
     "parametrisation": _one_of(*PREDICTIONS),
     "size": _whole(1, MAX_SIDE),
+    "scaling": Form(_is_scaling, "mean and std > 0, of states (value - mean) / (2 std)"),
     "latent_scale": Form(lambda v: _is_number(v) and v > 0, "a number > 0"),
     "betas": Form(_is_schedule, "start, end and steps of a schedule, 0 < start < end < 1"),
     "clock": Form(_is_clock, "a kind of clock with its numbers"),
@@ -154,6 +161,8 @@ def check_architecture(config: Any) -> None:
 
 
 def _form(name: str, hint: Any) -> Form:
+    if get_origin(hint) is Literal:
+        return _one_of(*get_args(hint))
     members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if bool in members:
         return Form(lambda v: type(v) is bool, "true or false")
