@@ -1,6 +1,7 @@
 """EDM's networks as those of a `Prior` over pixels."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,9 @@ from jax import Array
 
 from dsg_jax.clock import Clock
 from dsg_jax.networks.edm import EDMConfig, EDMUNet
+from dsg_jax.priors.card_kind import CardKind
+from dsg_jax.priors.clocks import clock_of_card
+from dsg_jax.priors.passes import unet_pass
 from dsg_jax.types import Prior
 
 
@@ -68,3 +72,29 @@ def init_params(config: EDMConfig, key: jax.Array) -> dict:
     side = config.size_multiple
     example = jnp.zeros((1, side, side, config.in_channels)), jnp.zeros((1,))
     return EDMUNet(config).init(key, *example)["params"]
+
+
+@lru_cache  # tracing a large network takes seconds
+def _structs(config: EDMConfig) -> dict:
+    return jax.eval_shape(partial(init_params, config), jax.random.key(0))
+
+
+def _inputs(config: EDMConfig) -> dict[str, tuple[int, ...]]:
+    side = max(8, config.size_multiple)
+    return {"x": (1, config.in_channels, side, side), "t": (1,)}
+
+
+EDM_KIND = CardKind(
+    parts={"unet": EDMConfig},
+    structs=lambda a: _structs(a["unet"]),
+    build=lambda card, a, params, dtype: edm_prior(
+        params, a["unet"], clock_of_card(card), dtype=dtype
+    ),
+    facts=lambda a: {
+        "channels": a["unet"].in_channels,
+        "size_multiple": a["unet"].size_multiple,
+    },
+    inputs=lambda a: _inputs(a["unet"]),
+    passes=lambda card, a: (unet_pass(EDMUNet(a["unet"]), False),),
+    needed=("parametrisation", "size", "clock"),
+)

@@ -15,24 +15,16 @@ import jax.numpy as jnp
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.autoencoder import AutoencoderConfig
-from dsg_jax.networks.edm import EDMConfig, EDMUNet
 from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurConfig, BlurNetwork
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
-from dsg_jax.priors import edm
 from dsg_jax.priors.card_kind import Architecture, CardKind, Shapes
 from dsg_jax.priors.cards import config_of
 from dsg_jax.priors.clocks import clock_of_card
+from dsg_jax.priors.edm import EDM_KIND
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
-from dsg_jax.priors.passes import (
-    Pass,
-    denoiser_pass,
-    lpips_pass,
-    stage_passes,
-    unet_pass,
-    wizard_pass,
-)
+from dsg_jax.priors.passes import lpips_pass, stage_passes, unet_pass, wizard_pass
 from dsg_jax.priors.pixel import adm_prior, init_params
 from dsg_jax.types import FirstStage, Prior
 
@@ -136,32 +128,7 @@ def _ldm_prior(card: dict, architecture: Architecture, params: dict, dtype: str)
     return latent_prior(network, clock_of_card(card), stage)
 
 
-def _over_pixels(
-    config: type, network: Callable, init: Callable, prior: Callable[..., Prior]
-) -> CardKind:
-    """A kind of one network over pixels, and ``prior`` of its parameters and configuration."""
-
-    def build(card: dict, a: Architecture, params: dict, dtype: str) -> Prior:
-        return prior(params, a["unet"], clock=clock_of_card(card), dtype=dtype)
-
-    return CardKind(
-        parts={"unet": config},
-        structs=lambda a: _structs(init, a["unet"]),
-        build=build,
-        facts=lambda a: {
-            "channels": a["unet"].in_channels,
-            "size_multiple": a["unet"].size_multiple,
-        },
-        needed=("parametrisation", "size"),
-        inputs=lambda a: _unet_inputs(a["unet"]),
-        passes=lambda card, a: (
-            unet_pass(network(a["unet"]), False),
-            denoiser_pass(partial(build, card, a, dtype="float32"), a["unet"]),
-        ),
-    )
-
-
-def _unet_inputs(config: Any) -> Shapes:
+def _unet_inputs(config: ADMConfig | LDMConfig) -> Shapes:
     side = max(8, config.size_multiple)
     return {"x": (1, config.in_channels, side, side), "t": (1,)}
 
@@ -190,8 +157,21 @@ def _lpips(net: str) -> CardKind:
 
 # The "kind" of a card -> what follows from it.
 CARD_KINDS: dict[str, CardKind] = {
-    "adm": _over_pixels(ADMConfig, ADMUNet, _init_adm, adm_prior),
-    "edm": _over_pixels(EDMConfig, EDMUNet, edm.init_params, edm.edm_prior),
+    "adm": CardKind(
+        parts={"unet": ADMConfig},
+        structs=lambda a: _structs(_init_adm, a["unet"]),
+        build=lambda card, a, params, dtype: adm_prior(
+            params, a["unet"], dtype=dtype, clock=clock_of_card(card)
+        ),
+        facts=lambda a: {
+            "channels": a["unet"].in_channels,
+            "size_multiple": a["unet"].size_multiple,
+        },
+        needed=("parametrisation", "size"),
+        inputs=lambda a: _unet_inputs(a["unet"]),
+        passes=lambda card, a: (unet_pass(ADMUNet(a["unet"]), False),),
+    ),
+    "edm": EDM_KIND,
     "ldm": CardKind(
         parts={"unet": LDMConfig, "first_stage": AutoencoderConfig},
         structs=_ldm_structs,
