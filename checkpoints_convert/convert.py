@@ -16,11 +16,17 @@ from checkpoints_convert.card import card_facts, source_facts
 from checkpoints_convert.facts import check_schedule, with_architecture
 from checkpoints_convert.kinds import KINDS, Kind
 from checkpoints_convert.match import Fit, fits, recognise, to_layout, unwrapped
+from checkpoints_convert.preconditioning import (
+    Stated,
+    consistency_warning,
+    with_preconditioning,
+)
 from checkpoints_convert.prompts import Embedded, prompt_embeddings
 from checkpoints_convert.read import Stored, open_checkpoint
 from checkpoints_convert.read.stored import StoredTensor
 from dsg_jax.priors import save_folder
 from dsg_jax.priors.first_stage import CODES
+from dsg_jax.priors.folder import naming_card
 from dsg_jax.priors.streaming import LazyArray, tree_name
 from dsg_jax.priors.swap import check_free
 
@@ -66,8 +72,12 @@ def conversion_of(
     *,
     architecture: Path | None = None,
     context: Path | None = None,
+    **stated: Any,
 ) -> Conversion:
-    """What a conversion would do; writes nothing and reads no tensor."""
+    """What a conversion would do; writes nothing and reads no tensor.
+
+    ``stated`` is what `preconditioning.Stated` has.
+    """
     if kind not in ("auto", *KINDS):
         raise ValueError(f"no kind {kind!r}: choose from auto, {', '.join(KINDS)}")
     if dtype not in DTYPES:
@@ -76,7 +86,8 @@ def conversion_of(
     tensors = merged(sources)
     named = ", ".join(str(path) for path in inputs)
     name, why = _recognised(tensors, named) if kind == "auto" else (kind, "as asked for")
-    chosen = KINDS[name]
+    why += consistency_warning(name, inputs)
+    chosen = _of_file(KINDS[name], tensors, named)
     if architecture is not None:
         chosen = with_architecture(chosen, architecture)
     fitting = fits(tensors, name, chosen, weights)
@@ -89,6 +100,9 @@ def conversion_of(
                 f"tensors fit; {fit.problems()}; nothing was converted"
             )
     check_schedule(tensors, chosen, named)
+    values = {name: value for stored in sources for name, value in stored.values.items()}
+    with naming_card(Path(named)):
+        chosen = with_preconditioning(chosen, name, tensors, values, Stated(**stated))
     folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
     if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
         raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
@@ -172,10 +186,16 @@ def _recognised(tensors: dict[str, StoredTensor], named: str) -> tuple[str, str]
         raise ValueError(f"{named}: {error}") from error
 
 
+def _of_file(kind: Kind, tensors: dict[str, StoredTensor], named: str) -> Kind:
+    with naming_card(Path(named)):
+        return kind.of(tensors)
+
+
 def _stored_type(path: tuple, dtype: str) -> np.dtype:
-    """Biases, scales and codes stay float32: they are small, and the search for codes is exact."""
+    """Biases, scales, codes and frequencies stay float32: they are small and have to be exact."""
     *modules, leaf = tree_name(path).split("/")
-    return DTYPES["float32" if leaf in ("bias", "scale") or CODES in modules else dtype]
+    exact = leaf in ("bias", "scale", "map_noise.freqs") or CODES in modules
+    return DTYPES["float32" if exact else dtype]
 
 
 def _cast(value: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:

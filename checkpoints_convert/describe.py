@@ -57,9 +57,10 @@ def verdict(stored: Stored) -> str:
     try:
         tensors = unwrapped(stored.tensors)
         name, why = recognise(tensors)
+        kind = KINDS[name].of(tensors)
     except ValueError as error:
         return str(error)
-    fit = fits(tensors, name, KINDS[name])[0]
+    fit = fits(tensors, name, kind)[0]
     if fit.perfect:
         return f"kind: {name}, {fit.layout.about}, for {why} and all else fit"
     return f"most like {name}, for {why}; but {fit.problems()}"

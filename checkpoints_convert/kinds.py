@@ -1,12 +1,16 @@
 """Checkpoints that can be converted, as data; what they should hold follows from our networks."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from checkpoints_convert.edm import edm_architecture
 from checkpoints_convert.layouts import (
     ADM,
     COMPVIS,
     DIFFUSERS,
     DIFFUSERS_STAGE,
+    EDM,
+    EDM_SETS,
     INVERSE_BENCH,
     KERNEL_WIZARD,
     STAGE,
@@ -15,7 +19,7 @@ from checkpoints_convert.layouts import (
     lpips_layout,
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
-from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256
+from dsg_jax.networks.adm import ADM_CONSISTENCY_256, ADM_FFHQ_256, ADM_IMAGENET_256
 from dsg_jax.priors.kinds import Architecture, structs_of
 
 # Our name of a tensor -> its shape in the file.
@@ -32,6 +36,7 @@ class Kind(NamedTuple):
       signature: what tells this kind from the others at little cost.
       card: entries of its card that the architecture does not say.
       prompts: whether embeddings of prompts are to be stored, which the file does not hold.
+      read: the architecture that a file's tensors tell, where it is no published one.
     """
 
     origin: str
@@ -41,6 +46,15 @@ class Kind(NamedTuple):
     signature: Signature
     card: dict = {}
     prompts: bool = False
+    read: Callable[[Mapping[str, Any]], Architecture] | None = None
+
+    def of(self, tensors: Mapping[str, Any]) -> "Kind":
+        """The kind with the architecture of a file.
+
+        Raises:
+          ValueError: the tensors are of no such network.
+        """
+        return self if self.read is None else self._replace(architecture=self.read(tensors))
 
     @property
     def stored_architecture(self) -> Architecture:
@@ -113,8 +127,32 @@ KINDS: dict[str, Kind] = {
         "adm",
         {"unet": ADM_IMAGENET_256},
         (ADM,),
-        {_TIME: (1024, 256), _QKV: (3072, 1024, 1)},
+        {_TIME: (1024, 256), _QKV: (3072, 1024, 1), "out.2.weight": (6, 256, 3, 3)},
         ADM_FACTS,
+    ),
+    "consistency": Kind(
+        "edm_bedroom256_ema.pt, edm_cat256_ema.pt, 2.1 GB each (Song et al., consistency_models); "
+        "cd_* and ct_* are no priors",
+        "adm",
+        {"unet": ADM_CONSISTENCY_256},
+        (ADM,),
+        {_TIME: (1024, 256), _QKV: (3072, 1024, 1, 1), "out.2.weight": (3, 256, 3, 3)},
+        {
+            "parametrisation": "edm",
+            "clock": {"kind": "edm", "times": "consistency", "sigma_data": 0.5},
+            "image_range": [-1, 1],
+            "size": 256,
+        },
+    ),
+    "edm": Kind(
+        "SongUNet (DDPM++, NCSN++) or DhariwalUNet of any size: NVlabs' edm-*.pkl and "
+        "training-state-*.pt (Karras et al.), InverseBench's *.pt",
+        "edm",
+        {},
+        (EDM_SETS, EDM),
+        {"map_layer0.weight": (512, 128), "map_layer1.weight": (512, 512)},
+        {"image_range": [-1, 1]},
+        read=edm_architecture,
     ),
     "ldm-ffhq": Kind(
         "model.ckpt of ffhq.zip, 2.4 GB of tensors (Rombach et al., latent-diffusion)",

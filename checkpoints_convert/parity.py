@@ -2,13 +2,13 @@
 
 Recorded names, all NCHW: for a U-Net ``x``, ``t`` and perhaps ``context`` give ``output``,
 ``grad_x`` = d sum(output * pattern(9)) / dx, and ``block:NAME``, the output of any module by its
-name in the checkpoint (``block:input_blocks.4.0``). Where ``x`` is noise on an image, ``sigma`` in
-place of ``t`` gives its denoised ``output``; networks of EDM with classes also take rows ``y``. For a first stage ``x`` gives ``encoded`` or
-``moments``, and ``z`` (for KL ``z_scaled``) gives ``decoded``. For KernelWizard ``u`` in [0, 1] and
-``k`` give ``features``, ``adapted``, ``output``; for LPIPS ``x`` and ``y`` give ``distance``.
+name in the checkpoint (``block:input_blocks.4.0``). For a prior over pixels ``x`` = image + sigma
+noise and ``sigma`` in place of ``t`` give the denoised ``output``; EDM's networks with classes take
+rows ``y`` besides. For a first stage ``x`` gives ``encoded`` or ``moments``, and ``z`` (for KL
+``z_scaled``) gives ``decoded``. For KernelWizard ``u`` in [0, 1] and ``k`` give ``features``,
+``adapted``, ``output``; for LPIPS ``x`` and ``y`` give ``distance``.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -72,7 +72,7 @@ def _passes(card: dict) -> tuple[Pass, ...]:
     passes = kind.passes(card, architecture)
     if "clock" not in card or set(architecture) != {"unet"}:
         return passes
-    build = partial(kind.build, card, architecture, dtype="float32")
+    build = lambda params: kind.build(card, architecture, params, "float32")
     return *passes, denoiser_pass(build, architecture["unet"])
 
 

@@ -30,9 +30,10 @@ class ADMConfig(NamedTuple):
 
     ``attention_factors`` are downsampling factors (16 = the 16x16 maps of a 256 px image).
     ``num_head_channels`` = -1 uses ``num_heads`` instead. Without ``resblock_updown`` the maps are
-    resampled by one strided or one upsampled convolution, at half the cost of a block. The last
-    three fields are ours, for small priors: a pixel-unshuffle stem, another group count, and a
-    network without the middle attention.
+    resampled by one strided or one upsampled convolution, at half the cost of a block. Without
+    ``use_scale_shift_norm`` the time is added between the convolutions of a block. Three fields are
+    ours, for small priors: ``patch``, a pixel-unshuffle stem, ``norm_groups``, and
+    ``middle_attention``.
     """
 
     model_channels: int = 128
@@ -48,6 +49,7 @@ class ADMConfig(NamedTuple):
     patch: int = 1
     norm_groups: int = 32
     middle_attention: bool = True
+    use_scale_shift_norm: bool = True
 
     @property
     def size_multiple(self) -> int:
@@ -57,6 +59,10 @@ class ADMConfig(NamedTuple):
 
 ADM_FFHQ_256 = ADMConfig()
 ADM_IMAGENET_256 = ADMConfig(model_channels=256, num_res_blocks=2, attention_factors=(8, 16, 32))
+# The LSUN models that the consistency models were distilled from.
+ADM_CONSISTENCY_256 = ADM_IMAGENET_256._replace(
+    new_attention_order=True, out_channels=3, use_scale_shift_norm=False
+)
 
 
 class ResBlock(nn.Module):
@@ -76,9 +82,14 @@ class ResBlock(nn.Module):
             change = average_pool if self.resample == "down" else upsample_nearest
             h, x = change(h), change(x)
         h = Conv(self.features, dtype=dtype, name="in_layers.2")(h)
-        emb = nn.Dense(2 * self.features, dtype=dtype, name="emb_layers.1")(nn.silu(emb))
-        scale, shift = jnp.split(emb[:, None, None, :], 2, axis=-1)
-        h = GroupNorm(groups, name="out_layers.0")(h) * (1 + scale) + shift
+        width = self.features * (2 if self.config.use_scale_shift_norm else 1)
+        emb = nn.Dense(width, dtype=dtype, name="emb_layers.1")(nn.silu(emb))[:, None, None, :]
+        norm = GroupNorm(groups, name="out_layers.0")
+        if self.config.use_scale_shift_norm:
+            scale, shift = jnp.split(emb, 2, axis=-1)
+            h = norm(h) * (1 + scale) + shift
+        else:
+            h = norm(h + emb)
         h = nn.silu(h).astype(dtype)
         h = Conv(self.features, dtype=dtype, kernel_init=_ZEROS, name="out_layers.3")(h)
         if x.shape[-1] != self.features:

@@ -63,16 +63,16 @@ def unet_pass(network: nn.Module, conditional: bool, *part: str) -> Pass:
     return Pass(inputs, ("output",), ("grad_x",), call)
 
 
-def denoiser_pass(build: Callable[..., Prior], config: Any) -> Pass:
+def denoiser_pass(build: Callable[[Any], Prior], config: Any) -> Pass:
     """E[x0] of a prior over pixels: x = x0 + sigma noise, sigma and perhaps labels y -> output.
 
     Args:
-      build: from ``params`` to the prior.
+      build: from parameters to the prior.
       config: of its network, which has a field ``label`` where this has a ``label_dim``.
     """
 
     def call(params: Any, x: Array, sigma: Array, *labels: Array) -> tuple[Array, dict]:
-        prior = build(params=params)
+        prior = build(params)
 
         def one(x: Array, sigma: Array, *label: Array) -> Array:
             network: Any = prior.network
