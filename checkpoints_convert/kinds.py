@@ -119,7 +119,7 @@ KINDS: dict[str, Kind] = {
         "adm",
         {"unet": ADM_FFHQ_256},
         (ADM, INVERSE_BENCH),
-        {_TIME: (512, 128), _QKV: (1536, 512, 1)},
+        {_TIME: (512, 128), _QKV: (1536, 512, 1), "out.2.weight": (6, 128, 3, 3)},
         ADM_FACTS,
     ),
     "adm-imagenet": Kind(

@@ -35,6 +35,7 @@ GOLDEN_PARTS = {
     "adm-ffhq": [("", "full_adm_ffhq")],
     "ldm-ffhq": [("model_ema.", "full_ldm_ffhq_unet"), ("first_stage_model.", "full_vq_f4")],
     "vq-f4": [("", "full_vq_f4")],
+    "edm": [("model.", "full_edm_inversebench_128")],
 }
 
 LPIPS_KINDS = ("lpips-vgg", "lpips-alex")
@@ -42,6 +43,7 @@ DAPS, PSLD = "--solver daps --levels", "--solver psld --steps"
 RESTORES = {
     "adm-ffhq": [f"{DAPS} 3"],
     "adm-imagenet": [f"{DAPS} 2"],
+    "edm": [f"{DAPS} 3", "--solver dps --steps 10"],
     "ldm-ffhq": [
         f"{PSLD} 4",
         f"{PSLD} 4 --remat",
@@ -51,6 +53,10 @@ RESTORES = {
     "sd15": [f"{PSLD} 2 --group sd --remat"],
 }
 """Kind -> short runs of super-resolution of one image with the projection."""
+
+
+# What names and shapes do not say.
+SAID = {"edm": ["--preconditioning", "edm"]}
 
 
 def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain: float):
@@ -64,6 +70,8 @@ def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain
         z = np.random.RandomState(seed).standard_normal(shape)
     if name.endswith("quantize.embedding.weight"):
         return np.asarray(0.8 * z, np.float32)
+    if name.endswith("resample_filter"):
+        return np.full(shape, 0.25, np.float32)
     if len(shape) > 1:
         return np.asarray(gain / np.sqrt(np.prod(shape[1:])) * z, np.float32)
     return np.asarray(1 + 0.2 * z if name.endswith("weight") else 0.1 * z, np.float32)
@@ -117,7 +125,7 @@ def written(kind: str, folder: Path) -> list[Path]:
     if kind in LPIPS_KINDS:
         states = zip(("trunk", "heads"), torch_files(kind.removeprefix("lpips-")), strict=True)
         return [write_state(folder / f"{name}.pth", entries(state)) for name, state in states]
-    inside = "state_dict" if FILES[kind][1] else None
+    inside = FILES[kind][1].removesuffix(".") or None
     return [write_state(folder / "model.ckpt", published_entries(kind), inside)]
 
 
@@ -146,7 +154,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = written(kind, folder)
-    options = ["--kind", kind, "--dtype", dtype]
+    options = ["--kind", kind, "--dtype", dtype, *SAID.get(kind, [])]
     if KINDS[kind].prompts:
         np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, 768)))
         options += ["--context", str(folder / "prompts.npy")]

@@ -37,7 +37,7 @@ FILES = {
     "adm-ffhq": ("adm_ffhq", "", 362, {}),
     "adm-imagenet": ("adm_imagenet", "", 566, {}),
     "consistency": ("consistency_edm_256", "", 566, {}),
-    "edm": ("edm_cifar10_uncond_ve", "ema.", 518, {"ours": 21, "has": 1}),
+    "edm": ("inversebench_128_1ch", "ema.", 306, {"ours": 16}),
     "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
     "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
     "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),
