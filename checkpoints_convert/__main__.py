@@ -15,6 +15,7 @@ import jax
 from checkpoints_convert.convert import DTYPES, plan_convert
 from checkpoints_convert.describe import plan_inspect, plan_list
 from checkpoints_convert.kinds import KINDS
+from checkpoints_convert.preconditioning import CARDS
 from checkpoints_convert.verify import plan_verify
 from dsg_jax.schedule import SCHEDULES
 
@@ -59,6 +60,11 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="JSON of parts that differ from the published ones, as in a card's architecture",
     )
+    add_fact_arguments(parser)
+
+
+def add_fact_arguments(parser: argparse.ArgumentParser) -> None:
+    """What of a network is to be said where neither its file nor its kind knows it."""
     parser.add_argument(
         "--betas",
         nargs="+",
@@ -70,6 +76,20 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parametrisation", choices=["eps", "v", "x0"], help="what the network predicts"
     )
+    parser.add_argument(
+        "--preconditioning",
+        choices=list(CARDS),
+        help="of EDM's networks, where the file does not say: how they are scaled and asked",
+    )
+    parser.add_argument(
+        "--sigma-data", type=float, help="of edm preconditioning; 0.5 if nobody says"
+    )
+    parser.add_argument(
+        "--mean",
+        type=float,
+        help="of values that are no images: states are (value - mean) / (2 std)",
+    )
+    parser.add_argument("--std", type=float, help="see --mean")
 
 
 def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from checkpoints_convert.kind import Kind
 from checkpoints_convert.kinds import KINDS
-from checkpoints_convert.match import Tensors
+from checkpoints_convert.match import Fit, Tensors, fits
 
 
 def told_apart(name: str, file: str, facts: Mapping[str, Any]) -> str:
@@ -41,3 +42,22 @@ def upsampler(tensors: Tensors) -> str:
         "it takes 6 channels, as guided-diffusion's upsamplers, which enlarge a small image given "
         "beside the noisy one and are no priors; "
     )
+
+
+def whole_sets(
+    tensors: Tensors, name: str, kind: Kind, weights: str | None, seems: str
+) -> list[Fit]:
+    """The sets of weights to convert, of which no tensor is missing or too much.
+
+    Raises:
+      ValueError: there is one that does not fit; ``seems`` begins the message.
+    """
+    fitting = fits(tensors, name, kind, weights)
+    for fit in fitting:
+        if not fit.perfect:
+            good = len(fit.sources) - len(fit.missing) - len(fit.misshapen)
+            raise ValueError(
+                f"{seems}, as {fit.layout.about}: {good} of {len(fit.sources)} tensors fit; "
+                f"{fit.problems()}; {upsampler(tensors)}nothing was converted"
+            )
+    return fitting

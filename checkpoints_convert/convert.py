@@ -12,19 +12,25 @@ import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from checkpoints_convert.alike import told_apart, upsampler
+from checkpoints_convert.alike import told_apart, whole_sets
 from checkpoints_convert.card import card_facts, source_facts
 from checkpoints_convert.diffusers import configured, is_unet2d
 from checkpoints_convert.facts import told_facts, with_architecture, with_facts
 from checkpoints_convert.kind import Kind
 from checkpoints_convert.kinds import KINDS
-from checkpoints_convert.match import Fit, fits, recognise, to_layout, unwrapped
+from checkpoints_convert.match import Fit, recognise, to_layout, unwrapped
+from checkpoints_convert.preconditioning import (
+    Stated,
+    consistency_warning,
+    with_preconditioning,
+)
 from checkpoints_convert.prompts import Embedded, prompt_embeddings
 from checkpoints_convert.read import Stored, open_checkpoint
 from checkpoints_convert.read.stored import StoredTensor
 from checkpoints_convert.schedules import stored_facts
 from dsg_jax.priors import save_folder
 from dsg_jax.priors.first_stage import CODES
+from dsg_jax.priors.folder import naming_card
 from dsg_jax.priors.streaming import LazyArray, tree_name
 from dsg_jax.priors.swap import check_free
 
@@ -79,8 +85,12 @@ def conversion_of(
     betas: list[str] | None = None,
     size: int | None = None,
     parametrisation: str | None = None,
+    **stated: Any,
 ) -> Conversion:
-    """What a conversion would do; writes nothing and reads no tensor."""
+    """What a conversion would do; writes nothing and reads no tensor.
+
+    ``stated`` is what `preconditioning.Stated` has.
+    """
     if kind not in ("auto", *KINDS):
         raise ValueError(f"no kind {kind!r}: choose from auto, {', '.join(KINDS)}")
     if dtype not in DTYPES:
@@ -92,7 +102,9 @@ def conversion_of(
     name, why = kind, "as asked for"
     if kind == "auto":
         name, why = _recognised(tensors, named, inputs[0], told | stored)
-    chosen = KINDS[name]
+    why += consistency_warning(name, inputs)
+    with naming_card(Path(named)):
+        chosen = KINDS[name].of(tensors)
     if name == "unet2d" and architecture is None:
         chosen = configured(chosen, inputs[0])
     elif architecture is not None:
@@ -100,8 +112,11 @@ def conversion_of(
             raise ValueError(f"{inputs[0]} has a config.json: edit that, without --architecture")
         chosen, said = with_architecture(chosen, architecture, told | stored)
         told = said | told
-    fitting = _fitting(tensors, name, chosen, weights, f"{named} {_SEEMS[kind == 'auto']} {name}")
+    fitting = whole_sets(tensors, name, chosen, weights, f"{named} {_SEEMS[kind == 'auto']} {name}")
     chosen, words = with_facts(chosen, told, stored, named)
+    values = {name: value for stored in sources for name, value in stored.values.items()}
+    with naming_card(Path(named)):
+        chosen = with_preconditioning(chosen, name, tensors, values, Stated(**stated))
     folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
     if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
         raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
@@ -193,25 +208,11 @@ def _recognised(
         raise ValueError(f"{named}: {error}") from error
 
 
-def _fitting(
-    tensors: dict[str, StoredTensor], name: str, kind: Kind, weights: str | None, seems: str
-) -> list[Fit]:
-    """The sets of weights to convert, of which no tensor is missing or too much."""
-    fitting = fits(tensors, name, kind, weights)
-    for fit in fitting:
-        if not fit.perfect:
-            good = len(fit.sources) - len(fit.missing) - len(fit.misshapen)
-            raise ValueError(
-                f"{seems}, as {fit.layout.about}: {good} of {len(fit.sources)} tensors fit; "
-                f"{fit.problems()}; {upsampler(tensors)}nothing was converted"
-            )
-    return fitting
-
-
 def _stored_type(path: tuple, dtype: str) -> np.dtype:
-    """Biases, scales and codes stay float32: they are small, and the search for codes is exact."""
+    """Biases, scales, codes and frequencies stay float32: they are small and have to be exact."""
     *modules, leaf = tree_name(path).split("/")
-    return DTYPES["float32" if leaf in ("bias", "scale") or CODES in modules else dtype]
+    exact = leaf in ("bias", "scale", "map_noise.freqs") or CODES in modules
+    return DTYPES["float32" if exact else dtype]
 
 
 def _cast(value: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:

@@ -64,7 +64,7 @@ def verdict(stored: Stored) -> str:
         else:
             name, why = recognise(tensors)
             name = told_apart(name, stored.path.name, stored_facts(tensors, stored.path))
-            kind = KINDS[name]
+            kind = KINDS[name].of(tensors)
     except ValueError as error:
         return str(error)
     fit = fits(tensors, name, kind)[0]

@@ -1,6 +1,7 @@
 """What is known of a published model, and what follows from its architecture."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from checkpoints_convert.layouts import Layout
 from dsg_jax.priors.kinds import Architecture, structs_of
@@ -20,6 +21,7 @@ class Kind(NamedTuple):
       card: entries of its card that the architecture does not say.
       prompts: key of `prompts.ENCODERS`, of whose embeddings some are to be stored; "" for none.
       named: pattern of its files' names, where another kind has the same names and shapes.
+      read: the architecture that a file's tensors tell, where it is no published one.
     """
 
     origin: str
@@ -30,6 +32,15 @@ class Kind(NamedTuple):
     card: dict = {}
     prompts: str = ""
     named: str = ""
+    read: Callable[[Mapping[str, Any]], Architecture] | None = None
+
+    def of(self, tensors: Mapping[str, Any]) -> "Kind":
+        """The kind with the architecture of a file.
+
+        Raises:
+          ValueError: the tensors are of no such network.
+        """
+        return self if self.read is None else self._replace(architecture=self.read(tensors))
 
     @property
     def stored_architecture(self) -> Architecture:

@@ -1,5 +1,6 @@
 """Checkpoints that can be converted, as data; what they should hold follows from our networks."""
 
+from checkpoints_convert.edm import EDM_KINDS
 from checkpoints_convert.kind import Kind, Signature
 from checkpoints_convert.layouts import (
     ADM,
@@ -14,7 +15,11 @@ from checkpoints_convert.layouts import (
     lpips_layout,
 )
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
-from dsg_jax.networks.adm import ADM_FFHQ_256, ADM_IMAGENET_256, ADM_IMAGENET_CLASSES
+from dsg_jax.networks.adm import (
+    ADM_FFHQ_256,
+    ADM_IMAGENET_256,
+    ADM_IMAGENET_CLASSES,
+)
 from dsg_jax.networks.unet2d_blocks import DDPM_256
 
 ADM_FACTS = {
@@ -98,7 +103,7 @@ KINDS: dict[str, Kind] = {
         "adm",
         {"unet": ADM_FFHQ_256},
         (ADM, INVERSE_BENCH),
-        {_TIME: (512, 128), _QKV: (1536, 512, 1)},
+        {_TIME: (512, 128), _QKV: (1536, 512, 1), "out.2.weight": (6, 128, 3, 3)},
         ADM_FACTS,
     ),
     "adm-imagenet": Kind(
@@ -137,6 +142,7 @@ KINDS: dict[str, Kind] = {
         {"mid_block.attentions.0.group_norm.weight": (512,), _QUERY: (512, 512)},
         UNET2D_FACTS,
     ),
+    **EDM_KINDS,
     "ldm-ffhq": Kind(
         "model.ckpt of ffhq.zip, 2.4 GB of tensors (Rombach et al., latent-diffusion)",
         "ldm",

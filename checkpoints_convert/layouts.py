@@ -81,6 +81,18 @@ INVERSE_BENCH = Layout(
     (_RUN,),
     ("",),
 )
+_CONSTANTS = r"(.*\.)?(resample_filter|u)$", "constants of the code, compared with ours"
+_AUGMENT = r"(.*\.)?map_augment\.weight$", "for augmented images, which only training has"
+EDM = Layout(
+    "a state dict of EDM's",
+    _same,
+    None,
+    (_CONSTANTS, _AUGMENT, _RUN),
+    ("", "model.", "state_dict.", "state_dict.model.", "net.", "ema."),
+)
+EDM_SETS = INVERSE_BENCH._replace(
+    about="a checkpoint of InverseBench or NVlabs", dropped=(_CONSTANTS, _AUGMENT, _RUN)
+)
 STAGE = Layout("an autoencoder's own file", _same, None, (_LOSS,))
 STAGE_INSIDE = Layout(
     "the autoencoder inside of a latent diffusion checkpoint",

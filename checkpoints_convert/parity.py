@@ -2,9 +2,11 @@
 
 Recorded names, all NCHW: for a U-Net ``x``, ``t`` and perhaps ``context`` or ``y`` give ``output``,
 ``grad_x`` = d sum(output * pattern(9)) / dx, and ``block:NAME``, the output of any module by its
-name in the checkpoint (``block:input_blocks.4.0``). For a first stage ``x`` gives ``encoded`` or
-``moments``, and ``z`` (for KL ``z_scaled``) gives ``decoded``. For KernelWizard ``u`` in [0, 1] and
-``k`` give ``features``, ``adapted``, ``output``; for LPIPS ``x`` and ``y`` give ``distance``.
+name in the checkpoint (``block:input_blocks.4.0``). For a prior over pixels ``x`` = image + sigma
+noise and ``sigma`` in place of ``t`` give the denoised ``output``; EDM's networks with classes take
+rows ``y`` besides. For a first stage ``x`` gives ``encoded`` or ``moments``, and ``z`` (for KL
+``z_scaled``) gives ``decoded``. For KernelWizard ``u`` in [0, 1] and ``k`` give ``features``,
+``adapted``, ``output``; for LPIPS ``x`` and ``y`` give ``distance``.
 """
 
 from typing import Any
@@ -16,7 +18,7 @@ from jax import Array
 
 from checkpoints_convert.recorded import Recorded, pattern
 from dsg_jax.priors.kinds import CARD_KINDS, architecture_of
-from dsg_jax.priors.passes import Pass
+from dsg_jax.priors.passes import Pass, denoiser_pass
 
 Arrays = dict[str, np.ndarray]
 
@@ -55,13 +57,23 @@ def outputs(card: dict, params: Any, arrays: Arrays) -> Arrays:
     """
     results: Arrays = {}
     taken: set[str] = set()
-    for one in CARD_KINDS[card["kind"]].passes(card, architecture_of(card)):
+    for one in _passes(card):
         first = one.inputs[0]
         computed = first in taken or any(name in results for name in one.output)
         if set(one.inputs) <= arrays.keys() and not computed:
             taken.add(first)
             results |= _evaluated(one, params, arrays)
     return results
+
+
+def _passes(card: dict) -> tuple[Pass, ...]:
+    """Those of the card's kind; what it has to denoise, too, where it is a prior over pixels."""
+    kind, architecture = CARD_KINDS[card["kind"]], architecture_of(card)
+    passes = kind.passes(card, architecture)
+    if "clock" not in card or set(architecture) != {"unet"}:
+        return passes
+    build = lambda params: kind.build(card, architecture, params, "float32")
+    return *passes, denoiser_pass(build, architecture["unet"])
 
 
 def _evaluated(one: Pass, params: Any, arrays: Arrays) -> Arrays:

@@ -163,6 +163,15 @@ def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> 
         )
 
 
+def check_channels(channels: int) -> None:
+    """Raise ValueError unless states are pictures."""
+    if channels not in (1, 3):
+        raise ValueError(
+            f"the prior's states have {channels} channels, and pictures here have 1 or 3: restore "
+            "with solvers in Python (docs/convert.md)"
+        )
+
+
 def sample_pictures(
     name: str, *, size: int, multiple: int, channels: int, count: int | None
 ) -> list[Picture]:

@@ -19,6 +19,7 @@ from checkpoints_convert.read.shards import sharded
 from checkpoints_convert.read.stored import HOSTILE, RESAVE, CheckpointError, StoredTensor, naming
 from checkpoints_convert.read.torch_legacy import MAGIC as legacy_magic
 from checkpoints_convert.read.torch_legacy import open_torch_legacy
+from checkpoints_convert.read.torch_plain import open_plain_pickle
 from checkpoints_convert.read.torch_tree import Scalar, flatten, summary
 from checkpoints_convert.read.torch_zip import MAGIC as zip_magic
 from checkpoints_convert.read.torch_zip import open_torch_zip
@@ -38,7 +39,6 @@ _OTHERS = [
     (b"\x93NUMPY", 0, "a NumPy array", _FETCH),
     (b"GGUF", 0, "a GGUF file", _FETCH),
     (b"ustar", 257, "a tar archive; if PyTorch 0.1 wrote it, it is too old", RESAVE),
-    (b"\x80", 0, "a plain pickle, or a torch file with a damaged start", RESAVE),
 ]
 # In the order of preference; copies in half precision are taken only where there is nothing else.
 _STEMS = [
@@ -62,6 +62,11 @@ _INDEXES = [
     )
 ]
 
+_OPENERS = {
+    "torch zip": open_torch_zip,
+    "torch legacy": open_torch_legacy,
+    "pickle": open_plain_pickle,
+}
 
 # A file is checked to its end: it may have so many bytes more than so many times its tensors.
 _MAX_REST, _MAX_SHARE = 256 * 2**20, 8
@@ -72,7 +77,7 @@ class Stored(NamedTuple):
 
     Args:
       path: the file or folder.
-      container: "torch zip", "torch legacy", "safetensors" or "diffusers folder".
+      container: "torch zip", "torch legacy", "pickle", "safetensors" or "diffusers folder".
       tensors: by name, in the file's order. Nested containers join their keys with dots
         (``state_dict.betas``, ``optimizer_states.0.state.7.exp_avg``); the parts of a diffusers
         folder come first (``unet.conv_in.weight``). Tensors inside objects of foreign classes are
@@ -91,8 +96,8 @@ def open_checkpoint(path: str | Path) -> Stored:
     """Recognise a checkpoint's format by its first bytes and read its table of contents.
 
     Args:
-      path: a ``.pt``, ``.pth``, ``.ckpt`` or ``.bin`` of `torch.save` (zip or legacy), a
-        ``.safetensors``, or a diffusers folder of such files.
+      path: a ``.pt``, ``.pth``, ``.ckpt`` or ``.bin`` of `torch.save` (zip or legacy), NVlabs'
+        ``.pkl``, a ``.safetensors``, or a diffusers folder of such files.
 
     Returns:
       its tensors, not read, and a summary of its other values.
@@ -113,9 +118,8 @@ def open_checkpoint(path: str | Path) -> Stored:
         tensors, metadata = open_safetensors(path)
         values = {str(summary(name)): summary(text) for name, text in metadata.items()}
     else:
-        opener = open_torch_zip if container == "torch zip" else open_torch_legacy
         with naming(path):
-            tensors, values = flatten(opener(path))
+            tensors, values = flatten(_OPENERS[container](path))
     held = sum(tensor.nbytes for tensor in tensors.values())
     if size > _MAX_REST + _MAX_SHARE * held:
         raise CheckpointError(f"of its {size} bytes {held} are tensors", HOSTILE, path)
@@ -131,6 +135,8 @@ def _recognise(start: bytes) -> str:
         return "torch legacy"
     if looks_like_safetensors(start) and int.from_bytes(start[:8], "little") <= MAX_HEADER:
         return "safetensors"
+    if start.startswith(b"\x80"):
+        return "pickle"
     for magic, at, problem, mend in _OTHERS:
         if start[at:].startswith(magic):
             raise CheckpointError(f"it is {problem}", mend)

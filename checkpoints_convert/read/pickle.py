@@ -18,38 +18,47 @@ class Unpickled(NamedTuple):
     """What a pickle describes.
 
     Args:
-      tree: its object, of None, bool, int, float, str, bytes, list, tuple and `pickle_records`.
+      tree: its object, of None, bool, int, float, str, list, tuple and `pickle_records`.
       storages: those it refers to, by their keys.
       tensors: how many it made, wherever they are.
       end: the position behind it.
+      spent: the work that it took.
     """
 
     tree: Any
     storages: dict[str, StorageRecord]
     tensors: int
     end: int
+    spent: int
 
 
-def unpickle(content: mmap | bytes, start: int, end: int) -> Unpickled:
+def unpickle(
+    content: mmap | bytes,
+    start: int,
+    end: int,
+    inline: Callable[[tuple], StorageRecord] | None = None,
+) -> Unpickled:
     """Interpret the pickle at a position of a file.
 
     Args:
       content: the file.
       start: where the pickle begins.
       end: where it must have ended.
+      inline: as of `pickle_machine.Machine`.
 
     Raises:
       CheckpointError: it is cut off, malformed or of unreasonable length, uses an instruction or a
         reference that `torch.save` does not write, or misuses one of the allowed names.
     """
-    machine = Machine(content, start, end)
+    machine = Machine(content, start, end, inline)
     while (code := machine.take(1)[0]) != ord("."):
         machine.spend(1)
         operation = _OPERATIONS.get(code)
         if operation is None:
             raise CheckpointError(f"its pickle has an unknown instruction, 0x{code:02x}")
         operation(machine)
-    return Unpickled(machine.pop(), machine.storages, machine.tensors, machine.position)
+    tree = machine.pop()
+    return Unpickled(tree, machine.storages, machine.tensors, machine.position, machine.spent)
 
 
 def _new_with_keywords(m: Machine) -> None:
@@ -92,10 +101,10 @@ _OPERATIONS: dict[int, Callable[[Machine], object]] = {
         b"\x8c": lambda m: m.push(_text(m.counted("<B"))),
         b"X": lambda m: m.push(_text(m.counted("<I"))),
         b"\x8d": lambda m: m.push(_text(m.counted("<Q"))),
-        b"C": lambda m: m.push(m.counted("<B")),
-        b"B": lambda m: m.push(m.counted("<I")),
-        b"\x8e": lambda m: m.push(m.counted("<Q")),
-        b"\x96": lambda m: m.push(m.counted("<Q")),
+        b"C": lambda m: m.push(m.blob("<B")),
+        b"B": lambda m: m.push(m.blob("<I")),
+        b"\x8e": lambda m: m.push(m.blob("<Q")),
+        b"\x96": lambda m: m.push(m.blob("<Q")),
         # containers; sets become lists
         b")": lambda m: m.push(()),
         b"\x85": lambda m: m.push(m.pop_tuple(1)),

@@ -1,10 +1,12 @@
 """The stack machine that `inert_pickle` interprets pickles with."""
 
 import struct
+from collections.abc import Callable
 from mmap import mmap
 from typing import Any
 
 from checkpoints_convert.read.pickle_records import (
+    Blob,
     Foreign,
     Global,
     Pairs,
@@ -20,6 +22,7 @@ from checkpoints_convert.read.stored import HOSTILE, MAX_TENSORS, RESAVE, Checkp
 # object of a hundred: the limits bound memory to some 100 MB, whatever the file says.
 MAX_INSTRUCTIONS, MAX_BYTES = 400_000, 16 * 2**20
 _MAX_INT_BYTES = 128
+_FROM_BYTES = Global("torch.storage", "_load_from_bytes")
 
 
 class Machine:
@@ -32,9 +35,17 @@ class Machine:
       content: the file, or the pickle alone.
       position: where in it the next instruction is.
       end: where it must have ended.
+      inline: the storage that the arguments of `torch.storage._load_from_bytes` hold.
     """
 
-    def __init__(self, content: mmap | bytes, position: int, end: int):
+    def __init__(
+        self,
+        content: mmap | bytes,
+        position: int,
+        end: int,
+        inline: Callable[[tuple], StorageRecord] | None = None,
+    ):
+        self.inline = inline
         self.content, self.position, self.end = content, position, end
         self.most = position + MAX_BYTES
         self.stack: list[Any] = []
@@ -49,8 +60,8 @@ class Machine:
         if self.spent > MAX_INSTRUCTIONS:
             raise CheckpointError(f"its pickle has over {MAX_INSTRUCTIONS} instructions", HOSTILE)
 
-    def take(self, count: int) -> bytes:
-        """The next bytes."""
+    def skip(self, count: int) -> None:
+        """Pass over the next bytes."""
         if count > self.end - self.position:
             raise CheckpointError(
                 f"its pickle asks for {count} bytes, but {self.end - self.position} are left"
@@ -58,6 +69,10 @@ class Machine:
         self.position += count
         if self.position > self.most:
             raise CheckpointError(f"its pickle has over {MAX_BYTES} bytes", HOSTILE)
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        self.skip(count)
         return self.content[self.position - count : self.position]
 
     def number(self, layout: str) -> Any:
@@ -77,6 +92,14 @@ class Machine:
         if count < 0:
             raise CheckpointError(f"its pickle has a string of {count} bytes")
         return self.take(count)
+
+    def blob(self, layout: str) -> Blob:
+        """Bytes of counted length, passed over."""
+        count = self.number(layout)
+        self.most += count
+        start = self.position
+        self.skip(count)
+        return Blob(start, count)
 
     def line(self) -> str:
         """Text up to the end of a line."""
@@ -155,7 +178,9 @@ class Machine:
         if type(arguments) is tuple:
             self.spend(len(arguments))  # first: the same tuple may be the argument of every call
             self.spend(sum(len(a) for a in arguments if type(a) in (list, tuple)))
-        value = call(self.pop(), arguments)
+        target = self.pop()
+        stored = self.inline if target == _FROM_BYTES and type(arguments) is tuple else None
+        value = stored(arguments) if stored else call(target, arguments)
         if type(value) is TensorRecord:
             self.tensors += 1
         if self.tensors > MAX_TENSORS:
@@ -173,9 +198,9 @@ class Machine:
         self.push(storage)
 
     def build(self) -> None:
-        """Drop the state that is set on an object (`pickle_records.set_state`)."""
-        self.pop()
-        set_state(self.stack[-1] if self.stack else None)
+        """Set the state of an object, or drop it (`pickle_records.set_state`)."""
+        state = self.pop()
+        set_state(self.stack[-1] if self.stack else None, state)
 
     def name(self) -> None:
         """A name from the stack."""

@@ -50,6 +50,24 @@ class Pairs(NamedTuple):
     items: list[tuple[Any, Any]]
 
 
+class Blob(NamedTuple):
+    """Bytes, which stay where they are in the file."""
+
+    start: int
+    length: int
+
+
+class Module(NamedTuple):
+    """A module of PyTorch or NVlabs whose tensors are read, and whose code is not.
+
+    Attributes:
+      states: its state, a dict; or, where NVlabs' code wrote it, the dict of "class_name", "state"
+        and others, such as the source text of its class.
+    """
+
+    states: list[Pairs]
+
+
 class StorageRecord(NamedTuple):
     """A storage: its key in the file, all its elements, and which of them are seen."""
 
@@ -92,7 +110,13 @@ def _make_dict(entries=()) -> Pairs:
     return Pairs([tuple(entry) for entry in entries])
 
 
+def _module(described=None) -> Module:
+    return Module([described] if type(described) is Pairs else [])
+
+
 _ALLOWED: dict[tuple[str, ...], Callable] = {
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _module,
+    ("torch.nn.modules.container", "ModuleDict"): _module,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
@@ -122,13 +146,17 @@ def call(target: Any, arguments: Any) -> Any:
         raise CheckpointError(f"its pickle misuses {target.module}.{target.name}") from error
 
 
-def set_state(target: Any) -> None:
-    """Drop the state that is set on an object: hooks, metadata, and all of a foreign one's.
+def set_state(target: Any, state: Any) -> None:
+    """Drop the state that is set on an object: hooks, metadata, all of a foreign one's.
+
+    A `Module` has it as its state.
 
     Raises:
       CheckpointError: the target is not an object that may have one.
     """
-    if type(target) not in (Foreign, Pairs, TensorRecord):
+    if type(target) is Module:
+        target.states[:] = [state] if type(state) is Pairs else []
+    elif type(target) not in (Foreign, Pairs, TensorRecord):
         raise CheckpointError(f"its pickle sets the state of {type(target).__name__}", HOSTILE)
 
 

@@ -6,6 +6,7 @@ in it is checksummed.
 """
 
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,30 @@ def open_torch_legacy(path: str | Path) -> TorchFile:
     """
     with naming(Path(path)):
         file = MappedFile(path)
-        number = _next(file, 0)
-        if type(number.tree) is not int or number.tree != _NUMBER:
-            raise CheckpointError("it does not start with the legacy format's magic number")
-        version = _next(file, number.end)
-        if type(version.tree) is not int or version.tree != _VERSION:
-            raise CheckpointError(f"its version is not {_VERSION}", RESAVE)
-        system = _next(file, version.end)
-        if _entry(system.tree, "little_endian") is not True:
-            raise CheckpointError("it was not written on a little-endian machine", RESAVE)
-        pickled = _next(file, system.end)
-        keys = _next(file, pickled.end)
-        return TorchFile(file, pickled, _locate(file, pickled, keys))
+        return read_legacy(file, Extent(0, file.size))[0]
 
 
-def _next(file: MappedFile, position: int) -> Unpickled:
-    return unpickle(file.content, position, file.size)
+def read_legacy(file: MappedFile, extent: Extent) -> tuple[TorchFile, int]:
+    """The legacy file in a part of a file, and the work that its pickles took.
+
+    Raises:
+      CheckpointError: as `open_torch_legacy`.
+    """
+    following = partial(unpickle, file.content, end=extent.start + extent.length)
+    number = following(extent.start)
+    if type(number.tree) is not int or number.tree != _NUMBER:
+        raise CheckpointError("it does not start with the legacy format's magic number")
+    version = following(number.end)
+    if type(version.tree) is not int or version.tree != _VERSION:
+        raise CheckpointError(f"its version is not {_VERSION}", RESAVE)
+    system = following(version.end)
+    if _entry(system.tree, "little_endian") is not True:
+        raise CheckpointError("it was not written on a little-endian machine", RESAVE)
+    pickled = following(system.end)
+    keys = following(pickled.end)
+    extents = _locate(file, pickled, keys, extent.start + extent.length)
+    spent = sum(part.spent for part in (number, version, system, pickled, keys))
+    return TorchFile(file, pickled, extents), spent
 
 
 def _entry(tree: Any, name: str) -> Any:
@@ -61,7 +70,7 @@ def _entry(tree: Any, name: str) -> Any:
     return matches[-1] if matches else None
 
 
-def _locate(file: MappedFile, pickled: Unpickled, keys: Unpickled) -> dict[str, Extent]:
+def _locate(file: MappedFile, pickled: Unpickled, keys: Unpickled, end: int) -> dict[str, Extent]:
     """Where the storages lie that the object refers to, one behind the other in the keys' order."""
     if type(keys.tree) is not list or len(keys.tree) > MAX_TENSORS:
         raise CheckpointError("its list of storages is not a list of reasonable length")
@@ -70,14 +79,14 @@ def _locate(file: MappedFile, pickled: Unpickled, keys: Unpickled) -> dict[str, 
         storage = pickled.storages.get(key) if type(key) is str else None
         if storage is None or key in extents:
             raise CheckpointError("its list of storages does not match its tensors", HOSTILE)
-        if file.size - position < 8:
+        if end - position < 8:
             raise CheckpointError("it ends before its last storage")
         (count,) = struct.unpack("<q", file.content[position : position + 8])
         length = storage.total * storage.dtype.itemsize
-        if count != storage.total or length > file.size - position - 8:
+        if count != storage.total or length > end - position - 8:
             raise CheckpointError(
                 f"storage {key[:80]!a} has {count} elements in a file with "
-                f"{file.size - position - 8} bytes left, but {storage.total} are claimed"
+                f"{end - position - 8} bytes left, but {storage.total} are claimed"
             )
         extents[key] = Extent(position + 8, length)
         position += 8 + length

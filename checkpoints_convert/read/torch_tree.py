@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from checkpoints_convert.read.pickle import Unpickled
-from checkpoints_convert.read.pickle_records import Foreign, Global, Pairs, TensorRecord
+from checkpoints_convert.read.pickle_records import (
+    Blob,
+    Foreign,
+    Global,
+    Module,
+    Pairs,
+    TensorRecord,
+)
 from checkpoints_convert.read.stored import (
     HOSTILE,
     MAX_NAME,
@@ -116,9 +123,9 @@ def _walk(root: Pairs) -> Iterator[tuple[str, Any]]:
         visits += 1
         if visits > MAX_VISITS:
             raise CheckpointError(f"it has over {MAX_VISITS} values", HOSTILE)
-        if name is not None and type(value) is not Pairs:
+        if name is not None and type(value) not in (Pairs, Module):
             yield name, value
-        if type(value) in (Pairs, list, tuple):
+        if type(value) in (Pairs, Module, list, tuple):
             if len(open_parts) == _MAX_DEPTH:
                 raise CheckpointError(f"it is nested over {_MAX_DEPTH} deep", HOSTILE)
             open_parts.append(_parts(value, f"{name}."))
@@ -126,13 +133,32 @@ def _walk(root: Pairs) -> Iterator[tuple[str, Any]]:
 
 def _parts(node: Any, before: str) -> Iterator[tuple[str | None, Any]]:
     """What lies in a dict or list, by name; plain values of lists have none."""
-    if type(node) is Pairs:
+    if type(node) is Module:
+        for key, value in (entry for state in node.states for entry in state.items):
+            yield _module_part(key, value, before)
+    elif type(node) is Pairs:
         for key, value in node.items:
             yield (before + _key(key)[:_LONG])[:_LONG], value
     else:
         for i, value in enumerate(node):
-            nested = type(value) in (TensorRecord, Pairs, list, tuple)
+            nested = type(value) in (TensorRecord, Module, Pairs, list, tuple)
             yield f"{before}{i}"[:_LONG] if nested else None, value
+
+
+def _module_part(key: Any, value: Any, before: str) -> tuple[str | None, Any]:
+    """An entry of a module's state: tensors as in its `state_dict`, and plain attributes.
+
+    Those that are left out have neither name nor value; they still count as visited.
+    """
+    if type(key) is str and type(value) is Pairs:
+        if key in ("_parameters", "_buffers", "_modules"):
+            return before.removesuffix("."), value
+        if key == "state":
+            return before.removesuffix("."), Module([value])
+    plain = type(key) is str and type(value) in (bool, int, float, str)
+    if plain and key[:1] != "_" and key not in ("module_src", "type", "version", "training"):
+        return (before + key)[:_LONG], value
+    return None, None
 
 
 def _key(key: Any) -> str:
@@ -152,6 +178,8 @@ def _describe(value: Any) -> str:
         return f"<{_printable(str(value.of)[:_MAX_TEXT])}>"
     if type(value) is Global:
         return f"<class {_printable(str(value)[:_MAX_TEXT])}>"
-    if type(value) in (list, tuple, bytes):
+    if type(value) is Blob:
+        return f"<bytes of {value.length}>"
+    if type(value) in (list, tuple):
         return f"<{type(value).__name__} of {len(value)}>"
     return f"<{type(value).__name__}>"

@@ -77,6 +77,10 @@ ADM_IMAGENET_CLASSES = {
         256, (0.5, 1, 1, 2, 2, 4, 4), 2, attention_factors=(16, 32, 64), num_classes=1000
     ),
 }  # fmt: skip
+# The LSUN models that the consistency models were distilled from.
+ADM_CONSISTENCY_256 = ADM_IMAGENET_256._replace(
+    new_attention_order=True, out_channels=3, use_scale_shift_norm=False
+)
 
 
 class ResBlock(nn.Module):

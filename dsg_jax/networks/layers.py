@@ -190,6 +190,41 @@ def average_pool(x: Array) -> Array:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
+def filtered_down(x: Array, taps: tuple[int, ...], padding: int | None = None) -> Array:
+    """Filter (b, h, w, c) by symmetric taps along both axes and keep every second value.
+
+    Args:
+      x: of even sides, where padding is left out.
+      taps: (1, 1) is `average_pool`; EDM's other filter is (1, 3, 3, 1).
+      padding: zeros at each end, (n - 1) // 2 of n taps.
+    """
+    pad = (len(taps) - 1) // 2 if padding is None else padding
+    for axis in (1, 2):
+        widths = [(pad, pad) if a == axis else (0, 0) for a in range(x.ndim)]
+        count = (x.shape[axis] + 2 * pad - len(taps)) // 2 + 1
+        x = _filtered(jnp.pad(x, widths), taps, axis, count, 2)
+    return x
+
+
+def filtered_up(x: Array, taps: tuple[int, ...]) -> Array:
+    """Double the sides of (b, h, w, c), with zeros between the values filtered by symmetric taps.
+
+    (1, 1) is `upsample_nearest`.
+    """
+    pad = len(taps) - 1 - (len(taps) - 1) // 2
+    for axis in (1, 2):
+        widths = [(pad, pad, 1) if a == axis else (0, 0, 0) for a in range(x.ndim)]
+        spread = lax.pad(x, jnp.zeros((), x.dtype), widths)
+        x = 2 * _filtered(spread, taps, axis, 2 * x.shape[axis], 1)
+    return x
+
+
+def _filtered(x: Array, taps: tuple[int, ...], axis: int, count: int, stride: int) -> Array:
+    last = stride * (count - 1) + 1
+    part = lambda i: lax.slice_in_dim(x, i, i + last, stride, axis)
+    return sum(tap / sum(taps) * part(i) for i, tap in enumerate(taps))  # type: ignore[return-value]
+
+
 def pixel_unshuffle(x: Array, factor: int) -> Array:
     """(b, h, w, c) -> (b, h/factor, w/factor, factor*factor*c)."""
     b, h, w, c = x.shape

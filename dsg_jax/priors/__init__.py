@@ -4,8 +4,8 @@
     folder/weights/     the parameters, restored straight to the wanted type
 
 The bundled priors and the converter's output have this one form, and `kinds.CARD_KINDS` the kinds
-of cards. A prior is of kind "adm" or "unet2d", ADM's and diffusers' networks over pixels, or "ldm",
-a network over latents with its first stage.
+of cards. A prior is of kind "adm", "edm" or "unet2d", a network over pixels, or "ldm", a network
+over latents with its first stage.
 """
 
 from pathlib import Path
@@ -58,7 +58,7 @@ BUNDLED = {
     path.name: path for path in (Path(__file__).parents[1] / "bundled" / "priors").glob("*/")
 }
 # Kinds of cards that `load_prior` takes.
-PRIOR_KINDS = "adm", "ldm", "unet2d"
+PRIOR_KINDS = "adm", "edm", "ldm", "unet2d"
 
 
 def load_prior(

@@ -66,6 +66,12 @@ def _is_clock(value: Any) -> bool:
     return _whole(2, 10000).holds(steps) and listed and plain
 
 
+def _is_scaling(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"mean", "std"}:
+        return False
+    return all(map(_is_number, value.values())) and value["std"] > 0
+
+
 def _are_conditions(value: Any) -> bool:
     """Of ``shape`` (n, tokens, dim), with a name for each or none, and a ``default`` below n."""
     if not isinstance(value, dict):
@@ -87,6 +93,7 @@ ENTRIES: dict[str, Form] = {
     "size": _whole(1, MAX_SIDE),
     "classes": _whole(1, MAX_CHANNELS),
     "learned_variance": Form(lambda v: type(v) is bool, "true or false"),
+    "scaling": Form(_is_scaling, "mean and std > 0, of states (value - mean) / (2 std)"),
     "latent_scale": Form(lambda v: _is_number(v) and v > 0, "a number > 0"),
     "betas": Form(_is_schedule, "start, end and steps of a schedule, 0 < start < end < 1"),
     "clock": Form(_is_clock, "a kind of clock with its numbers"),

@@ -21,6 +21,7 @@ from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
 from dsg_jax.priors.card_kind import Architecture, CardKind, Shapes
 from dsg_jax.priors.cards import config_of
 from dsg_jax.priors.clocks import clock_of_card
+from dsg_jax.priors.edm import EDM_KIND
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
 from dsg_jax.priors.passes import lpips_pass, stage_passes, unet_pass, wizard_pass
@@ -180,6 +181,7 @@ CARD_KINDS: dict[str, CardKind] = {
         ),
     ),
     "unet2d": UNET2D_KIND,
+    "edm": EDM_KIND,
     "ldm": CardKind(
         parts={"unet": LDMConfig, "first_stage": AutoencoderConfig},
         structs=_ldm_structs,

@@ -5,6 +5,7 @@ here. Arrays are batched, NHWC.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,10 +13,12 @@ import flax.linen as nn
 import jax
 from jax import Array
 
+from dsg_jax.diffusion import denoise
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig
 from dsg_jax.networks.kernel_wizard import Adapter, BlurConfig, FeatureExtractor, Reconstruction
 from dsg_jax.networks.lpips import LPIPSWeights, lpips
 from dsg_jax.priors.first_stage import CODES, quantized
+from dsg_jax.types import Prior
 
 BLOCK = "block:"
 
@@ -58,6 +61,28 @@ def unet_pass(network: nn.Module, condition: str, *part: str) -> Pass:
 
     inputs = ("x", "t", condition) if condition else ("x", "t")
     return Pass(inputs, ("output",), ("grad_x",), call)
+
+
+def denoiser_pass(build: Callable[[Any], Prior], config: Any) -> Pass:
+    """E[x0] of a prior over pixels: x = x0 + sigma noise, sigma and perhaps labels y -> output.
+
+    Args:
+      build: from parameters to the prior.
+      config: of its network, which has a field ``label`` where this has a ``label_dim``.
+    """
+
+    def call(params: Any, x: Array, sigma: Array, *labels: Array) -> tuple[Array, dict]:
+        prior = build(params)
+
+        def one(x: Array, sigma: Array, *label: Array) -> Array:
+            network: Any = prior.network
+            labelled = replace(network, label=label[0]) if label else network
+            return denoise(prior._replace(network=labelled), x, sigma)
+
+        return jax.vmap(one)(x, sigma, *labels), {}
+
+    labels = ("y",) if getattr(config, "label_dim", None) else ()
+    return Pass(("x", "sigma", *labels), ("output",), ("grad_x",), call)
 
 
 def stage_passes(config: AutoencoderConfig, scale: float, *part: str) -> tuple[Pass, ...]:

@@ -14,7 +14,7 @@ from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
 from experiments.files import array_hash, content_hash, installed
-from experiments.images import Picture, load_pictures, sample_pictures
+from experiments.images import Picture, check_channels, load_pictures, sample_pictures
 from experiments.programs import state_shape
 from experiments.restore.choices import (
     MethodChoice,
@@ -70,6 +70,7 @@ def plan(
     for method in methods:
         check_prior(method.entry, network)
         check_operators(method.entry, tasks)
+    check_channels(card["channels"])
     methods = chosen_methods(settings, state_channels(network, card))
     identity = identity or prior_identity(network, card)
     network = with_remat(network) if settings.run.remat else network

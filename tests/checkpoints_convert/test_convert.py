@@ -231,7 +231,7 @@ def test_a_conversion_that_breaks_leaves_nothing_that_looks_finished(tmp_path, c
 def test_list_and_inspect(capsys):
     assert run("list") == 0
     listed = capsys.readouterr().out
-    assert "ffhq_10m.pt, 374 MB" in listed and len(listed.splitlines()) == 11
+    assert "ffhq_10m.pt, 374 MB" in listed and len(listed.splitlines()) == 13
     assert run("inspect", LDM_FILE) == 0
     shown = capsys.readouterr().out
     assert "torch zip" in shown and "state_dict.model_ema.*: 90 tensors" in shown

@@ -38,7 +38,7 @@ def test_published_tensors_are_used_once_or_dropped(kind):
     tensors = under(prefix, published_file(name)) | {"epoch": Described((), np.dtype("int64"))}
     if not prefix:
         del tensors["epoch"]
-    fit = fits(tensors, kind, KINDS[kind])[0]
+    fit = fits(tensors, kind, KINDS[kind].of(tensors))[0]
     assert fit.perfect, fit.problems()
     assert len(fit.sources) == len(set(fit.sources)) == used
     counts = {reason.split(" ")[-1]: len(names) for reason, names in fit.dropped.items()}
@@ -98,7 +98,9 @@ def test_first_stage_inside_of_a_checkpoint(tmp_path):
         stage.decode.args[1]["quantize.embedding"]["kernel"],
         read_arrays(LDM_FILE)["state_dict.first_stage_model.quantize.embedding.weight"].T,
     )
-    with pytest.raises(ValueError, match="kind 'first-stage'.*wanted here is adm or ldm or unet2d"):
+    with pytest.raises(
+        ValueError, match="kind 'first-stage'.*wanted here is adm or edm or ldm or unet2d"
+    ):
         load_prior(folder)
 
 

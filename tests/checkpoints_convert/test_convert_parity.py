@@ -39,4 +39,4 @@ def test_every_kind_of_network_is_compared():
         "adm-lsun",
         *(f"adm-imagenet{side}-cond" for side in (64, 128, 512)),
     }  # others' code
-    assert set(KINDS) - set(MODELS) == without | {"sd21", "sd21-base"}
+    assert set(KINDS) - set(MODELS) == without | {"sd21", "sd21-base"} | {"edm", "consistency"}

@@ -36,6 +36,7 @@ GOLDEN_PARTS = {
     "unet2d": [("", "full_ddpm_celebahq")],
     "ldm-ffhq": [("model_ema.", "full_ldm_ffhq_unet"), ("first_stage_model.", "full_vq_f4")],
     "vq-f4": [("", "full_vq_f4")],
+    "edm": [("model.", "full_edm_inversebench_128")],
 }
 
 LPIPS_KINDS = ("lpips-vgg", "lpips-alex")
@@ -44,6 +45,7 @@ RESTORES = {
     "adm-ffhq": [f"{DAPS} 3"],
     "adm-imagenet": [f"{DAPS} 2"],
     "unet2d": [f"{DAPS} 2"],
+    "edm": [f"{DAPS} 3", "--solver dps --steps 10"],
     "ldm-ffhq": [
         f"{PSLD} 4",
         f"{PSLD} 4 --remat",
@@ -57,6 +59,10 @@ RESTORES = {
 """Kind -> short runs of super-resolution of one image with the projection."""
 
 
+# What names and shapes do not say.
+SAID = {"edm": ["--preconditioning", "edm"]}
+
+
 def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain: float):
     """Of a size that keeps signals alive; by the golden recipe where there is a seed."""
     if dtype != "float32":
@@ -68,6 +74,8 @@ def values(name: str, shape: tuple[int, ...], dtype: str, seed: int | None, gain
         z = np.random.RandomState(seed).standard_normal(shape)
     if name.endswith("quantize.embedding.weight"):
         return np.asarray(0.8 * z, np.float32)
+    if name.endswith("resample_filter"):
+        return np.full(shape, 0.25, np.float32)
     if len(shape) > 1:
         return np.asarray(gain / np.sqrt(np.prod(shape[1:])) * z, np.float32)
     return np.asarray(1 + 0.2 * z if name.endswith("weight") else 0.1 * z, np.float32)
@@ -129,7 +137,7 @@ def written(kind: str, folder: Path) -> list[Path]:
         (model / "config.json").write_text(json.dumps(network))
         (model / "scheduler_config.json").write_text(json.dumps(manifest["scheduler"]))
         return [model]
-    inside = "state_dict" if FILES[kind][1] else None
+    inside = FILES[kind][1].removesuffix(".") or None
     return [write_state(folder / "model.ckpt", published_entries(kind), inside)]
 
 
@@ -158,7 +166,7 @@ def measure(kind: str, scratch: Path, dtype: str, restore: bool) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = written(kind, folder)
-    options = ["--kind", kind, "--dtype", dtype]
+    options = ["--kind", kind, "--dtype", dtype, *SAID.get(kind, [])]
     if KINDS[kind].prompts:
         width = KINDS[kind].architecture["unet"].context_dim
         np.save(folder / "prompts.npy", np.random.default_rng(0).standard_normal((2, 77, width)))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.small_checkpoint import (
+    FROM_BYTES,
+    bytes_of,
     holding,
     name,
     op,
@@ -14,6 +16,7 @@ from support.small_checkpoint import (
     tensor,
     write,
     write_legacy,
+    write_pickle,
     write_safetensors,
 )
 
@@ -55,6 +58,13 @@ def storage_of_3_gib(folder: Path) -> Path:
     path.write_bytes(content[:-32] + struct.pack("<q", count))
     os.truncate(path, len(content) - 24 + 4 * count)
     return path
+
+
+def storages_of_much_work(folder: Path) -> Path:
+    """A pickle of nine legacy files, each of whose pickles alone is below the limit."""
+    content = b"\x80\x02(" + b"N" * 300_000 + b"1" + storage() + b"."
+    legacy = bytes_of(write_legacy(folder, content).read_bytes())
+    return write_pickle(folder, (FROM_BYTES + legacy + b"\x85R0") * 8 + legacy)
 
 
 def pipe(folder: Path) -> Path:
@@ -103,6 +113,7 @@ BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
         pickled(b"\x80\x02" + (b"}" + op("k")) * 10_000 + tensor() + b"s" * 10_000 + b"."),
         "nested over 24 deep",
     ),
+    "has storages of much work": (storages_of_much_work, "a storage hold something else"),
     "has a pickle of 3 GiB": (pickle_of_3_gib, "a member has 3221225472 bytes, over 16777216"),
     "has a storage of 3 GiB for six values": (storage_of_3_gib, "bytes 24 are tensors"),
     "nests its header": (

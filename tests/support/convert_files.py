@@ -13,6 +13,11 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    def read(self) -> np.ndarray:
+        """A resampling filter of EDM's of this shape."""
+        taps = np.array([1, 1] if self.shape[-1] == 2 else [1, 3, 3, 1])
+        return np.outer(taps, taps)[None, None] / taps.sum() ** 2
+
 
 def published_file(name: str) -> dict[str, Described]:
     """A whole file's tensors, by the reference's own listing or by that of its network."""
@@ -36,6 +41,8 @@ FILES = {
         for side, tensors in ((64, 541), (128, 493), (256, 567), (512, 645))
     },
     "unet2d": ("ddpm_celebahq_256", "", 450, {}),
+    "consistency": ("consistency_edm_256", "", 566, {}),
+    "edm": ("inversebench_128_1ch", "ema.", 306, {"ours": 16}),
     "ldm-ffhq": ("ldm_ffhq_file", "state_dict.", 573, {"schedule": 12, "trained": 368, "of": 2}),
     "ldm-imagenet": ("ldm_cin_file", "state_dict.", 894, {"schedule": 12}),
     "sd15": ("sd15_file", "state_dict.", 934, {"schedule": 12, "text": 197}),

@@ -167,8 +167,8 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
         folder / "none"
     ),
     "card.json is no readable JSON": damaged_card,
-    "has kind 'gan', version 1; wanted here is adm or ldm or unet2d, version 1": lambda folder: (
-        load_prior(with_card(folder, kind="gan"))
+    "has kind 'gan', version 1; wanted here is adm or edm or ldm or unet2d, version 1": (
+        lambda folder: load_prior(with_card(folder, kind="gan"))
     ),
     "does not hold what its card says, so make or copy the folder again": lambda folder: (
         read_weights(folder, {"bias": struct(4)})

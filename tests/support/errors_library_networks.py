@@ -11,6 +11,7 @@ import numpy as np
 from dsg_jax.clock import edm_clock, flow_clock, table_clock
 from dsg_jax.networks.adm import ADMConfig, ADMUNet, AttentionBlock
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4
+from dsg_jax.networks.edm import EDMConfig
 from dsg_jax.networks.kernel_wizard import KernelWizard
 from dsg_jax.networks.layers import GroupNorm
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
@@ -19,6 +20,7 @@ from dsg_jax.networks.unet2d import UNet2D
 from dsg_jax.networks.unet2d_blocks import UNet2DConfig
 from dsg_jax.operators.linear import identity
 from dsg_jax.priors import load_prior, save_folder
+from dsg_jax.priors.edm import edm_prior
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.kinds import structs_of
 from dsg_jax.priors.latent import LDMNetwork, with_guidance, with_remat
@@ -90,6 +92,9 @@ NETWORKS: dict[str, Callable[[Path], object]] = {
         CONDITIONAL, CONTEXT, CONTEXT[:1], 2.0
     ),
     "and this one is over pixels: leave it out": lambda folder: with_remat(gaussian_prior()),
+    "a label of shape (3,): this network takes (10,)": lambda folder: edm_prior(
+        {}, EDMConfig(label_dim=10), edm_clock(), label=jnp.zeros(3)
+    ),
     "36 channels cannot be split into 8 groups": lambda folder: init(GroupNorm(8), (1, 1, 1, 36)),
     "image of 30x32 pixels; this network needs multiples of 32": lambda folder: init(
         ADMUNet(), (1, 30, 32, 3), (1,)

@@ -72,11 +72,14 @@ def torch_shapes(params) -> dict[str, tuple[int, ...]]:
 
 
 def recipe_weights(manifest: dict, name: str) -> dict[str, np.ndarray]:
-    """The full-size cases' random state dict, by the recipe in their manifests."""
+    """A case's random state dict, by the recipe in its manifest; "" has the names there, too."""
     state_dict = {}
-    for j, (key, shape) in enumerate(published_keys(name).items()):
+    listed = manifest["keys"] if name == "" else published_keys(name).items()
+    for j, (key, shape, *_) in enumerate(listed):
         z = np.random.RandomState(manifest["seed"] + j).standard_normal(shape)
-        if key == "quantize.embedding.weight":
+        if key.endswith("resample_filter"):
+            z = np.full(shape, 0.25)
+        elif key == "quantize.embedding.weight":
             z *= 0.8
         elif len(shape) > 1:
             z *= manifest["gain"] / math.sqrt(math.prod(shape[1:]))

@@ -21,6 +21,7 @@ from support.small_checkpoint import (
     tensor,
     write,
     write_legacy,
+    write_pickle,
     write_safetensors,
 )
 
@@ -98,6 +99,7 @@ def seeds(folder: Path) -> dict[str, tuple[bytes, list[Callable]]]:
         "rich": (rich, [damage, near_end, damaged_pickle, damaged_pickle]),
         "legacy": (legacy, [damage, partial(damage, reach=2700), partial(damage, reach=200)]),
         "small legacy": (write_legacy(folder, rich_pickle()).read_bytes(), [damage]),
+        "pickle": (write_pickle(folder).read_bytes(), [damage]),
         "safetensors": (flat, [damage, damaged_header, damaged_header]),
     }
 
