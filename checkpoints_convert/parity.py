@@ -73,7 +73,8 @@ def _passes(card: dict) -> tuple[Pass, ...]:
     if "clock" not in card or set(architecture) != {"unet"}:
         return passes
     build = lambda params: kind.build(card, architecture, params, "float32")
-    return *passes, denoiser_pass(build, architecture["unet"])
+    rows = ["y"] if getattr(architecture["unet"], "label_dim", None) else []
+    return *passes, *(denoiser_pass(build, *names) for names in (rows, []))
 
 
 def _evaluated(one: Pass, params: Any, arrays: Arrays) -> Arrays:

@@ -32,11 +32,15 @@ class EDMNetwork:
     dtype: str = field(default="float32", metadata={"static": True})
 
     def __call__(self, x: Array, t: Array) -> Array:
-        """(h, w, c) state, scaled as the clock says, and () c_noise -> (h, w, out_channels)."""
+        """(h, w, c) state, scaled as the clock says, and () c_noise -> (h, w, c).
+
+        The second half of what iDDPM's networks answer is left out: training may not have used it.
+        """
         network = EDMUNet(self.config, jnp.dtype(self.dtype))
         times = jnp.asarray(t, jnp.float32)[None]
         label = None if self.label is None else self.label[None]
-        return network.apply({"params": self.params}, x[None], times, label)[0]
+        answer = network.apply({"params": self.params}, x[None], times, label)[0]
+        return answer[..., : self.config.in_channels]
 
 
 def edm_prior(

@@ -63,15 +63,15 @@ def unet_pass(network: nn.Module, condition: str, *part: str) -> Pass:
     return Pass(inputs, ("output",), ("grad_x",), call)
 
 
-def denoiser_pass(build: Callable[[Any], Prior], config: Any) -> Pass:
+def denoiser_pass(build: Callable[[Any], Prior], *labels: str) -> Pass:
     """E[x0] of a prior over pixels: x = x0 + sigma noise, sigma and perhaps labels y -> output.
 
     Args:
       build: from parameters to the prior.
-      config: of its network, which has a field ``label`` where this has a ``label_dim``.
+      *labels: "y", of a network with a field ``label``, or nothing.
     """
 
-    def call(params: Any, x: Array, sigma: Array, *labels: Array) -> tuple[Array, dict]:
+    def call(params: Any, x: Array, sigma: Array, *rows: Array) -> tuple[Array, dict]:
         prior = build(params)
 
         def one(x: Array, sigma: Array, *label: Array) -> Array:
@@ -79,9 +79,8 @@ def denoiser_pass(build: Callable[[Any], Prior], config: Any) -> Pass:
             labelled = replace(network, label=label[0]) if label else network
             return denoise(prior._replace(network=labelled), x, sigma)
 
-        return jax.vmap(one)(x, sigma, *labels), {}
+        return jax.vmap(one)(x, sigma, *rows), {}
 
-    labels = ("y",) if getattr(config, "label_dim", None) else ()
     return Pass(("x", "sigma", *labels), ("output",), ("grad_x",), call)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +17,19 @@ import pytest
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.match import fits
 from checkpoints_convert.parity import errors
+from checkpoints_convert.preconditioning import Stated, with_preconditioning
 from checkpoints_convert.read import open_checkpoint
 from checkpoints_convert.recorded import Recorded
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.edm import EDMConfig, EDMUNet
 from dsg_jax.priors import load_prior
+from dsg_jax.priors.clocks import clock_of_card
 from dsg_jax.priors.folder import read_card
 from support.convert_files import published_file
 from support.golden_case import GOLDEN, load, relative
 from support.golden_models import architecture, run
 from support.network_cases import nchw, nhwc, recipe_weights
-from support.state_files import entries, write_state
+from support.state_files import entries, random_state, write_state
 
 FILES = "edm_nvlabs_ddpmpp.pkl", "inversebench_2ch_net_only.pt"
 OPTIONS = {
@@ -130,6 +133,33 @@ def test_cards(tmp_path):
     card = read_card(converted("inversebench_2ch_net_only.pt", tmp_path), "edm")
     assert (card["channels"], card["size"], card["scaling"]) == (2, 16, {"mean": 0, "std": 5})
     assert card["parametrisation"] == "eps" and card["clock"] == {"kind": "adm"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EDMConfig("song", 16, 16, (1, 2), 1, (8,), 2, 2, 5, encoder="skip", decoder="skip"),
+        EDMConfig("song", 16, 16, (1, 2, 2), 2, (4, 16)[::-1], 1, 1, encoder="residual",
+                  decoder="skip", embedding="fourier", noise_mult=2, embedding_mult=2),
+        EDMConfig("dhariwal", 32, 64, (1, 1, 2), 1, (16,), 3, 6, 7),
+    ],
+)  # fmt: skip
+def test_every_architecture_is_read_back(config):
+    state = random_state("edm", {"unet": config})
+    assert KINDS["edm"].of(state).architecture == {"unet": config}
+
+
+def test_the_grid_of_iddpm_says_what_it_is():
+    """u_(j-1) = sqrt((u_j^2 + 1) / max(a_(j-1) / a_j, 0.001) - 1), as the reference computes it."""
+    a, u = np.sin(0.5 * np.pi * np.arange(1001) / 1008) ** 2, np.zeros(1001, np.float32)
+    for j in range(1000, 0, -1):
+        u[j - 1] = np.sqrt((u[j] ** 2 + 1) / max(a[j - 1] / a[j], 0.001) - 1)
+    grid = SimpleNamespace(shape=u.shape, read=lambda: u)
+    kind = KINDS["edm"]._replace(architecture={"unet": EDMConfig()})
+    card = with_preconditioning(kind, "edm", {"net.u": grid}, {}, Stated()).card
+    clock = clock_of_card(card)
+    for j in (0, 400, 1000):
+        assert float(clock.time(jnp.float32(1.0001 * u[j]))) == 999 - j
 
 
 @pytest.mark.parametrize(
