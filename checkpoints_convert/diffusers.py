@@ -73,6 +73,7 @@ def configured(kind: Kind, path: Path) -> Kind:
     sampled = _entries(scheduler)
     with naming_card(scheduler):
         card = kind.card | {"size": size} | _clock_facts(sampled, config)
+        clock_of_card(card)
     changed = kind._replace(architecture={"unet": config}, card=card)
     with naming_card(file):
         structs = jax.tree_util.tree_leaves_with_path(changed.structs())
@@ -101,7 +102,7 @@ def _check_parts(path: Path) -> None:
 
 
 def _architecture(entries: dict[str, Any]) -> UNet2DConfig:
-    fields = {k: v for k, v in entries.items() if k[0] != "_" and k not in _SILENT}
+    fields = {k: v for k, v in entries.items() if not k.startswith("_") and k not in _SILENT}
     for name in ("down_block_types", "up_block_types"):
         if isinstance(types := fields.get(name), list):
             fields[name] = [str(each).removeprefix(_OLD) for each in types]
@@ -131,6 +132,7 @@ def _size(sample_size: Any) -> int:
     sides = sample_size if isinstance(sample_size, list) else [sample_size]
     if not sides or any(type(side) is not int or side != sides[0] for side in sides):
         raise ValueError(f"sample_size {reprlib.repr(sample_size)}: write a usual side there")
+    check_entries({"size": sides[0]}, "its sample_size")
     return sides[0]
 
 

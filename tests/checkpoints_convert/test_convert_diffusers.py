@@ -145,6 +145,11 @@ REFUSED = {
     "1 down_block_types and 2 up_block_types for 2": ({"down_block_types": ["DownBlock2D"]}, {}),
     "an architecture of 82 blocks: at most 64": ({"layers_per_block": 40}, {}),
     "an architecture with norm_eps 'x': wanted is a number >= 0": ({"norm_eps": "x"}, {}),
+    "its sample_size has size 100000; wanted is": ({"sample_size": 10**5}, {}),
+    "no clock is .*: give at least two variances in": (
+        {},
+        {"beta_end": 3.0, "rescale_betas_zero_snr": True},
+    ),
     "no clock is .*'start': 'small'": ({}, {"beta_start": "small"}),
     "its schedule has clock .*; wanted is a kind of clock": ({}, {"num_train_timesteps": 10**7}),
     "prediction_type 'flow' is none of epsilon, v_pred": ({}, {"prediction_type": "flow"}),
