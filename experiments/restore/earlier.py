@@ -71,7 +71,7 @@ def check_earlier(planned: Plan, names: Collection[str], tasks: Collection[str])
         elif image not in names:
             why = f"image {image} there, and not in this command"
         elif image in known and not same_inputs:
-            why = f"image {image} has other pixels, task options or another class there than here"
+            why = f"image {image} has other pixels, or other task options or class, there than here"
         else:
             continue  # more of the same: an earlier run had more images or samples
         raise ValueError(
