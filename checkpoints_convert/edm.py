@@ -99,6 +99,7 @@ EDM_KINDS: dict[str, Kind] = {
         (ADM,),
         {
             "time_embed.0.weight": (1024, 256),
+            "input_blocks.10.0.in_layers.2.weight": (512, 512, 3, 3),
             "middle_block.1.qkv.weight": (3072, 1024, 1, 1),
             "out.2.weight": (3, 256, 3, 3),
         },

@@ -75,7 +75,12 @@ def _latent(unet: Signature, first_stage: Signature) -> Signature:
     return unet | {f"first_stage.{name}": shape for name, shape in first_stage.items()}
 
 
-_ADM_256: Signature = {_TIME: (1024, 256), _QKV: (3072, 1024, 1), _INNER: (512, 512, 3, 3)}
+_ADM_256: Signature = {
+    _TIME: (1024, 256),
+    _QKV: (3072, 1024, 1),
+    _INNER: (512, 512, 3, 3),
+    "out.2.weight": (6, 256, 3, 3),
+}
 _SD21 = _latent({_TIME: (1280, 320), _TO_K: (1280, 1024)}, _KL_SIGNATURE)
 
 
@@ -88,6 +93,7 @@ def _with_classes(side: int, origin: str, inner: tuple[int, ...], **facts) -> Ki
         _TIME: (4 * width, width),
         _QKV: (3 * middle, middle, 1),
         _INNER: inner,
+        "out.2.weight": (6, width, 3, 3),
     }
     about = f"{origin} (Dhariwal & Nichol, guided-diffusion); wants a class"
     return Kind(

@@ -107,7 +107,9 @@ def load_prior(
         verify=verify,
     )
     if isinstance(prior.network, UNet2DNetwork):
-        return prior._replace(network=_of_class(prior.network, condition, guidance_scale)), card
+        return prior._replace(
+            network=_of_class(prior.network, card, condition, guidance_scale)
+        ), card
     if condition is not None:
         with naming_card(Path(folder) / "card.json"):
             table = params.get("conditions", ())
@@ -209,9 +211,10 @@ def as_type(structs: Any, dtype: str) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)), structs)
 
 
-def _of_class(network: UNet2DNetwork, condition: Any, scale: float) -> UNet2DNetwork:
+def _of_class(network: UNet2DNetwork, card: dict, condition: Any, scale: float) -> UNet2DNetwork:
     if condition is None:
-        check_label(network)
+        if "classes" not in card:  # which each `Problem` may name
+            check_label(network)
         return network
     if scale != 1:
         raise ValueError(f"guidance_scale={scale}: a network without an empty class has none but 1")

@@ -182,7 +182,7 @@ def _present(name: str, members: tuple) -> Form:
         most = MAX_BLOCKS if "block" in name else MAX_CODES if name == "codes" else MAX_CHANNELS
         return _whole(named.get(name, 1), most)
     most = MAX_CHANNELS if name == "block_out_channels" else 1024
-    entry, least = get_args(members[0])[0], 0 if name == "attention_factors" else 1
+    entry, least = get_args(members[0])[0], int(not name.startswith("attention"))
     each = _choice(get_args(entry)) if get_origin(entry) is Literal else _whole(1, most)
     if float in get_args(entry):  # ADM of 512 px
         whole = each

@@ -60,11 +60,11 @@ def of_class(label: object, **fields) -> Callable[[Path], object]:
     return lambda folder: unet2d_prior({}, small_unet2d(**fields), flow_clock(), label=label)
 
 
-def prior_of_classes(**options) -> Callable[[Path], object]:
+def prior_of_classes(kind: str | None = None, **options) -> Callable[[Path], object]:
     """Loads a prior of two classes."""
 
     def load(folder: Path):
-        parts = {"unet": small_unet2d(num_class_embeds=2)}
+        parts = {"unet": small_unet2d(num_class_embeds=2, class_embed_type=kind)}
         zeros = lambda leaf: np.zeros(leaf.shape, leaf.dtype)
         params = jax.tree.map(zeros, structs_of("unet2d", parts))
         card = {"parametrisation": "eps", "size": 16, "learned_variance": False}
@@ -143,7 +143,7 @@ NETWORKS: dict[str, Callable[[Path], object]] = {
         1, class_embed_type="identity"
     ),
     "the prior has no class 0: it has none": of_class(0),
-    "the prior wants a class, its condition: give a number from 0 to 1": prior_of_classes(),
+    "the prior wants a class, its condition: give a number from 0": prior_of_classes("timestep"),
     "guidance_scale=2.0: a network without an empty class has none but 1": prior_of_classes(
         condition=1, guidance_scale=2.0
     ),
