@@ -107,6 +107,7 @@ def conversion_of(
         chosen = KINDS[name].of(tensors)
     if name == "unet2d" and architecture is None:
         chosen = configured(chosen, inputs[0])
+        stored |= {fact: chosen.card[fact] for fact in ("parametrisation", "size")}
     elif architecture is not None:
         if is_unet2d(inputs[0]):
             raise ValueError(f"{inputs[0]} has a config.json: edit that, without --architecture")
@@ -117,11 +118,7 @@ def conversion_of(
     values = {name: value for stored in sources for name, value in stored.values.items()}
     with naming_card(Path(named)):
         chosen = with_preconditioning(chosen, name, tensors, values, Stated(**stated))
-    folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
-    if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
-        raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
-    for folder in folders:
-        check_free(folder)
+    folders = _folders(out, fitting, weights)
     embedded = None
     if chosen.prompts:
         width = chosen.architecture["unet"].context_dim
@@ -206,6 +203,16 @@ def _recognised(
         return told_apart(name, path.name, facts), why
     except ValueError as error:
         raise ValueError(f"{named}: {error}") from error
+
+
+def _folders(out: Path, fitting: list[Fit], weights: str | None) -> list[Path]:
+    """Where each set of weights goes; ValueError where other files are."""
+    folders = [out / fit.weights for fit in fitting] if weights == "both" else [out]
+    if weights == "both" and out.is_dir() and {e.name for e in out.iterdir()} - {"ema", "raw"}:
+        raise ValueError(f"{out} holds other files than ema and raw: give a new folder")
+    for folder in folders:
+        check_free(folder)
+    return folders
 
 
 def _stored_type(path: tuple, dtype: str) -> np.dtype:

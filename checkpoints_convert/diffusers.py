@@ -8,22 +8,14 @@ import jax
 
 from checkpoints_convert.kind import Kind
 from checkpoints_convert.match import our_name, torch_shape
+from checkpoints_convert.scheduler import PREDICTIONS, one_of, scheduler_clock
 from dsg_jax.bounded import read_json
 from dsg_jax.networks.unet2d_blocks import UNet2DConfig
 from dsg_jax.priors.cards import check_entries, config_of
 from dsg_jax.priors.clocks import clock_of_card
 from dsg_jax.priors.folder import naming_card
-from dsg_jax.schedule import SCHEDULES, zero_snr_betas
 
 _CLASS = "UNet2DModel"
-# Names in config files -> ours.
-_SCHEDULES = {
-    "linear": "linear",
-    "scaled_linear": "scaled_linear",
-    "squaredcos_cap_v2": "cosine",
-    "sigmoid": "sigmoid",
-}
-_PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 # Samplers of one kind of network: their betas have the same entries with the same defaults.
 _SCHEDULERS = (
     *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler"),
@@ -138,8 +130,8 @@ def _size(sample_size: Any) -> int:
 
 def _clock_facts(entries: dict[str, Any], config: UNet2DConfig) -> dict[str, Any]:
     """Clock, parametrisation and learned variance of a card, by ``scheduler_config.json``."""
-    _one_of(entries, "_class_name", dict.fromkeys(_SCHEDULERS), "DDPMScheduler")
-    clock = _table(entries)
+    one_of(entries, "_class_name", dict.fromkeys(_SCHEDULERS), "DDPMScheduler")
+    clock = scheduler_clock(entries)
     steps = len(clock.get("betas", ())) or clock["steps"]
     if config.time_embedding_type == "learned":
         clock["times"] = "nearest"
@@ -152,40 +144,6 @@ def _clock_facts(entries: dict[str, Any], config: UNet2DConfig) -> dict[str, Any
         )
     return {
         "clock": clock,
-        "parametrisation": _one_of(entries, "prediction_type", _PREDICTIONS, "epsilon"),
+        "parametrisation": one_of(entries, "prediction_type", PREDICTIONS, "epsilon"),
         "learned_variance": further and variance == "learned_range",
     }
-
-
-def _table(entries: dict[str, Any]) -> dict[str, Any]:
-    """The entry "clock" of a card; without the terminal signal where there is to be none."""
-    betas, steps = entries.get("trained_betas"), entries.get("num_train_timesteps", 1000)
-    if betas is None:
-        schedule = _one_of(entries, "beta_schedule", _SCHEDULES, "linear")
-        ends = {"start": entries.get("beta_start", 1e-4), "end": entries.get("beta_end", 0.02)}
-        ends = {} if schedule == "cosine" else ends
-        clock = {"kind": "table", "schedule": schedule, "steps": steps} | ends
-    else:
-        clock = {"kind": "table", "betas": betas}
-    check_entries({"clock": clock}, "its schedule")
-    clock_of_card({"clock": clock, "parametrisation": "eps"})
-    if betas is not None and len(betas) != steps:
-        raise ValueError(f"{len(betas)} trained_betas and {steps} num_train_timesteps")
-    if entries.get("rescale_betas_zero_snr"):
-        if betas is None:
-            betas = SCHEDULES[schedule](steps=steps, **ends)
-        clock = {"kind": "table", "betas": zero_snr_betas(betas).tolist()}
-    return clock
-
-
-def _one_of(entries: dict[str, Any], name: str, known: dict[str, Any], absent: str) -> Any:
-    """What an entry means; one that is missing is the first class's default.
-
-    Raises:
-      ValueError: it means nothing that is known.
-    """
-    value = entries.get(name, absent)
-    if not isinstance(value, str) or value not in known:
-        value = reprlib.repr(value)
-        raise ValueError(f"{name} {value} is none of {', '.join(known)}: no prior has such a clock")
-    return known[value]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from checkpoints_convert.read.stored import StoredTensor
+from checkpoints_convert.scheduler import PREDICTIONS, one_of, scheduler_clock
 from dsg_jax.bounded import read_json
 from dsg_jax.priors.clocks import clock_of_card
+from dsg_jax.priors.folder import naming_card
 from dsg_jax.schedule import SCHEDULES
 
 _MOST = 10_000  # times of a schedule, as in a card
-_FOLDER_SCHEDULES = {"squaredcos_cap_v2": "cosine"} | {name: name for name in SCHEDULES}
-_FOLDER_PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 def entry_of(said: object, named: str) -> dict:
@@ -77,31 +77,13 @@ def stored_facts(tensors: Mapping[str, StoredTensor], path: Path) -> dict[str, A
         facts["latent_scale"] = float(f"{float(scale.read().reshape(())):.7g}")
     config = path / "scheduler" / "scheduler_config.json"
     if config.is_file():
-        facts |= scheduler_facts(_entries(config), str(config))
+        said = _entries(config)
+        with naming_card(config):
+            facts["betas"] = scheduler_clock(said)
+            facts["parametrisation"] = one_of(said, "prediction_type", PREDICTIONS, "epsilon")
     if (config := path / "vae" / "config.json").is_file():
         facts["latent_scale"] = _entries(config).get("scaling_factor", 0.18215)
     return facts
-
-
-def scheduler_facts(config: dict, named: str) -> dict[str, Any]:
-    """Schedule and prediction of a diffusers scheduler's configuration; absent is its default.
-
-    Raises:
-      ValueError: one that is not known.
-    """
-    name = config.get("beta_schedule", "linear")
-    prediction = config.get("prediction_type", "epsilon")
-    unknown = f"{name}" not in _FOLDER_SCHEDULES or f"{prediction}" not in _FOLDER_PREDICTIONS
-    if unknown or config.get("rescale_betas_zero_snr") or config.get("trained_betas"):
-        raise ValueError(
-            f"{named} has another schedule or prediction than is read ({reprlib.repr(name)}, "
-            f"{reprlib.repr(prediction)}): give the folder's weights as one file, and --betas"
-        )
-    steps = config.get("num_train_timesteps", 1000)
-    ends = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
-    numbers = [steps] if name == "squaredcos_cap_v2" else [*ends, steps]
-    entry = entry_of([_FOLDER_SCHEDULES[name], *numbers], named)
-    return {"betas": entry, "parametrisation": _FOLDER_PREDICTIONS[prediction]}
 
 
 def _entries(path: Path) -> dict[str, Any]:

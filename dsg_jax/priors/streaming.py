@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,20 +76,26 @@ def tree_name(path: tuple) -> str:
 def only_raising() -> Iterator[None]:
     """Let Orbax raise the first error without printing it, and others after it, with tracebacks.
 
-    After a failure its reads under way end in other threads, whenever they do, and find the event
-    loop closed: that is never printed from then on.
+    After a failure its reads under way end in threads of their own, whenever they do, and find the
+    event loop closed: from then on that is not printed for such threads.
     """
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     for logger in loggers:
         logger.addFilter(_below_error)
     hooks = sys.unraisablehook, sys.excepthook
     sys.unraisablehook, sys.excepthook = (lambda unraisable: None), (lambda *_: None)
-    after = lambda *error: None if "loop is closed" in str(error[1]) else hooks[1](*error)
+
+    def after(*error: Any) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main or "loop is closed" not in str(error[1]):
+            hooks[1](*error)
+
+    hook = after
     try:
         yield
-        after = hooks[1]
+        hook = hooks[1]
     finally:
-        sys.unraisablehook, sys.excepthook = hooks[0], after
+        sys.unraisablehook, sys.excepthook = hooks[0], hook
         for logger in loggers:
             logger.removeFilter(_below_error)
 

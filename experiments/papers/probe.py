@@ -8,6 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dsg_jax.solvers.guidance import prior_for
+from dsg_jax.types import Problem
 from experiments.papers.plan import PlannedExperiment, about_priors, works_of
 from experiments.programs import planned_bytes
 from experiments.progress import progress_bar
@@ -50,14 +52,14 @@ def program_signature(work: Work) -> tuple:
     return signature(*inputs_of(work, work.job.items[: work.width]), work.program)
 
 
-def network_seconds(program: Program) -> float:
-    """Seconds of the network on one state, compiled before."""
-    inputs = jnp.zeros(program.shape), jnp.float32(program.prior.betas.size // 2)
-    network = jax.jit(lambda network, x, t: network(x, t)).lower(program.prior.network, *inputs)
-    call = network.compile()
-    jax.block_until_ready(call(program.prior.network, *inputs))
+def network_seconds(program: Program, problem: Problem) -> float:
+    """Seconds of the network on one state, asked as for a problem, compiled before."""
+    network = prior_for(problem, program.prior, 0.0).network
+    inputs = network, jnp.zeros(program.shape), jnp.float32(program.prior.betas.size // 2)
+    call = jax.jit(lambda network, x, t: network(x, t)).lower(*inputs).compile()
+    jax.block_until_ready(call(*inputs))
     started = time.perf_counter()
-    jax.block_until_ready(call(program.prior.network, *inputs))
+    jax.block_until_ready(call(*inputs))
     return time.perf_counter() - started
 
 
@@ -91,7 +93,7 @@ def probes(works: list[Work]) -> dict[tuple, Cost]:
             bar.set_description(f"probing {work.job.solver}, {work.job.label}")
             place = id(work.program.prior), work.program.shape
             if place not in networks:
-                networks[place] = network_seconds(work.program)
+                networks[place] = network_seconds(work.program, work.job.items[0].problem)
             costs[kind] = probe(work, networks[place])
             bar.update()
     return costs

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from checkpoints_convert.convert import conversion_of
 from checkpoints_convert.diffusers import configured
 from checkpoints_convert.kinds import KINDS
 from dsg_jax import load_prior
@@ -118,6 +120,23 @@ def test_the_scheduler_is_the_clock(name, tmp_path):
     entries, betas = SCHEDULES[name]
     clock = clock_of_card(facts(write_configs(tmp_path, **entries)))
     np.testing.assert_allclose(clock.betas, betas, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["listed", "no signal"])
+def test_a_pipeline_is_read_like_a_flat_folder(name, tmp_path):
+    entries, betas = SCHEDULES[name]
+    pipeline, file = write_pipeline(tmp_path / "pipeline"), "scheduler_config.json"
+    shutil.copy(write_configs(tmp_path / "flat", **entries) / file, pipeline / "scheduler" / file)
+    planned = conversion_of([pipeline], tmp_path / "out")
+    np.testing.assert_allclose(clock_of_card(planned.kind.card).betas, betas, rtol=1e-5)
+
+
+def test_config_files_are_not_contradicted(tmp_path):
+    for folder in (OLD_NAMES, write_pipeline(tmp_path / "pipeline")):
+        with pytest.raises(ValueError, match="has parametrisation .*, and you say x0: leave that"):
+            conversion_of([folder], tmp_path / "out", parametrisation="x0")
+        with pytest.raises(ValueError, match="has size .*, and you say 512: leave that out"):
+            conversion_of([folder], tmp_path / "out", size=512)
 
 
 def test_what_else_config_files_say(tmp_path):

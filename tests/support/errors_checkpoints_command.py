@@ -19,7 +19,6 @@ from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.parity import errors
 from checkpoints_convert.prompts import prompt_embeddings
 from checkpoints_convert.recorded import Recorded
-from checkpoints_convert.schedules import scheduler_facts
 from dsg_jax.networks.adm import ADMConfig
 from support.small_checkpoint import entry, write_safetensors
 from support.state_files import entries, random_state, write_state
@@ -212,9 +211,6 @@ CASES: dict[str, Callable[[Path], object]] = {
     ),
     "--size 64: this kind has none, leave it out": lambda folder: with_facts(
         KINDS["kernel-wizard"], {"size": 64}, {}, "x.pth"
-    ),
-    "has another schedule or prediction than is read ('linear', 'flow')": lambda folder: (
-        scheduler_facts({"prediction_type": "flow"}, "scheduler_config.json")
     ),
     "names and shapes are those of sd21 and sd21-base, and the file's name": lambda folder: (
         told_apart("sd21", "model.ckpt", {})

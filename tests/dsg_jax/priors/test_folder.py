@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -207,5 +209,10 @@ def test_late_failures_of_orbax_are_not_printed(capsys, monkeypatch):
     with pytest.raises(ValueError, match="first"), only_raising():
         raise ValueError("first")
     for words in ("Event loop is closed", "another"):
-        sys.excepthook(RuntimeError, RuntimeError(words), None)
+        late = partial(sys.excepthook, RuntimeError, RuntimeError(words), None)
+        thread = threading.Thread(target=late)
+        thread.start()
+        thread.join()
     assert capsys.readouterr().out == "another\n"
+    sys.excepthook(RuntimeError, RuntimeError("the user's loop is closed"), None)
+    assert capsys.readouterr().out == "the user's loop is closed\n"

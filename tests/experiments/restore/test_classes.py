@@ -13,8 +13,9 @@ from experiments import export as export_module
 from experiments.decode import read_image
 from experiments.export import chosen_program
 from experiments.papers.choice import chosen_experiments
-from experiments.papers.plan import plan_experiment
+from experiments.papers.plan import plan_experiment, works_of
 from experiments.papers.priors import ChosenPrior
+from experiments.papers.probe import network_seconds
 from experiments.restore.command import restore
 from experiments.restore.plan import plan, prior_identity
 from support.gaussian_prior import exact_eps
@@ -77,12 +78,15 @@ def test_reproduce_gives_classes_to_those_priors_that_take_them(tmp_path):
     text = "table2 --task box_inpainting --solver daps resample --class-label 2"
     settings = reproduce_settings(tmp_path, text)
     (experiment,) = chosen_experiments(settings)
-    points = plan_experiment(experiment, settings, priors, {}).points
+    whole = plan_experiment(experiment, settings, priors, {})
     classes = {
         (p.row.solver, item.inputs.get("class"))
-        for p in points for planned in p.plans for job in planned.jobs for item in job.items
+        for p in whole.points for planned in p.plans for job in planned.jobs for item in job.items
     }  # fmt: skip
     assert classes == {("daps", 2), ("resample", None)}
+    works = [work for place in works_of([whole]).values() for work in place]
+    asked = next(work for work in works if work.job.solver == "daps")
+    assert network_seconds(asked.program, asked.job.items[0].problem) > 0  # as a dry run asks it
 
 
 def test_an_exported_class_is_an_array_of_the_file(monkeypatch):
