@@ -11,9 +11,11 @@ from jax.tree_util import Partial
 from checkpoints_convert.read import open_checkpoint
 from dsg_jax.clock import adm_clock, table_clock
 from dsg_jax.networks.layers import upsample_nearest
-from dsg_jax.operators.linear import blur, inpainting, super_resolution
+from dsg_jax.operators.blur import blur
+from dsg_jax.operators.linear import hdr, inpainting, phase_retrieval, super_resolution
+from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
-from dsg_jax.types import FirstStage, Prior, Problem, Projection
+from dsg_jax.types import FirstStage, Prior, Problem, Projection, Solver
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _RULE = {"official_flat": "official", "per_channel": "per_channel"}
@@ -83,6 +85,11 @@ def problem_of(manifest: dict, arrays: dict, shape: tuple[int, int, int]) -> Pro
         operator = blur(shape, arrays["kernel"])
     elif name == "inpainting":
         operator = inpainting(arrays["mask"].reshape(shape[:2]))
+    elif name == "high_dynamic_range":
+        operator = hdr(config["operator"].get("scale", 2))
+    elif name == "phase_retrieval":
+        unit_range = config["operator"]["input_map"] == "(x+1)/2"
+        operator = phase_retrieval(shape, unit_range=unit_range, pad=config["operator"]["pad"])
     else:
         operator = super_resolution(shape, config["operator"]["scale_factor"])
     return Problem(operator, jnp.asarray(hwc(arrays["y"])), config["sigma"])
@@ -92,6 +99,27 @@ def projection_of(manifest: dict) -> Projection | None:
     """The projection of a trajectory, None for a plain one."""
     chosen = manifest["config"].get("projection")
     return chosen and Projection(chosen["tau"], rule=_RULE[chosen["rank_rule"]])
+
+
+def replay(solver: Solver, arrays: dict):
+    """Last image, every state and info, with the golden noise pattern in place of random draws."""
+    record = lambda state, info: (state, info)
+    start = jnp.asarray(hwc(arrays["x_init"]))
+    last, (states, info) = jax.jit(lambda x: run(pattern_draw, solver, x, record=record))(start)
+    return np.asarray(solver.image(last)), states, jax.tree.map(np.asarray, info)
+
+
+def check_trajectory(manifest: dict, arrays: dict, last, states, info) -> None:
+    """States and image within the manifest's tolerances, ranks exactly."""
+    assert_close("states", states, hwc(arrays["states"]), manifest)
+    assert_close("final", last, hwc(arrays["final"]), manifest)
+    assert info.finite.all()
+    if "ranks" in arrays:
+        full = min(states.shape[1:3])
+        assert np.array_equal(info.rank, np.minimum(arrays["ranks"], full))
+        assert ((info.share > 0) & (info.share <= 1 + 1e-5)).all()
+    else:
+        assert (info.share == 1).all()
 
 
 def _conv(weights, name, x, stride=1):

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from dsg_jax.priors import load_prior
-from dsg_jax.sample import run
 from dsg_jax.schedule import daps_annealing, daps_ode_grid, linear_betas
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps, ode
 from dsg_jax.solvers.dps import DPSSettings, dps, dps_steps
 from support.golden_case import (
     GOLDEN,
     assert_close,
+    check_trajectory,
     hwc,
     load,
-    pattern_draw,
     problem_of,
     projection_of,
+    replay,
     tiny_prior,
 )
 from support.golden_models import golden_folder
@@ -29,26 +29,6 @@ DPS_CASES = [c for c in TRAJECTORIES if c.startswith("dps") and "adm" not in c]
 DAPS_CASES = [c for c in TRAJECTORIES if c.startswith("daps")]
 
 prior = lru_cache(tiny_prior)
-
-
-def replay(solver, arrays: dict):
-    """Every state and info, with the golden noise pattern in place of random draws."""
-    record = lambda state, info: (state, info)
-    start = jnp.asarray(hwc(arrays["x_init"]))
-    last, (states, info) = jax.jit(lambda x: run(pattern_draw, solver, x, record=record))(start)
-    return np.asarray(solver.image(last)), np.asarray(states), jax.tree.map(np.asarray, info)
-
-
-def check(case: str, manifest: dict, arrays: dict, last, states, info) -> None:
-    assert_close("states", states, hwc(arrays["states"]), manifest)
-    assert_close("final", last, hwc(arrays["final"]), manifest)
-    assert info.finite.all()
-    if "ranks" in arrays:
-        full = last.shape[0]
-        assert np.array_equal(info.rank, np.minimum(arrays["ranks"], full)), case
-        assert ((info.share > 0) & (info.share <= 1 + 1e-5)).all()
-    else:
-        assert (info.share == 1).all()
 
 
 def dps_of(prior, manifest: dict, arrays: dict):
@@ -63,7 +43,7 @@ def dps_of(prior, manifest: dict, arrays: dict):
 def test_dps_trajectory(case):
     manifest, arrays = load(f"trajectories/{case}")
     last, states, info = replay(dps_of(prior(), manifest, arrays), arrays)
-    check(case, manifest, arrays, last, states, info)
+    check_trajectory(manifest, arrays, last, states, info)
     assert_close("norms", info.misfit, arrays["norms"], manifest)
 
 
@@ -93,7 +73,7 @@ def test_daps_trajectory(case):
             **hmc,
         ),
     )
-    check(case, manifest, arrays, *replay(solver, arrays))
+    check_trajectory(manifest, arrays, *replay(solver, arrays))
     for level, expected in enumerate(hwc(arrays["x0hat_0_1"])):
         x = hwc(arrays["x_init"]) if level == 0 else hwc(arrays["states"])[0]
         at = jax.tree.map(lambda a, i=level: jnp.asarray(a[i]), steps)
@@ -105,7 +85,7 @@ def test_daps_trajectory(case):
 def test_dps_with_the_adm_network_end_to_end():
     manifest, arrays = load("trajectories/dps_adm_end_to_end")
     solver = dps_of(load_prior(golden_folder("adm-ffhq"))[0], manifest, arrays)
-    check("adm", manifest, arrays, *replay(solver, arrays))
+    check_trajectory(manifest, arrays, *replay(solver, arrays))
 
 
 @pytest.mark.parametrize("respacing", ["full", "r100", "ddim50"])
