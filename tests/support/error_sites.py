@@ -4,8 +4,9 @@ import ast
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 ROOT = Path(__file__).parents[2]
 REPORTS = {"fault", "say", "exit"}
@@ -48,8 +49,13 @@ def watched(lines: set[Site]) -> Iterator[set[Site]]:
             reached.add(site)
         return line_by_line
 
+    @cache
+    def has_site(code: CodeType) -> bool:
+        return any((code.co_filename, line) in places for _, _, line in code.co_lines())
+
     def calls(frame: FrameType, event: str, _: object):
-        return line_by_line if frame.f_code.co_filename in files else None
+        code = frame.f_code
+        return line_by_line if code.co_filename in files and has_site(code) else None
 
     before = sys.gettrace()
     sys.settrace(calls)

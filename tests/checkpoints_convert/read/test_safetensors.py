@@ -83,14 +83,14 @@ def test_refused_safetensors(tmp_path, header, match):
 @pytest.mark.parametrize(
     "header",
     [
-        {f"{i:x}": entry(shape=(0,), end=0) for i in range(220_000)},
-        {"w": entry(shape=(1,) * 5_000_000)},
+        {f"{i:x}": entry(shape=(0,), end=0) for i in range(105_000)},
+        {"w": entry(shape=(1,) * 3_100_000)},
     ],
 )
 def test_the_largest_headers_cost_little(tmp_path, header):
     """Three seconds on an idle core; the bound is for busy ones."""
-    path = write_safetensors(tmp_path, header)
-    assert 12e6 < path.stat().st_size < MAX_HEADER
+    path = write_safetensors(tmp_path, json.dumps(header, separators=(",", ":")).encode())
+    assert 5.8e6 < path.stat().st_size < MAX_HEADER
     began = time.process_time()
     with pytest.raises(CheckpointError, match="tensors, not 1 to 100000|axes|refused"):
         open_checkpoint(path)
