@@ -51,6 +51,10 @@ def card_facts(
         ],
         "converted_with": {"python": platform.python_version()} | _versions(),
     }
+    if "classes" in kind.architecture:
+        last = kind.architecture["classes"] - 1
+        about = f"classes 0 to {last - 1}; {last} is no class"
+        facts["conditions"] = {"names": [], "default": last, "about": about}
     return facts if embedded is None else facts | {"conditions": embedded.facts}
 
 

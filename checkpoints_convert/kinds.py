@@ -51,7 +51,6 @@ UNET2D_FACTS = {
     "size": 256,
 }
 STAGE_FACTS = {"image_range": [-1, 1], "size": 256}
-CLASSES = {"names": [], "default": 1000, "about": "ImageNet's classes 0 to 999; 1000 is no class"}
 
 
 _VQ_SIGNATURE: Signature = {
@@ -163,7 +162,7 @@ KINDS: dict[str, Kind] = {
         {"unet": ldm.LDM_CIN256, "first_stage": autoencoder.VQ_F4, "classes": 1001},
         (COMPVIS,),
         _latent({_TIME: (768, 192), _TO_K: (960, 512)}, _VQ_SIGNATURE),
-        LDM_FACTS | {"conditions": CLASSES},
+        LDM_FACTS,
     ),
     "sd15": Kind(
         "v1-5-pruned-emaonly.ckpt or .safetensors, 4.3 GB, v1-5-pruned.ckpt, 7.7 GB, or the "

@@ -25,7 +25,10 @@ _TEXT = (
     "text encoder; the embeddings of its prompts are stored instead",
 )
 _SAFETY = r"(safety_checker|image_encoder)\.", "classifies images; no part of the prior"
-_RUN = r"(optimizer\w*|opt|scheduler|sched|lr_schedulers?|callbacks|loops)\.", "of the training run"
+_RUN = (
+    r"(optimizer\w*|opt|scheduler|sched|lr_schedulers?|callbacks|loops)\.|(epoch|(global_)?step)$",
+    "of the training run",
+)
 _STEPS = r"checkpoint-\d+\.", "steps of the training run"
 
 

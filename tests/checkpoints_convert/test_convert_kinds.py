@@ -68,7 +68,6 @@ def test_inverse_bench_and_diffusers_names_at_full_size():
         assert fit.perfect and attention in fit.layout.about
 
 
-@pytest.mark.slow
 def test_classes_are_stored_and_can_be_asked_for(tmp_path):
     unet = LDMConfig(
         8, (1,), 0, (), num_heads=2, num_head_channels=-1, context_dim=8, norm_groups=4
@@ -78,8 +77,7 @@ def test_classes_are_stored_and_can_be_asked_for(tmp_path):
     path = write_state(tmp_path / "cin.ckpt", entries(state), "state_dict")
     out = converted(path, "ldm-imagenet", parts)
     card = json.loads((out / "card.json").read_text())
-    card["conditions"]["default"] = 4
-    (out / "card.json").write_text(json.dumps(card))
+    assert card["conditions"]["default"] == 4
     table = state["cond_stage_model.embedding.weight"]
     prior, _ = load_prior(out, condition=2, guidance_scale=3.0)
     np.testing.assert_array_equal(prior.network.context[0], table[2])
