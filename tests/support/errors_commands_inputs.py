@@ -78,16 +78,18 @@ def write_inputs() -> None:
     np.save("light.npy", np.zeros((16, 16, 3)))
     Image.fromarray(np.full((16, 16), 4095, np.uint16)).save("dark.png")
     np.save("bright.npy", np.full((16, 16, 3), 200.0))
+    np.save("far.npy", np.full((16, 16, 2), 200.0))
+    np.save("small.npy", np.zeros((12, 12, 2)))
     np.save("names.npy", np.array(["a"]))
     Path("bad.npy").write_bytes(b"\x93NUMPY but no more")
 
 
-def restore(words: str) -> Callable[[Path], object]:
+def restore(words: str, channels: int = 3) -> Callable[[Path], object]:
     """`restore` with a toy prior, in a folder that has `write_inputs`."""
 
     def provoke(folder: Path) -> int:
         with MonkeyPatch.context() as world:
-            stand_in(world.setattr)
+            stand_in(world.setattr, channels)
             world.chdir(folder)
             write_inputs()
             return main(["restore", "--out", "out", *words.split()])
@@ -135,7 +137,6 @@ def a_damaged_orientation(folder: Path) -> object:
 
 
 IMAGES = {
-    "a prior of 4 channels restores no image file": lambda folder: read_image(folder / "x.png", 4),
     "error: torn.png is not a readable image": restore(BOX + "--images torn.png"),
     "warning: torn.png is not a readable image": restore(
         BOX + "--fit none --images torn.png odd.png"
@@ -157,6 +158,28 @@ IMAGES = {
     "tiny.png is 8 x 8: give at least 11 pixels": restore(BOX + "--images tiny.png --fit none"),
     "odd.png is 16 x 18, but the prior needs sides divisible by 4": restore(
         BOX + "--images odd.png --fit none"
+    ),
+}
+FIELDS = {
+    "the prior is of grey images: of colours the luminance is taken": restore(
+        BOX + "--fit none --images y.png odd.png", 1
+    ),
+    "are fields of 2 channels, and the bundled samples are photographs": restore(BOX, 2),
+    "y.png is no .npy: the prior's states are fields of 2 channels": restore(
+        BOX + "--images y.png", 2
+    ),
+    "far.npy reaches from 200 to 200, and the prior's values lie between -1 and 1": restore(
+        BOX + "--images far.npy small.npy", 2
+    ),
+    "small.npy is 12 x 12, and fields are not enlarged": restore(BOX + "--images small.npy", 2),
+    "--metrics ssim_skimage7 is of photographs": restore(
+        BOX + "--images small.npy --metrics ssim_skimage7", 2
+    ),
+    "--range is of images, and fields are in the prior's units": restore(
+        MASKED + "far.npy --range 0 255", 2
+    ),
+    "--noise poisson counts photons, and fields have none": restore(
+        BOX + "--solver dps --noise poisson --images small.npy", 2
     ),
 }
 CLASSES = {
@@ -210,4 +233,4 @@ MEASURED = {
     "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
-CASES = {**IMAGES, **CLASSES, **MEASURED}
+CASES = {**IMAGES, **FIELDS, **CLASSES, **MEASURED}

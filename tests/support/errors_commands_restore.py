@@ -10,7 +10,6 @@ from pytest import MonkeyPatch
 
 from dsg_jax.solvers import SOLVERS
 from experiments.__main__ import main
-from experiments.images import check_channels
 from experiments.restore import memory as budget
 from experiments.restore.choices import chosen_methods, chosen_tasks, rank_rules
 from experiments.restore.plan import check_operators, check_prior
@@ -128,9 +127,6 @@ CHOICES = {
     "daps knows no Poisson noise: use --solver dps": restore(BOX + "--noise poisson"),
     "--factor is an option of super_resolution: drop it or change --task": restore(
         BOX + "--factor 2"
-    ),
-    "the prior's states have 2 channels, and pictures here have 1 or 3": (
-        lambda folder: check_channels(2)
     ),
     "dps works on pixels and this prior on latents: use psld": (
         lambda folder: check_prior(SOLVERS["dps"], linear_prior())
