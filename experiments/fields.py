@@ -126,10 +126,10 @@ def about(units: Units) -> str:
     """What a report says of pictures and metrics of fields."""
     low, high = units.ends
     return (
-        f"Fields: values of {units.channels} channels are in .npy files, in the prior's units; in "
-        f"pictures, side by side from {low:g} (black) to {high:g} (white). PSNR's peak and SSIM's "
-        f"range are {high - low:g}, and neither clips. LPIPS is of photographs. Noise and misfit "
-        f"are in units of the state, each {2 * units.std:g}."
+        "Fields: values are in .npy files, in the prior's units; pictures have channels side by "
+        f"side, from {low:g} (black) to {high:g} (white). PSNR's peak and SSIM's range are "
+        f"{high - low:g}, and neither clips. LPIPS is of photographs. Noise and misfit are in "
+        f"units of the state, each {2 * units.std:g}."
     )
 
 

@@ -11,7 +11,9 @@ from pytest import MonkeyPatch
 
 from dsg_jax.clock import adm_clock
 from dsg_jax.networks.adm import ADMConfig
+from dsg_jax.networks.edm import EDMConfig
 from dsg_jax.operators.blur import blur
+from dsg_jax.priors.edm import EDMNetwork
 from dsg_jax.priors.pixel import ADMNetwork
 from dsg_jax.types import Prior, Problem
 from experiments.__main__ import main
@@ -27,6 +29,7 @@ BOX = "--task box_inpainting "
 MASKED = BOX + "--mask mask.png --measured "
 BLURRED = "--task motion_deblur --measured y.png --kernel "
 PHASE = "--task phase_retrieval --measured "
+ADM = ADMNetwork({}, ADMConfig(num_classes=3))
 # Of a prior that only convolves.
 ANY_SIZE = {"architecture": {"attention_factors": [], "middle_attention": False}}
 
@@ -109,15 +112,16 @@ def default_fit(card: dict) -> Callable[[Path], object]:
     return provoke
 
 
-def classes(chosen: tuple[str, ...] | None, text: str = "") -> Callable[[Path], object]:
+def classes(
+    chosen: tuple[str, ...] | None, text: str = "", network: object = ADM
+) -> Callable[[Path], object]:
     """The classes of two images by a prior of three, beside a file x.txt."""
 
     def provoke(folder: Path) -> list[int] | None:
         with MonkeyPatch.context() as world:
             world.chdir(folder)
             Path("x.txt").write_text(text)
-            prior = Prior(ADMNetwork({}, ADMConfig(num_classes=3)), adm_clock())
-            return class_labels(chosen, ["a", "b"], prior, {"classes": 3})
+            return class_labels(chosen, ["a", "b"], Prior(network, adm_clock()), {"classes": 3})
 
     return provoke
 
@@ -185,6 +189,9 @@ FIELDS = {
 CLASSES = {
     "--class-label 3: the prior takes no class: drop it": restore(BOX + "--class-label 3"),
     "--class-label is missing: the prior is asked by a class from 0 to 2": classes(None),
+    "the prior has 3 classes and is asked without one": classes(
+        None, network=EDMNetwork({}, EDMConfig(label_dim=3))
+    ),
     "--class-label has 3 classes for 2 images: give one for all": classes(("1", "2", "0")),
     "--class-label cat: give classes from 0 to 2, or a file": classes(("cat", "1")),
     "x.txt has the line 'a': give NAME CLASS": classes(("x.txt",), "a"),
