@@ -9,11 +9,11 @@ of the projection and growing batches are `bench`'s.
 import itertools
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from dsg_jax.checkpoints import prior_folder
 from dsg_jax.priors import BUNDLED, PRIOR_KINDS
 from dsg_jax.priors.folder import read_card
 from dsg_jax.types import Prior
@@ -33,7 +33,7 @@ LARGE = 64
 def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
     """Check `speed`: whether the priors exist."""
     for name in set(settings.priors) - set(MODELS):
-        folder = BUNDLED.get(name, Path(name))
+        folder = prior_folder(name)
         if not (folder / "card.json").is_file():
             raise ValueError(
                 f"no prior {name!r}: give a folder with card.json, or "
