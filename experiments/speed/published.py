@@ -72,14 +72,15 @@ def prior_forms(model: Model, dtype: str = "float32") -> Prior:
 
 
 class Weighted(NamedTuple):
-    """A prior, the side of its images in pixels, and what it is made of.
+    """A prior, and what it is made of.
 
     Attributes:
+      shape: (h, w, c) of its images.
       params: of all parts of the architecture.
     """
 
     prior: Prior
-    size: int
+    shape: tuple[int, int, int]
     architecture: Architecture
     params: dict
 
@@ -89,8 +90,10 @@ def prior_of(name: str, dtype: str = "float32") -> Weighted:
     models = MODELS | TOYS
     if name not in models:
         prior, card, params = load_folder(prior_folder(name), *PRIOR_KINDS, dtype=dtype)
-        return Weighted(prior, card["size"], architecture_of(card), params)
+        shape = card["size"], card["size"], card["channels"]
+        return Weighted(prior, shape, architecture_of(card), params)
     model, rng = models[name], np.random.default_rng(0)
     draw = lambda form: np.float32(0.02) * rng.standard_normal(form.shape, np.float32)
     params = jax.tree.map(lambda form: jax.device_put(draw(form)), model.structs())
-    return Weighted(model.prior(params, dtype), model.card["size"], model.architecture, params)
+    shape = model.card["size"], model.card["size"], 3
+    return Weighted(model.prior(params, dtype), shape, model.architecture, params)
