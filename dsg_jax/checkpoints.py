@@ -17,31 +17,32 @@ def load_prior(name: str | Path, *args: Any, **options: Any) -> tuple[Prior, dic
     """The prior of a bundled name, a converted folder or an original checkpoint, and its card.
 
     Args:
-      name: as in `priors.load_prior`, or what `converted` takes.
+      name: as in `prior_folder`.
       *args: those of `priors.load_prior`.
       **options: likewise.
 
     Raises:
       FileNotFoundError, ValueError: as both of them.
     """
-    return priors.load_prior(converted(name), *args, **options)
+    return priors.load_prior(prior_folder(name), *args, **options)
 
 
-def converted(name: str | Path) -> str | Path:
-    """The converted folder of an original checkpoint; other names as they are.
+def prior_folder(name: str | Path) -> Path:
+    """The folder of a bundled prior, or of what an original checkpoint was converted to.
 
     Args:
-      name: a diffusers folder, or a file that `checkpoints_convert` recognises and needs no options
+      name: of a bundled prior, or a folder, which is returned as it is unless it is an original:
+        a diffusers folder, or a file that `checkpoints_convert` recognises and needs no options
         for. Its folder lies in ``~/.cache/dsg_jax/priors`` (``XDG_CACHE_HOME`` is followed) and is
         used until the original changes.
 
     Raises:
       ValueError, OSError: it cannot be converted, or not without options.
     """
-    path = Path(name)
-    is_folder = (path / "card.json").is_file() or str(name) in priors.BUNDLED
-    if is_folder or not (path.is_file() or any((path / file).is_file() for file in _ORIGINAL)):
-        return name
+    path = priors.BUNDLED.get(str(name), Path(name))
+    is_original = path.is_file() or any((path / file).is_file() for file in _ORIGINAL)
+    if (path / "card.json").is_file() or not is_original:
+        return path
     from checkpoints_convert.cached import cached_conversion  # here: folders need no converter
 
     return cached_conversion(path)

@@ -42,10 +42,17 @@ def per_channel_rank(energy: Array, tau: Array) -> Array:
 def official_rank(energy: Array, tau: Array) -> Array:
     """The released code's rule: one cumulative sum over the channels end to end, then q // 3.
 
-    The sum normally crosses tau in the last channel, so that r is between 2n/3 and n for three
-    channels, the ranks of the others do not matter and their order does. The divisor is 3 whatever
-    the channel count: four channels usually keep everything, one channel keeps at most a third and
-    can keep nothing. Departs from DiffStateGrad, Algorithm 1, where the rule is `per_channel_rank`.
+    The sum normally crosses tau in the last channel, so that the ranks of the others do not matter
+    and their order does. The divisor is 3 whatever the channel count. Of c channels with n singular
+    vectors each, every one then keeps
+
+        c = 1      0 to n / 3        can be nothing: the gradient vanishes
+        c = 2      n / 3 to 2n / 3
+        c = 3      2n / 3 to n
+        c >= 4     n                 the projection is the identity
+
+    Departs from DiffStateGrad, Algorithm 1, where the rule is `per_channel_rank`: 1 to n, of each
+    channel alone, whatever their number.
     """
     q = 1 + jnp.sum(jnp.cumsum(energy.ravel()) / jnp.sum(energy) < tau)
     return jnp.full(energy.shape[0], q // 3)

@@ -129,7 +129,7 @@ class Projection:
       tau: share of the squared singular values to keep, in (0, 1]; for the rules "rank" and
         "fraction" the rank or the fraction of the full rank itself.
       period: project every period-th step (inner step, where a solver has an inner loop); 0 is
-        never, as in the released code: the plain method, which then costs a decomposition more.
+        never, as in the released code: the plain method, at its cost.
       rule: how tau becomes a rank: `projection.RANK_RULES` has the functions.
       sides: "both" (U U' G V V'), "left" (U U' G) or "right" (G V V').
       source: what is decomposed: the state is DiffStateGrad, the others are for ablations.

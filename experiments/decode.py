@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from dsg_jax.bounded import regular_size
+from dsg_jax.bounded import read_npy, regular_size
 from experiments.files import say
 
 # Raster formats; Pillow starts an external program for some others.
@@ -22,6 +22,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 # 16-bit colours of 45 million pixels, and 8-bit ones of the largest sensors.
 MAX_BYTES, MAX_PIXELS = 256 * 2**20, 64_000_000
 _MODES = {1: "L", 3: "RGB"}
+# Pillow's modes of files that may have colours, once transparency is put on white.
+_COLOURED = "RGB", "RGBA", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV"
 # How Pillow calls 16-bit pixels that it would cut to 8, and that `sixteen_bits` reads whole.
 _DEEP_MODES = {f"{bands};16{order}" for bands in ("RGB", "RGBX", "RGBA") for order in "BLN"}
 # Weights of red, green and blue in a grey level, Pillow's.
@@ -35,28 +37,41 @@ class Unreadable(ValueError):
 def read_image(path: Path, channels: int = 3) -> np.ndarray:
     """A photograph as float32 (h, w, channels) in [-1, 1], in any of `FORMATS`.
 
-    The EXIF orientation is applied, transparency is put on white, 16 bits are kept.
+    The EXIF orientation is applied, transparency is put on white, 16 bits are kept. Of colours that
+    become one channel the luminance is taken, and it is said.
+
+    Args:
+      path: of the file.
+      channels: 1 or 3.
 
     Raises:
       Unreadable: a damaged file, or pixels whose range is not known.
     """
-    if channels not in _MODES:
-        raise ValueError(f"a prior of {channels} channels restores no image file: use 1 or 3")
     picture, white = decoded(path)
     if white > 255:
         levels = sixteen_bits(path, picture)
         if levels.max() < 4096:
             say(f"{path} uses 12 of its 16 bits at most: is it 12-bit? Then multiply it by 16")
         if channels < levels.shape[2]:
+            say_if_coloured(levels)
             levels = (levels @ _LUMINANCE)[..., None]
         return np.repeat(levels / white, channels // levels.shape[2], axis=2) * 2 - 1
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    if channels == 1 and picture.mode in _COLOURED:
+        say_if_coloured(np.asarray(picture.convert("RGB")))
     pixels = np.array(picture.convert(_MODES[channels]), np.float32)
     pixels /= 127.5  # in place: a large photograph takes 0.8 GB already
     pixels -= 1
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def say_if_coloured(pixels: np.ndarray) -> None:
+    """Say, once, what is done about (h, w, 3) colours that a prior of grey images gets."""
+    if np.ptp(pixels, axis=2).any():
+        weights = " + ".join(f"{w:g} {n}" for w, n in zip(_LUMINANCE, "RGB", strict=True))
+        say(f"the prior is of grey images: of colours the luminance is taken, {weights}", once=True)
 
 
 def sixteen_bits(path: Path, picture: Image.Image) -> np.ndarray:
@@ -134,6 +149,22 @@ def check_size(path: Path, pixels: int = 0) -> None:
             f"{path} has {regular_size(path)} bytes and {pixels} pixels; at most {MAX_BYTES} and"
             f" {MAX_PIXELS} are read: make it smaller"
         )
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A .npy file of finite real numbers as float32."""
+    check_size(path)
+    try:
+        array = read_npy(path)
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    if array.dtype.kind not in "biuf" or not array.size:
+        raise ValueError(f"{path} does not hold one array of real numbers: save one by numpy.save")
+    with np.errstate(over="ignore"):  # it is infinite, then
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path} holds NaN or infinite values: replace them first")
+    return array
 
 
 @contextmanager

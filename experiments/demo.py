@@ -78,11 +78,10 @@ def demo(plans: list[Plan]) -> None:
             jobs = [job for job in planned.jobs if job.task == task]
             picture = jobs[0].items[0].picture
             truth, measurement, *others = grid_row(
-                picture.name,
                 picture,
                 show_measurement(task, np.asarray(jobs[0].items[0].problem.y)),
                 [lowest_misfit(samples[task, picture.name, job.label]) for job in jobs],
-                planned.out,
+                planned,
                 std=None,
             )
             rows.append(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dsg_jax.priors.samples import sample_images
 from experiments.decode import Unreadable, read_image
+from experiments.fields import Units, read_field
 from experiments.files import fault, say, write_atomically
 
 # Least side of an image whose SSIM can be computed.
@@ -34,8 +35,7 @@ class Picture(NamedTuple):
 def crop_and_resize(x: np.ndarray, size: int) -> np.ndarray:
     """The central square, resized to ``size`` pixels by Lanczos and clipped to [-1, 1]."""
     side = min(x.shape[:2])
-    top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
-    square = x[top : top + side, left : left + side]
+    square = central_part(x, side, side)
     if side == size:
         return square
     planes = [
@@ -48,6 +48,11 @@ def crop_and_resize(x: np.ndarray, size: int) -> np.ndarray:
 def cut_to_multiple(x: np.ndarray, multiple: int) -> np.ndarray:
     """The central part whose sides are the largest multiples of ``multiple``."""
     height, width = (side - side % multiple for side in x.shape[:2])
+    return central_part(x, height, width)
+
+
+def central_part(x: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of an image that is at least as large."""
     top, left = (x.shape[0] - height) // 2, (x.shape[1] - width) // 2
     return x[top : top + height, left : left + width]
 
@@ -55,7 +60,8 @@ def cut_to_multiple(x: np.ndarray, multiple: int) -> np.ndarray:
 def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
     """The files named, and for every folder its image files (or suffixes ``also``) by name.
 
-    Hidden files of a folder, among them macOS's ``._x.png``, are none.
+    Hidden files of a folder, among them macOS's ``._x.png``, are none; nor are the pictures that
+    `restore` writes beside files of a suffix ``also``.
     """
     known = {*Image.registered_extensions(), *also}
     files = []
@@ -68,6 +74,8 @@ def image_files(paths: list[Path], also: tuple[str, ...] = ()) -> list[Path]:
             for file in entries
             if file == path or file.suffix.lower() in known and not file.name.startswith(".")
         ]
+        twins = {file.stem for file in images if file.suffix in also}
+        images = [file for file in images if file.suffix in also or file.stem not in twins]
         if not images:
             raise FileNotFoundError(f"the folder {path} holds no image: name another")
         files += images
@@ -112,31 +120,32 @@ def load_pictures(
     chosen: bool,
     size: int,
     multiple: int,
-    channels: int,
+    units: Units,
     count: int | None,
 ) -> list[Picture]:
-    """Read the user's images.
+    """Read the user's images, or fields.
 
     Args:
       paths: files or folders.
-      fit: "crop" brings the central square to ``size``, "cut" takes off a margin until the sides
-        are divisible by ``multiple``, "none" keeps every image as it is.
+      fit: "crop" brings the central square to ``size`` (of a field it takes the central part of
+        that size), "cut" takes off a margin until the sides are divisible by ``multiple``, "none"
+        keeps every image as it is.
       chosen: whether the user chose that or ``size``; if not, it is said what it does.
       size: side of the square, pixels.
       multiple: both sides must be divisible by this for the prior's network.
-      channels: 1 or 3.
+      units: of the prior.
       count: only the first ``count`` files; all, said, where these are fewer.
     """
     if fit == "crop":
         check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
-    pictures, files = [], image_files(paths)
+    pictures, files = [], image_files(paths, also=(".npy",) if units.is_field else ())
     if count is not None and count > len(files):
         images = "image is" if len(files) == 1 else "images are"
         say(f"--count {count}: only {len(files)} {images} there", once=True)
-    for file, x in readable(files[:count], lambda file: read_image(file, channels)):
+    for file, x in readable(files[:count], lambda file: read_state(file, units)):
         (height, width), name = x.shape[:2], str(file)
         if fit == "crop":
-            x = crop_and_resize(x, size)
+            x = field_part(x, size, name) if units.is_field else crop_and_resize(x, size)
         elif fit == "cut":
             x, name = cut_to_multiple(x, multiple), f"{file}, cut to multiples of {multiple},"
         check_sides(x.shape, multiple, name, "crop it, or choose --fit crop")
@@ -151,6 +160,21 @@ def load_pictures(
     return pictures
 
 
+def read_state(path: Path, units: Units) -> np.ndarray:
+    """The state (h, w, c) in a user's file: an image file's photograph, or a field."""
+    return read_field(path, units) if units.is_field else read_image(path, units.channels)
+
+
+def field_part(x: np.ndarray, size: int, name: str) -> np.ndarray:
+    """The central part of a field, which nothing resamples; ValueError where it is smaller."""
+    if min(x.shape[:2]) < size:
+        raise ValueError(
+            f"{name} is {x.shape[0]} x {x.shape[1]}, and fields are not enlarged: give at least "
+            f"{size} x {size}, or --fit none"
+        )
+    return central_part(x, size, size)
+
+
 def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> None:
     """Raise ValueError unless the prior's network and SSIM's window take this shape."""
     height, width = shape[:2]
@@ -163,22 +187,13 @@ def check_sides(shape: tuple[int, ...], multiple: int, name: str, mend: str) -> 
         )
 
 
-def check_channels(channels: int) -> None:
-    """Raise ValueError unless states are pictures."""
-    if channels not in (1, 3):
-        raise ValueError(
-            f"the prior's states have {channels} channels, and pictures here have 1 or 3: restore "
-            "with solvers in Python (docs/convert.md)"
-        )
-
-
 def sample_pictures(
-    name: str, *, size: int, multiple: int, channels: int, count: int | None
+    name: str, *, size: int, multiple: int, units: Units, count: int | None
 ) -> list[Picture]:
-    """The bundled samples, resized if ``size`` differs from theirs."""
+    """The bundled samples, resized if ``size`` differs from theirs; grey is the mean of colours."""
     names, images = sample_images(name, count)
     check_sides((size, size), multiple, f"an image at --size {size}", "choose another")
-    if channels == 1:
+    if units.channels == 1:
         images = images.mean(axis=3, keepdims=True, dtype=np.float32)
     each = enumerate(zip(names, images, strict=True))
     return [Picture(name, i, crop_and_resize(x, size)) for i, (name, x) in each]
@@ -201,6 +216,18 @@ def png(x: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    """A .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def save_npy(path: Path, array: np.ndarray) -> None:
+    """Write an array in one piece."""
+    write_atomically(path, npy(array))
 
 
 def save_png(path: Path, x: np.ndarray) -> str:

@@ -26,15 +26,16 @@ class Images:
     """Images: the bundled samples, if none are named.
 
     Attributes:
-      images: files or folders to degrade and restore
+      images: files or folders to degrade and restore; of fields .npy, in the prior's units
       measured: degraded images to restore: files, or .npy
       range: with --measured: black and white of .npy files, such as 0 255 (default: -1 1)
       mask: with --measured: inpainting mask, white is known, or .npy; a folder has one for every
         measured image, of its name
       kernel: with --measured: blur kernel, scaled to sum 1, or .npy; or a folder likewise
       kernel_is: psf: what a point becomes (convolution); correlation: the weights of neighbours
-      fit: crop: central square resized to --size; none: images as they are (default: crop; without
-        --size and with a prior that only convolves, the image cut to the multiple that it needs)
+      fit: crop: central square resized to --size (of a field its central part); none: images as
+        they are (default: crop; without --size and with a prior that only convolves, the image cut
+        to the multiple that it needs)
       size: side of the images in pixels (default: the prior's, but see --fit)
       count: only the first N images
       class_label: for class-conditional priors: a class for all images, one for each, or a text
@@ -73,8 +74,8 @@ class Measurement:
 
     Attributes:
       task: one, several or all
-      sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images
-        (default: 0.05)
+      sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images and
+        for fields' usual range (default: 0.05)
       noise: gaussian; poisson: of photons, for solvers that know it (dps)
       peak: poisson: photons of white that are expected at a pixel (default: 255)
     """

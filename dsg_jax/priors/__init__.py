@@ -18,6 +18,7 @@ from dsg_jax.networks.adm import ADMConfig
 from dsg_jax.networks.autoencoder import AutoencoderConfig
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.priors.clocks import clock_entry
+from dsg_jax.priors.edm import EDMNetwork
 from dsg_jax.priors.files import TABLE, check_files
 from dsg_jax.priors.folder import (
     Placement,
@@ -83,7 +84,7 @@ def load_prior(
       condition: one of the conditions that a conditional prior stores, a prompt or its number (a
         class's, for cin256-v2); None is the one its card calls default (no class, empty prompt).
         Of a class-conditional ADM a class, for which there is no default: without it here, the
-        `Problem` has to name one.
+        `Problem` has to name one. Of EDM's networks likewise, or else they get no class, zeros.
         Of a class-conditional "unet2d" the class, which must be said (`unet2d.with_label`).
       guidance_scale: with a condition, how far to guide towards it from the default one (Ho &
         Salimans 2022); 1 is the condition alone, in one pass.
@@ -223,7 +224,7 @@ def _of_class(network: UNet2DNetwork, card: dict, condition: Any, scale: float) 
 
 def _conditioned(
     network: Any, table: Any, card: dict, condition: str | int, scale: float
-) -> LDMNetwork | ADMNetwork:
+) -> LDMNetwork | ADMNetwork | EDMNetwork:
     facts, classes = card.get("conditions", {"names": []}), card.get("classes")
     names, rows = facts["names"], classes or len(table)
     index = names.index(condition) if condition in names else condition

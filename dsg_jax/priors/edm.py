@@ -1,6 +1,6 @@
 """EDM's networks as those of a `Prior` over pixels."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import jax
@@ -41,6 +41,10 @@ class EDMNetwork:
         label = None if self.label is None else self.label[None]
         answer = network.apply({"params": self.params}, x[None], times, label)[0]
         return answer[..., : self.config.in_channels]
+
+    def of_class(self, label: Array | int) -> "EDMNetwork":
+        """The same network, asked by the () number of a class."""
+        return replace(self, label=jax.nn.one_hot(label, self.config.label_dim or 0))
 
 
 def edm_prior(
@@ -83,6 +87,11 @@ def _structs(config: EDMConfig) -> dict:
     return jax.eval_shape(partial(init_params, config), jax.random.key(0))
 
 
+def _facts(config: EDMConfig) -> dict[str, int]:
+    classes = {"classes": config.label_dim} if config.label_dim else {}
+    return {"channels": config.in_channels, "size_multiple": config.size_multiple} | classes
+
+
 def _inputs(config: EDMConfig) -> dict[str, tuple[int, ...]]:
     side = max(8, config.size_multiple)
     return {"x": (1, config.in_channels, side, side), "t": (1,)}
@@ -94,10 +103,7 @@ EDM_KIND = CardKind(
     build=lambda card, a, params, dtype: edm_prior(
         params, a["unet"], clock_of_card(card), dtype=dtype
     ),
-    facts=lambda a: {
-        "channels": a["unet"].in_channels,
-        "size_multiple": a["unet"].size_multiple,
-    },
+    facts=lambda a: _facts(a["unet"]),
     inputs=lambda a: _inputs(a["unet"]),
     passes=lambda card, a: (unet_pass(EDMUNet(a["unet"]), ""),),
     needed=("parametrisation", "size", "clock"),

@@ -87,6 +87,11 @@ class SolverEntry(NamedTuple):
 
         return self.module.settings_for(task, clock_of(schedule), **options)
 
+    @property
+    def first_sigma(self) -> float | None:
+        """The noise level that the published annealing starts at; None of a solver without any."""
+        return getattr(self.module, "FIRST_SIGMA", None)
+
     def projection_defaults(self, **options: Any) -> dict[str, Any]:
         """The fields of `Projection` that the solver's source sets, under the same options."""
         defaults = getattr(self.module, "projection_defaults", None)

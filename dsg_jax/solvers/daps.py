@@ -35,6 +35,8 @@ from dsg_jax.solvers.inner import (
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
 
 VARIANTS = ("legacy", "main")
+# Where the published levels start.
+FIRST_SIGMA = 100.0
 
 
 class DAPSSteps(NamedTuple):
@@ -58,7 +60,7 @@ def daps_steps(
     variant: str = "legacy",
     levels: int = 200,
     ode_steps: int = 5,
-    sigma_max: float = 100.0,
+    sigma_max: float = FIRST_SIGMA,
     sigma_min: float = 0.1,
     ode_sigma_min: float = 0.01,
     lr: float = 1e-4,
@@ -235,7 +237,7 @@ def settings_for(
     langevin = DAPS_LANGEVIN_MAIN if variant == "main" else DAPS_LANGEVIN
     row = published(DAPS_HMC if inner == "hmc" else langevin, task)
     names = "sigma_max", "sigma_min", "ode_sigma_min"
-    ends = dict(zip(names, clock.within(100.0, 0.1, 0.01), strict=True))
+    ends = dict(zip(names, clock.within(FIRST_SIGMA, 0.1, 0.01), strict=True))
     grid: dict = {"variant": variant, "levels": levels, "ode_steps": ode_steps} | ends
     return DAPSSettings(
         steps=daps_steps(**grid, lr=row.lr, lr_min_ratio=row.lr_min_ratio, tau_y=tau_y),

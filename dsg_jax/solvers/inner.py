@@ -114,11 +114,19 @@ def shared_subspace(
 ) -> Subspace | None:
     """The subspace of one inner loop; None where there is none or each gradient brings its own.
 
-    ``number`` tells the draws of the ablation's random matrices apart.
+    ``number`` tells the draws of the ablation's random matrices apart. With period 0 nothing is
+    decomposed, and all of the space is told.
     """
     if projection is None or projection.source == "gradient":
         return None
-    return subspace(projection, decomposed(projection, draw, number, state, state))
+    of_state = lambda: subspace(projection, decomposed(projection, draw, number, state, state))
+
+    def unused() -> Subspace:
+        forms = jax.eval_shape(of_state)
+        blank = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), forms)
+        return blank._replace(rank=full_rank(state.shape).astype(forms.rank.dtype))
+
+    return jax.lax.cond(jnp.asarray(projection.period) > 0, of_state, unused)
 
 
 def guide(

@@ -37,6 +37,8 @@ from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, So
 
 # Name -> times of a clock, in place of the prior's.
 TIME_MAPS = {"adm": adm_time, "sd": scaled_linear_time}
+# Where the published levels start.
+FIRST_SIGMA = 10.0
 
 
 def latent_daps_steps(
@@ -46,7 +48,7 @@ def latent_daps_steps(
     lr: float = 1e-5,
     lr_min_ratio: float = 1.0,
     tau_y: float = TAU_Y,
-    sigma_max: float = 10.0,
+    sigma_max: float = FIRST_SIGMA,
     ode_sigma_min: float = 0.001,
 ) -> DAPSSteps:
     """The reference's latent schedule: sigma from 10 to 0.1, ODEs that end at 0.001.
@@ -213,7 +215,7 @@ def settings_for(
     """
     check_choice("group", group, LATENT_DAPS_GROUPS)
     row = published(LATENT_DAPS_GROUPS[group], task)
-    sigma_max, ode_sigma_min = clock.within(10.0, 0.001)
+    sigma_max, ode_sigma_min = clock.within(FIRST_SIGMA, 0.001)
     steps = latent_daps_steps(
         levels=levels,
         ode_steps=ode_steps,

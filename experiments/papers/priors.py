@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from dsg_jax.checkpoints import prior_folder
 from dsg_jax.priors import BUNDLED, PRIOR_KINDS, load_prior
 from dsg_jax.priors.folder import card_name, naming_card, read_card
 from dsg_jax.priors.kinds import CARD_KINDS
@@ -55,13 +56,13 @@ Priors = dict[str, ChosenPrior]
 
 
 def candidates_at(name: str) -> list[Candidate]:
-    """The prior of a bundled name or a folder, or all priors in a folder of folders.
+    """The prior of a bundled name, a folder or an original, or all priors in a folder of folders.
 
     Raises:
       FileNotFoundError: none is there.
       ValueError: a card that is damaged, or of no prior.
     """
-    folder = BUNDLED.get(name, Path(name))
+    folder = prior_folder(name)
     if (folder / "card.json").is_file():
         return [Candidate(folder, read_card(folder, *PRIOR_KINDS))]
     cards = sorted(card for depth in ("*", "*/*") for card in folder.glob(f"{depth}/card.json"))

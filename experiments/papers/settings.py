@@ -29,8 +29,9 @@ class ReproduceSettings:
       list: print every experiment and the paper's values
       dry_run: print runs, programs, estimated time and memory; time is taken from a few steps
       full: the papers' steps and 100 images
-      prior: priors by name or folder, or a folder of such folders: one on pixels and one on
-        latents; of two sets of weights (ema, raw) every solver has that of its reference
+      prior: priors by name, folder or original, as in restore, or a folder of converted ones: one
+        on pixels and one on latents; of two sets of weights (ema, raw) every solver has that of its
+        reference
       no_verify: as in restore
       images: files or folders (default: the prior's samples)
       fit: as in restore

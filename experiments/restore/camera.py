@@ -12,26 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from dsg_jax.bounded import read_npy
-from experiments.decode import Unreadable, check_size, decoded, sixteen_bits
+from experiments.decode import decoded, read_array, sixteen_bits
 from experiments.files import say
 from experiments.images import image_files
-
-
-def read_array(path: Path) -> np.ndarray:
-    """A .npy file of finite real numbers as float32."""
-    check_size(path)
-    try:
-        array = read_npy(path)
-    except ValueError as error:
-        raise Unreadable(str(error)) from error
-    if array.dtype.kind not in "biuf" or not array.size:
-        raise ValueError(f"{path} does not hold one array of real numbers: save one by numpy.save")
-    with np.errstate(over="ignore"):  # it is infinite, then
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds NaN or infinite values: replace them first")
-    return array
 
 
 def partner(path: Path, measured: str) -> Path:

@@ -173,7 +173,14 @@ def knows_poisson(entry: SolverEntry) -> bool:
 
 def solver_settings(method: MethodChoice, task: str, prior: Prior, noise: str) -> Any:
     """The settings of a method's solver for a task, on this prior's schedule."""
-    settings = method.entry.settings_for(task, prior.clock, **method.options)
+    entry = method.entry
+    settings = entry.settings_for(task, prior.clock, **method.options)
+    if entry.first_sigma and (start := settings.steps.sigma[0]) < entry.first_sigma:
+        say(
+            f"{entry.title} starts at sigma {start:.4g} and not at the published"
+            f" {entry.first_sigma:g}: the prior was trained up to there",
+            once=True,
+        )
     return dataclasses.replace(settings, poisson=True) if noise == "poisson" else settings
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from dsg_jax.bounded import MAX_JSON, read_bounded
+from dsg_jax.priors.edm import EDMNetwork
 from dsg_jax.types import Prior
+from experiments.files import say
 from experiments.restore.measured import PosedProblem
 
 
@@ -42,11 +44,18 @@ def class_labels(
     """
     classes = card.get("classes")
     if chosen is None:
-        if classes and getattr(prior.network, "label", 0) is None:
+        if not classes or getattr(prior.network, "label", 0) is not None:
+            return None
+        if not isinstance(prior.network, EDMNetwork):
             raise ValueError(
                 f"--class-label is missing: the prior is asked by a class from 0 to {classes - 1}: "
                 "give one for all images, one for each, or a file with lines of NAME CLASS"
             )
+        say(
+            f"the prior has {classes} classes and is asked without one, by a row of zeros that it"
+            " may not have been trained with: --class-label names them",
+            once=True,
+        )
         return None
     if not classes:
         raise ValueError(f"--class-label {' '.join(chosen)}: the prior takes no class: drop it")

@@ -54,7 +54,7 @@ def carry_out(planned: Plan) -> list[dict]:
 
 def write_results(planned: Plan, records: list[dict], compile_seconds: dict[str, float]) -> None:
     """Lines, tables, pictures and ``run.json`` from the records and images of the whole plan."""
-    table = summary(records, planned.settings.run.failure_psnr)
+    table = summary(records, planned.settings.run.failure_psnr, planned.units)
     lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
     facts = versions_and_hardware() | {
         "settings": as_table(planned.settings),

@@ -218,8 +218,8 @@ def run_job(
 
 def compute_batch(
     work: Work, runner: Runner, batch: Sequence[Item], bar: tqdm
-) -> list[tuple[Item, dict, bytes]]:
-    """The samples of a batch that were missing, with their records and the files of their images.
+) -> list[tuple[Item, dict, dict[str, bytes]]]:
+    """The samples of a batch that were missing, with their records and their files by suffix.
 
     All of the batch is computed: a sample's last bits may depend on its company.
     """
@@ -231,6 +231,6 @@ def compute_batch(
     for i, item in enumerate(batch):
         if item.identity not in work.stored.records:
             one = jax.tree.map(lambda leaf, i=i: leaf[i], info)
-            record = record_of(work.job, item, images[i], one, seconds, metrics)
-            results.append((item, *record))
+            described = item, images[i], one, seconds, metrics, work.planned.units
+            results.append((item, *record_of(work.job, *described)))
     return results

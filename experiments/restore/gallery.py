@@ -1,6 +1,5 @@
-"""Pictures of a finished run, made from its PNG files: a resumed run gives the same ones."""
+"""Pictures of a finished run, made from its files of images: a resumed run gives the same ones."""
 
-import io
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -9,8 +8,8 @@ import numpy as np
 from dsg_jax.operators.blur import point_spread
 from dsg_jax.operators.tasks import TASKS
 from experiments.decode import read_image
-from experiments.files import write_atomically
-from experiments.images import Picture, from_bytes, save_png
+from experiments.fields import Units
+from experiments.images import Picture, from_bytes, save_npy, save_png
 from experiments.pictures import (
     ERROR_WHITE,
     Panel,
@@ -24,7 +23,6 @@ from experiments.restore.plan import Job, Plan
 from experiments.statistics import grouped, lowest_misfit
 
 _ROWS = 12  # per page of a grid
-_SCALE = f"white = {ERROR_WHITE}"
 
 
 def write_gallery(planned: Plan, records: list[dict]) -> None:
@@ -33,18 +31,19 @@ def write_gallery(planned: Plan, records: list[dict]) -> None:
     for (task, seed), members in grouped(records, "task", "seed").items():
         jobs = [job for job in planned.jobs if (job.task, job.seed) == (task, seed)]
         folder, suffix = planned.out / task, f"-seed{seed}" if seeds else ""
-        measurements = write_problems(folder, f"measurement{suffix}", jobs)
+        measurements = write_problems(folder, f"measurement{suffix}", jobs, planned.units)
         write_camera(folder, suffix, jobs)
         images = grouped(members, "image", "method")
         titles = {job.label: job.title for job in jobs}
+        units = planned.units
         several = planned.settings.run.samples > 1
         rows = []
         for name, (picture, y) in measurements.items():
-            maps = [posterior_maps(planned.out, folder, images[name, m]) for m in titles]
+            maps = [posterior_maps(planned, folder, images[name, m]) for m in titles]
             chosen = [lowest_misfit(images[name, label]) for label in titles]
-            measured = show_measurement(task, y)
+            measured = units.picture(show_measurement(task, y))
             std = maps[-1] if several else None
-            rows.append(grid_row(name, picture, measured, chosen, planned.out, std))
+            rows.append(grid_row(picture, measured, chosen, planned, std))
         with_truth = any(picture.pixels is not None for picture, _ in measurements.values())
         columns = columns_of(list(titles.values()), with_truth, several)
         for page, start in enumerate(range(0, len(rows), _ROWS)):
@@ -53,15 +52,22 @@ def write_gallery(planned: Plan, records: list[dict]) -> None:
 
 
 def write_problems(
-    folder: Path, name: str, jobs: list[Job]
+    folder: Path, name: str, jobs: list[Job], units: Units
 ) -> dict[str, tuple[Picture, np.ndarray]]:
-    """Save truths, and measurements in the folder ``name``; returns both by the image's name."""
+    """Save truths, and measurements in the folder ``name``; returns both by the image's name.
+
+    Of fields, also truths are arrays, and measurements are so in the prior's units, as
+    ``--measured`` reads them; Fourier magnitudes are those of states.
+    """
+    task = jobs[0].task
     problems = {i.picture.name: (i.picture, np.asarray(i.problem.y)) for j in jobs for i in j.items}
     for image, (picture, y) in problems.items():
         if picture.pixels is not None:
-            save_png(folder / "truth" / f"{image}.png", picture.pixels)
-        save_png(folder / name / f"{image}.png", show_measurement(jobs[0].task, y))
-        save_npy(folder / name / f"{image}.npy", y)
+            save_state(folder / "truth" / f"{image}.png", picture.pixels, units)
+        shown = units.picture(show_measurement(task, y))
+        save_png(folder / name / f"{image}.png", shown)
+        is_field = units.is_field and not TASKS[task].magnitude
+        save_npy(folder / name / f"{image}.npy", units.values(y) if is_field else y)
     return problems
 
 
@@ -81,29 +87,35 @@ def write_camera(folder: Path, suffix: str, jobs: list[Job]) -> None:
             save_npy(folder / f"kernel{suffix}" / f"{name}.npy", spread)
 
 
-def save_npy(path: Path, array: np.ndarray) -> None:
-    """Write an array in one piece."""
-    stream = io.BytesIO()
-    np.save(stream, array)
-    write_atomically(path, stream.getvalue())
+def save_state(path: Path, state: np.ndarray, units: Units) -> None:
+    """Write the picture of a state, and of a field its values beside it."""
+    save_png(path, units.picture(state))
+    if units.is_field:
+        save_npy(path.with_suffix(".npy"), units.values(state))
 
 
-def restored_image(out: Path, record: dict) -> np.ndarray:
-    """A restored image as its PNG holds it."""
-    return read_image(out / record["png"], record["settings"]["shape"][2])
+def restored_image(planned: Plan, record: dict) -> np.ndarray:
+    """A restored image as its PNG holds it; a field as its .npy does."""
+    path = planned.out / record["png"]
+    if planned.units.is_field:
+        return planned.units.state(np.load(path.with_suffix(".npy")))
+    return read_image(path, record["settings"]["shape"][2])
 
 
-def posterior_maps(out: Path, folder: Path, samples: list[dict]) -> np.ndarray | None:
+def posterior_maps(planned: Plan, folder: Path, samples: list[dict]) -> np.ndarray | None:
     """Save mean and standard deviation over the finite samples; returns the latter (h, w, c)."""
     finite = [record for record in samples if record["finite"]]
     if len(samples) < 2 or not finite:
         return None
-    stack = np.stack([restored_image(out, record) for record in finite])
+    units = planned.units
+    stack = np.stack([restored_image(planned, record) for record in finite])
     mean, std = stack.mean(axis=0), stack.std(axis=0)
     place = folder / samples[0]["method"]
-    save_png(place / f"{samples[0]['image']}_mean.png", mean)
-    save_png(place / f"{samples[0]['image']}_std.png", from_bytes(std_map(std)))
-    return std
+    save_state(place / f"{samples[0]['image']}_mean.png", mean, units)
+    save_png(place / f"{samples[0]['image']}_std.png", from_bytes(std_map(units.beside(std))))
+    if units.is_field:
+        save_npy(place / f"{samples[0]['image']}_std.npy", np.float32(2 * units.std) * std)
+    return units.beside(std)
 
 
 def caption(record: dict, several: bool) -> str:
@@ -122,13 +134,26 @@ def columns_of(titles: list[str], with_truth: bool, several: bool) -> list[str]:
     return columns + [f"error, {last}"] * with_truth + [f"std, {last}"] * several
 
 
-def grid_row(name: str, picture: Picture, measured: np.ndarray, chosen: list[dict], out: Path, std):
+def grid_row(
+    picture: Picture,
+    measured: np.ndarray,
+    chosen: list[dict],
+    planned: Plan,
+    std: np.ndarray | None,
+) -> list[Panel]:
     """The panels of one image, in the order of `columns_of`."""
-    shown, several = [restored_image(out, record) for record in chosen], std is not None
-    cells = [Panel(colour(measured), name)]
-    cells += [Panel(colour(x), caption(r, several)) for x, r in zip(shown, chosen, strict=True)]
+    shown, several, units = (
+        [restored_image(planned, r) for r in chosen],
+        std is not None,
+        planned.units,
+    )
+    pictures = [colour(units.picture(x)) for x in shown]
+    scale = f"white = {2 * units.std * ERROR_WHITE:g}"
+    cells = [Panel(colour(measured), picture.name)]
+    cells += [Panel(x, caption(r, several)) for x, r in zip(pictures, chosen, strict=True)]
     if picture.pixels is not None:
         cells[0] = Panel(colour(measured))
-        error = error_map(shown[-1], picture.pixels)
-        cells = [Panel(colour(picture.pixels), name), *cells, Panel(error, _SCALE)]
-    return [*cells, Panel(std_map(std), _SCALE)] if several else cells
+        error = error_map(units.beside(shown[-1]), units.beside(picture.pixels))
+        truth = Panel(colour(units.picture(picture.pixels)), picture.name)
+        cells = [truth, *cells, Panel(error, scale)]
+    return [*cells, Panel(std_map(std), scale)] if std is not None else cells

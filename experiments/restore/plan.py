@@ -13,8 +13,9 @@ from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
+from experiments.fields import check_options, units_of
 from experiments.files import array_hash, content_hash, installed
-from experiments.images import Picture, check_channels, load_pictures, sample_pictures
+from experiments.images import Picture, load_pictures, sample_pictures
 from experiments.programs import state_shape
 from experiments.restore.choices import (
     MethodChoice,
@@ -70,7 +71,7 @@ def plan(
     for method in methods:
         check_prior(method.entry, network)
         check_operators(method.entry, tasks)
-    check_channels(card["channels"])
+    check_options(units_of(card), settings)
     methods = chosen_methods(settings, state_channels(network, card))
     identity = identity or prior_identity(network, card)
     network = with_remat(network) if settings.run.remat else network
@@ -90,7 +91,7 @@ def plan(
             for method in methods:
                 jobs += jobs_of(settings, task, seed, method, network, identity, posed)
     names = frozenset(input_names(settings.images, samples_of(card)))
-    planned = Plan(settings.run.out, network, jobs, settings, names)
+    planned = Plan(settings.run.out, network, jobs, settings, units_of(card), names)
     check_names(planned)
     check_earlier(planned, names, tasks)
     return planned
@@ -199,7 +200,7 @@ def chosen_pictures(images: Images, card: dict) -> list[Picture]:
     common: dict[str, Any] = {
         "size": images.size or card["size"],
         "multiple": card["size_multiple"],
-        "channels": card["channels"],
+        "units": units_of(card),
         "count": images.count,
     }
     if images.images:

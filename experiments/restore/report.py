@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from experiments.fields import PHOTOGRAPHS, Units, about
 from experiments.restore.metrics import installed_weights
 from experiments.statistics import (
     extra_names,
@@ -98,7 +99,7 @@ def markdown_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str
     return "\n".join(f"| {' | '.join(cells)} |" for cells in aligned)
 
 
-def summary(records: list[dict], failure_psnr: float) -> str:
+def summary(records: list[dict], failure_psnr: float, units: Units = PHOTOGRAPHS) -> str:
     """The table with what it takes to read it."""
     extra = extra_names(records)
     table = markdown_table((*COLUMNS, *extra), summary_rows(records, failure_psnr))
@@ -108,8 +109,10 @@ def summary(records: list[dict], failure_psnr: float) -> str:
         "the last step. LPIPS: version 0.1, VGG16. Rank, kept: singular vectors, and share of the "
         "gradient's norm, that the projection keeps. s: seconds per sample without compilation."
     )
-    if not finite_values(records, "lpips").size:
-        note += f" No LPIPS: {installed_weights()[1] or 'it needs colour images of 16 px or more'}."
+    if units.is_field:
+        note += f" {about(units)}"
+    elif not finite_values(records, "lpips").size:
+        note += f" No LPIPS: {installed_weights()[1] or 'it needs images of 16 px or more'}."
     if extra:
         note += f" {EXTRA_NOTE}"
     return f"{table}\n\n{note}\n"

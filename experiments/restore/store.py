@@ -1,6 +1,7 @@
 """What a folder holds of a plan: beside every restored image a JSON file that describes it.
 
     OUT/TASK/METHOD/NAME_SAMPLE.png     the image
+    OUT/TASK/METHOD/NAME_SAMPLE.npy     of a field its values, of which the image is a picture
     OUT/TASK/METHOD/NAME_SAMPLE.json    its record, written after the image
     OUT/.claims/HASH.lock               locked while a process computes a batch, or stores results
 
@@ -13,7 +14,7 @@ import errno
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,8 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "settings": (dict,),
     "finite": (bool,),
 }
+# Suffixes of the files that a sample may have.
+SUFFIXES = ".png", ".npy"
 CLAIMS = ".claims"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -114,10 +117,24 @@ def read_record(image: Path, identity: str) -> dict | None:
         return None
     if record["hash"] != identity:
         return None
-    digest = image_hash(image)
-    if digest and digest != record["png_sha256"]:  # one that was deleted is meant to be made again
-        fault(f"{image} is not the image that {path.name} describes: it is made again")
-    return record if digest == record["png_sha256"] else None
+    for suffix, expected in described_files(record):
+        file = image.with_suffix(suffix)
+        digest = image_hash(file)
+        if digest and digest != expected:  # one that was deleted is meant to be made again
+            fault(f"{file} is not the image that {path.name} describes: it is made again")
+        if digest != expected:
+            return None
+    return record
+
+
+def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Entries of a record about its files by suffix, ``png_sha256`` among them."""
+    return {f"{s[1:]}_sha256": hashlib.sha256(content).hexdigest() for s, content in files.items()}
+
+
+def described_files(record: dict) -> list[tuple[str, str]]:
+    """Suffixes and SHA-256 of the files that a record describes."""
+    return [(s, record[f"{s[1:]}_sha256"]) for s in SUFFIXES if f"{s[1:]}_sha256" in record]
 
 
 def image_hash(path: Path) -> str:
@@ -125,18 +142,18 @@ def image_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def store(stored: Stored, results: Sequence[tuple[Item, dict, bytes]]) -> None:
+def store(stored: Stored, results: Sequence[tuple[Item, dict, Mapping[str, bytes]]]) -> None:
     """Write those samples that nobody has added meanwhile.
 
     Args:
       stored: takes their records over.
-      results: samples with their record and the file of their image.
+      results: samples with their record and their files by suffix.
     """
     # Batches of another size may overlap with ours, and differ from it in the last bit: what is
     # there stays. Under the claim no two processes change an image and its record in turns.
     with claimed_name(stored.out, "storing", wait=True):
         look_again(stored, [item for item, _, _ in results])
-        for item, record, png in results:
+        for item, record, files in results:
             if item.identity not in stored.records:
                 image = stored.out / item.png
                 check_vacant(image, item)
@@ -144,7 +161,8 @@ def store(stored: Stored, results: Sequence[tuple[Item, dict, bytes]]) -> None:
                 # An earlier record goes first and the new one comes last: wherever a kill comes,
                 # there is no record without its image.
                 image.with_suffix(".json").unlink(missing_ok=True)
-                write_atomically(image, png)
+                for suffix, file in files.items():
+                    write_atomically(image.with_suffix(suffix), file)
                 write_atomically(image.with_suffix(".json"), content.encode())
                 stored.records[item.identity] = record
 

@@ -9,11 +9,11 @@ of the projection and growing batches are `bench`'s.
 import itertools
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from dsg_jax.checkpoints import prior_folder
 from dsg_jax.priors import BUNDLED, PRIOR_KINDS
 from dsg_jax.priors.folder import read_card
 from dsg_jax.types import Prior
@@ -26,6 +26,7 @@ from experiments.speed.settings import SpeedSettings
 from experiments.speed.timer import measured
 from experiments.speed.worker import processor_time, stolen
 
+Shape = tuple[int, int, int]
 # Side of latents that a prior with smaller ones is timed at too, one sample at once.
 LARGE = 64
 
@@ -33,7 +34,7 @@ LARGE = 64
 def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
     """Check `speed`: whether the priors exist."""
     for name in set(settings.priors) - set(MODELS):
-        folder = BUNDLED.get(name, Path(name))
+        folder = prior_folder(name)
         if not (folder / "card.json").is_file():
             raise ValueError(
                 f"no prior {name!r}: give a folder with card.json, or "
@@ -57,9 +58,9 @@ def ceilings() -> dict[str, float]:
     }
 
 
-def network_rows(name: str, prior: Prior, size: int, batch: int, top: dict) -> list[dict]:
+def network_rows(name: str, prior: Prior, image: Shape, batch: int, top: dict) -> list[dict]:
     """One prediction and one input gradient of a batch against the ceilings."""
-    shape = state_shape(prior, (size, size, 3))
+    shape = state_shape(prior, image)
     x = jax.random.normal(jax.random.key(0), (batch, *shape))
     predict = lambda network, x: jax.vmap(lambda x: network(x, jnp.float32(300.0)))(x)
     gradient = lambda network, x: jax.grad(lambda x: jnp.sum(predict(network, x) ** 2))(x)
@@ -86,16 +87,17 @@ def network_rows(name: str, prior: Prior, size: int, batch: int, top: dict) -> l
     return rows
 
 
-def step_rows(name: str, prior: Prior, size: int, batch: int) -> list[dict]:
+def step_rows(name: str, prior: Prior, image: Shape, batch: int) -> list[dict]:
     """The pieces of an outer step for all solvers that go with a prior."""
     rows, latent = [], prior.first_stage is not None
-    side = state_shape(prior, (size, size, 3))[0]
+    (size, _, channels), side = image, state_shape(prior, image)[0]
     sizes = [size, size * LARGE // side] if latent and side < LARGE else [size]
     for solver, pixels in itertools.product(solvers_for(prior), sizes):
-        state = state_shape(prior, (pixels, pixels, 3))
+        shape = pixels, pixels, channels
+        state = state_shape(prior, shape)
         at_once = 1 if latent and state[0] >= LARGE else batch
         row = {"prior": name, "solver": solver, "state": state, "batch": at_once}
-        rows.append(row | split(solver, prior, pixels, at_once))
+        rows.append(row | split(solver, prior, shape, at_once))
         print(".", end="", flush=True)
     return rows
 
@@ -106,10 +108,10 @@ def speed(settings: SpeedSettings) -> None:
     before, top = processor_time(), ceilings()
     rows: dict[str, list[dict]] = {"networks": [], "steps": []}
     for name in settings.priors:
-        prior, size, *_ = prior_of(name)
+        prior, image, *_ = prior_of(name)
         batch = 1 if name in MODELS else settings.batch_size
-        rows["networks"] += network_rows(name, prior, size, batch, top)
-        rows["steps"] += step_rows(name, prior, size, batch)
+        rows["networks"] += network_rows(name, prior, image, batch, top)
+        rows["steps"] += step_rows(name, prior, image, batch)
     report = {"ceilings": top} | versions_and_hardware() | rows
     report["stolen"] = stolen(before, processor_time())
     write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())

@@ -116,16 +116,16 @@ def program_of(case: dict) -> tuple[Callable, tuple, dict[str, Any]]:
     """Function, arguments, and facts that PyTorch's program is made by."""
     if case["what"] == "projection":
         return projection_program(case)
-    prior, size, architecture, params = prior_of(case["model"], case.get("dtype", "float32"))
-    case = case | {"side": size}
-    shape = state_shape(prior, (size, size, 3))
+    prior, image, architecture, params = prior_of(case["model"], case.get("dtype", "float32"))
+    case = case | {"side": image[0]}
+    shape = state_shape(prior, image)
     make = step_program if case["what"].removesuffix(" step") in SOLVERS else network_program
     function, arguments, facts = make(case, prior, shape)
     used = {"decoder gradient": ["first_stage"], "psld step": ["unet", "first_stage"]}
     parts = {part: architecture[part] for part in used.get(case["what"], ["unet"])}
     trees = {part: params.get(part, params) for part in parts}
     facts |= {part: sum(leaf.size for leaf in jax.tree.leaves(trees[part])) for part in parts}
-    facts |= {"side": size, "state": shape, "parts": list(parts)}
+    facts |= {"side": image[0], "state": shape, "parts": list(parts)}
     facts["architecture"] = {part: config._asdict() for part, config in parts.items()}
     if sum(facts[part] for part in parts) < SMALL:
         np.savez(case["weights"], allow_pickle=False, **torch_weights(trees))

@@ -77,9 +77,10 @@ def excerpt(name: str, prior: Prior, longest: int = LONGEST) -> tuple[Any, int]:
     return replace(settings, **changes), len(jax.tree.leaves(changes["steps"])[0])
 
 
-def step_calls(solver: str, prior: Prior, size: int, batch: int) -> tuple[dict[str, tuple], int]:
-    """What to time, for ``batch`` samples of images of ``size`` pixels; and outer steps in each."""
-    shape = (size, size, 3)
+def step_calls(
+    solver: str, prior: Prior, shape: tuple[int, int, int], batch: int
+) -> tuple[dict[str, tuple], int]:
+    """What to time, for ``batch`` samples of images (h, w, c); and outer steps in each."""
     state = state_shape(prior, shape)
     settings, count = excerpt(solver, prior)
 
@@ -101,12 +102,12 @@ def step_calls(solver: str, prior: Prior, size: int, batch: int) -> tuple[dict[s
 def split(
     solver: str,
     prior: Prior,
-    size: int,
+    shape: tuple[int, int, int],
     batch: int,
     measure: Callable[[dict[str, tuple]], dict[str, Measured]] = measured,
 ) -> dict[str, float]:
     """Milliseconds of an outer step of all samples together, by piece, and planned bytes."""
-    calls, count = step_calls(solver, prior, size, batch)
+    calls, count = step_calls(solver, prior, shape, batch)
     programs = measure(calls)
     ms = {name: each.milliseconds / count for name, each in programs.items()}
     return {

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dsg_jax.checkpoints import prior_folder
 from dsg_jax.networks.adm import ADM_FFHQ_256, ADMConfig
 from dsg_jax.networks.autoencoder import KL_F8, VQ_F4
 from dsg_jax.networks.ldm import LDM_FFHQ, SD_1_5, LDMConfig
-from dsg_jax.priors import BUNDLED, PRIOR_KINDS, load_folder
+from dsg_jax.priors import PRIOR_KINDS, load_folder
 from dsg_jax.priors.kinds import CARD_KINDS, Architecture, architecture_of
 from dsg_jax.types import Prior
 
@@ -71,14 +72,15 @@ def prior_forms(model: Model, dtype: str = "float32") -> Prior:
 
 
 class Weighted(NamedTuple):
-    """A prior, the side of its images in pixels, and what it is made of.
+    """A prior, and what it is made of.
 
     Attributes:
+      shape: (h, w, c) of its images.
       params: of all parts of the architecture.
     """
 
     prior: Prior
-    size: int
+    shape: tuple[int, int, int]
     architecture: Architecture
     params: dict
 
@@ -87,9 +89,11 @@ def prior_of(name: str, dtype: str = "float32") -> Weighted:
     """A prior by name or folder; those of `MODELS` and `TOYS` have normal weights."""
     models = MODELS | TOYS
     if name not in models:
-        prior, card, params = load_folder(BUNDLED.get(name, name), *PRIOR_KINDS, dtype=dtype)
-        return Weighted(prior, card["size"], architecture_of(card), params)
+        prior, card, params = load_folder(prior_folder(name), *PRIOR_KINDS, dtype=dtype)
+        shape = card["size"], card["size"], card["channels"]
+        return Weighted(prior, shape, architecture_of(card), params)
     model, rng = models[name], np.random.default_rng(0)
     draw = lambda form: np.float32(0.02) * rng.standard_normal(form.shape, np.float32)
     params = jax.tree.map(lambda form: jax.device_put(draw(form)), model.structs())
-    return Weighted(model.prior(params, dtype), model.card["size"], model.architecture, params)
+    shape = model.card["size"], model.card["size"], 3
+    return Weighted(model.prior(params, dtype), shape, model.architecture, params)

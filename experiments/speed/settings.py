@@ -12,7 +12,7 @@ class SpeedSettings:
     """Which priors, at which batch.
 
     Attributes:
-      priors: bundled or converted priors; adm-ffhq, ldm-ffhq, sd-1.5: their sizes, random weights
+      priors: as --prior of restore; adm-ffhq, ldm-ffhq, sd-1.5: their sizes, random weights
       batch_size: samples at once, for networks and steps
       out: where the JSON goes; the same as Markdown goes beside it
     """

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dsg_jax.checkpoints import load_prior
 from dsg_jax.clock import Clock, adm_clock
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.ldm import LDMConfig
-from dsg_jax.priors import load_prior
 from dsg_jax.priors.pixel import ADMNetwork
 from experiments.train.images import training_and_validation
 from experiments.train.loop import TrainState, check_images, descended, fresh_state, train_until

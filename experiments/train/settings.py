@@ -48,7 +48,7 @@ class TrainPriorSettings(TrainerSettings):
     """Everything that `train-prior` takes.
 
     Attributes:
-      start: begin with the weights of this prior, not with random ones: emoji, photo or a folder
+      start: begin with the weights of this prior, not with random ones: as --prior of restore
     """
 
     start: str | None = None

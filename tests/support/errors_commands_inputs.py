@@ -11,7 +11,9 @@ from pytest import MonkeyPatch
 
 from dsg_jax.clock import adm_clock
 from dsg_jax.networks.adm import ADMConfig
+from dsg_jax.networks.edm import EDMConfig
 from dsg_jax.operators.blur import blur
+from dsg_jax.priors.edm import EDMNetwork
 from dsg_jax.priors.pixel import ADMNetwork
 from dsg_jax.types import Prior, Problem
 from experiments.__main__ import main
@@ -27,6 +29,7 @@ BOX = "--task box_inpainting "
 MASKED = BOX + "--mask mask.png --measured "
 BLURRED = "--task motion_deblur --measured y.png --kernel "
 PHASE = "--task phase_retrieval --measured "
+ADM = ADMNetwork({}, ADMConfig(num_classes=3))
 # Of a prior that only convolves.
 ANY_SIZE = {"architecture": {"attention_factors": [], "middle_attention": False}}
 
@@ -78,16 +81,18 @@ def write_inputs() -> None:
     np.save("light.npy", np.zeros((16, 16, 3)))
     Image.fromarray(np.full((16, 16), 4095, np.uint16)).save("dark.png")
     np.save("bright.npy", np.full((16, 16, 3), 200.0))
+    np.save("far.npy", np.full((16, 16, 2), 200.0))
+    np.save("small.npy", np.zeros((12, 12, 2)))
     np.save("names.npy", np.array(["a"]))
     Path("bad.npy").write_bytes(b"\x93NUMPY but no more")
 
 
-def restore(words: str) -> Callable[[Path], object]:
+def restore(words: str, channels: int = 3) -> Callable[[Path], object]:
     """`restore` with a toy prior, in a folder that has `write_inputs`."""
 
     def provoke(folder: Path) -> int:
         with MonkeyPatch.context() as world:
-            stand_in(world.setattr)
+            stand_in(world.setattr, channels)
             world.chdir(folder)
             write_inputs()
             return main(["restore", "--out", "out", *words.split()])
@@ -107,15 +112,16 @@ def default_fit(card: dict) -> Callable[[Path], object]:
     return provoke
 
 
-def classes(chosen: tuple[str, ...] | None, text: str = "") -> Callable[[Path], object]:
+def classes(
+    chosen: tuple[str, ...] | None, text: str = "", network: object = ADM
+) -> Callable[[Path], object]:
     """The classes of two images by a prior of three, beside a file x.txt."""
 
     def provoke(folder: Path) -> list[int] | None:
         with MonkeyPatch.context() as world:
             world.chdir(folder)
             Path("x.txt").write_text(text)
-            prior = Prior(ADMNetwork({}, ADMConfig(num_classes=3)), adm_clock())
-            return class_labels(chosen, ["a", "b"], prior, {"classes": 3})
+            return class_labels(chosen, ["a", "b"], Prior(network, adm_clock()), {"classes": 3})
 
     return provoke
 
@@ -135,7 +141,6 @@ def a_damaged_orientation(folder: Path) -> object:
 
 
 IMAGES = {
-    "a prior of 4 channels restores no image file": lambda folder: read_image(folder / "x.png", 4),
     "error: torn.png is not a readable image": restore(BOX + "--images torn.png"),
     "warning: torn.png is not a readable image": restore(
         BOX + "--fit none --images torn.png odd.png"
@@ -159,9 +164,34 @@ IMAGES = {
         BOX + "--images odd.png --fit none"
     ),
 }
+FIELDS = {
+    "the prior is of grey images: of colours the luminance is taken": restore(
+        BOX + "--fit none --images y.png odd.png", 1
+    ),
+    "are fields of 2 channels, and the bundled samples are photographs": restore(BOX, 2),
+    "y.png is no .npy: the prior's states are fields of 2 channels": restore(
+        BOX + "--images y.png", 2
+    ),
+    "far.npy reaches from 200 to 200, and the prior's values lie between -1 and 1": restore(
+        BOX + "--images far.npy small.npy", 2
+    ),
+    "small.npy is 12 x 12, and fields are not enlarged": restore(BOX + "--images small.npy", 2),
+    "--metrics ssim_skimage7 is of photographs": restore(
+        BOX + "--images small.npy --metrics ssim_skimage7", 2
+    ),
+    "--range is of images, and fields are in the prior's units": restore(
+        MASKED + "far.npy --range 0 255", 2
+    ),
+    "--noise poisson counts photons, and fields have none": restore(
+        BOX + "--solver dps --noise poisson --images small.npy", 2
+    ),
+}
 CLASSES = {
     "--class-label 3: the prior takes no class: drop it": restore(BOX + "--class-label 3"),
     "--class-label is missing: the prior is asked by a class from 0 to 2": classes(None),
+    "the prior has 3 classes and is asked without one": classes(
+        None, network=EDMNetwork({}, EDMConfig(label_dim=3))
+    ),
     "--class-label has 3 classes for 2 images: give one for all": classes(("1", "2", "0")),
     "--class-label cat: give classes from 0 to 2, or a file": classes(("cat", "1")),
     "x.txt has the line 'a': give NAME CLASS": classes(("x.txt",), "a"),
@@ -210,4 +240,4 @@ MEASURED = {
     "the kernel even.npy is 4 x 3, and its middle lies": restore(BLURRED + "even.npy"),
     "phase_retrieval of a (16, 16, 3) image gives (24, 24, 3)": restore(PHASE + "bright.npy"),
 }
-CASES = {**IMAGES, **CLASSES, **MEASURED}
+CASES = {**IMAGES, **FIELDS, **CLASSES, **MEASURED}

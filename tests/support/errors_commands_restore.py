@@ -8,11 +8,17 @@ import jax
 from PIL import Image
 from pytest import MonkeyPatch
 
+from dsg_jax.clock import edm_clock
 from dsg_jax.solvers import SOLVERS
+from dsg_jax.types import Prior
 from experiments.__main__ import main
-from experiments.images import check_channels
 from experiments.restore import memory as budget
-from experiments.restore.choices import chosen_methods, chosen_tasks, rank_rules
+from experiments.restore.choices import (
+    chosen_methods,
+    chosen_tasks,
+    rank_rules,
+    solver_settings,
+)
 from experiments.restore.plan import check_operators, check_prior
 from experiments.settings import Measurement, Method, RestoreSettings
 from support.errors_commands_inputs import BOX, MASKED, restore
@@ -109,6 +115,11 @@ CHOICES = {
     "--solver daps psld: some work on pixels and some on latents": restore(
         BOX + "--solver daps psld"
     ),
+    "DAPS starts at sigma 80 and not at the published 100: the prior": lambda folder: (
+        solver_settings(
+            chosen_methods(RestoreSettings())[0], "hdr", Prior(None, edm_clock()), "gaussian"
+        )
+    ),
     "--rank-rule official counts on 3 channels and here is a state of 1": lambda folder: rank_rules(
         ("official",), "official", 1
     ),
@@ -128,9 +139,6 @@ CHOICES = {
     "daps knows no Poisson noise: use --solver dps": restore(BOX + "--noise poisson"),
     "--factor is an option of super_resolution: drop it or change --task": restore(
         BOX + "--factor 2"
-    ),
-    "the prior's states have 2 channels, and pictures here have 1 or 3": (
-        lambda folder: check_channels(2)
     ),
     "dps works on pixels and this prior on latents: use psld": (
         lambda folder: check_prior(SOLVERS["dps"], linear_prior())

@@ -6,6 +6,7 @@ The batch of number HANG_AT, from 0, never ends; -1 is none. "hanging" is printe
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -23,14 +24,14 @@ FIVE = f"{RUN} --count 5"
 """Five samples in three batches."""
 
 
-def tiny_prior(name, **_):
+def tiny_prior(name, channels=3, **_):
     """Stands in for `load_prior`."""
-    return gaussian_prior(), CARD
+    return gaussian_prior(), CARD | {"channels": channels}
 
 
-def stand_in(replace) -> None:
+def stand_in(replace, channels: int = 3) -> None:
     """Have the commands use this prior and, for speed, no LPIPS; ``replace`` is like `setattr`."""
-    replace(plan, "load_prior", tiny_prior)
+    replace(plan, "load_prior", partial(tiny_prior, channels=channels))
     replace(perceptual, "installed_weights", lambda: (None, "left out"))
 
 

@@ -9,10 +9,12 @@ from dsg_jax.clock import edm_clock
 from dsg_jax.diffusion import denoise
 from dsg_jax.networks.edm import EDMConfig
 from dsg_jax.operators.linear import inpainting
+from dsg_jax.priors import load_prior, save_folder
 from dsg_jax.priors.edm import edm_prior
 from dsg_jax.priors.kinds import structs_of
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS, settings_for
+from dsg_jax.solvers.guidance import prior_for
 from dsg_jax.types import Prior, Problem, Projection
 from support.gaussian_prior import native_gaussian
 
@@ -55,11 +57,17 @@ def test_restorations_are_those_of_the_same_gaussian(solver, channels, guidance)
     assert bool(info.finite.all()) and image.shape == (8, 8, channels)
 
 
-def test_labels_change_the_answer():
-    """No label is that of zeros, as in the reference."""
+def test_labels_change_the_answer(tmp_path):
+    """No label is that of zeros, as in the reference; a class is said to a folder or a problem."""
     config = tiny(1, label_dim=3)
     prior = lambda label: edm_prior(random_params(config), config, edm_clock(), label=label)
     ask = jax.jit(lambda prior: denoise(prior, jnp.ones((8, 8, 1)), jnp.float32(2)))
     without, zeros, one = (ask(prior(e)) for e in (None, jnp.zeros(3), jnp.eye(3)[1]))
     np.testing.assert_array_equal(without, zeros)
     assert float(jnp.abs(one - without).max()) > 1e-4
+    card = {"parametrisation": "edm", "size": 8, "clock": {"kind": "edm"}}
+    written = save_folder(tmp_path, "edm", random_params(config), {"unet": config}, card)
+    assert written["classes"] == 3
+    np.testing.assert_array_equal(ask(load_prior(tmp_path, condition=1)[0]), one)
+    problem = Problem(None, None, 0.05, label=jnp.int32(1))
+    np.testing.assert_array_equal(ask(prior_for(problem, load_prior(tmp_path)[0], 1.0)), one)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dsg_jax.diffusion import denoise, score
+from dsg_jax.engines import ENGINES
 from dsg_jax.operators.linear import identity, inpainting
 from dsg_jax.sample import sample
 from dsg_jax.schedule import linear_betas
@@ -190,6 +191,25 @@ def test_period_0_is_the_plain_method(solve):
     ]
     chex.assert_trees_all_close(results[0], results[1], rtol=1e-5, atol=1e-5)
     assert not np.allclose(results[0][1].rank, results[2][1].rank)
+
+
+def test_period_0_decomposes_nothing(monkeypatch):
+    counted, svd = [], ENGINES["svd"]
+    monkeypatch.setitem(
+        ENGINES, "svd", lambda z: jax.debug.callback(lambda: counted.append(1)) or svd(z)
+    )
+    problem = Problem(identity(), jnp.full((8, 8, 3), Y), 0.05)
+    settings = DAPSSettings(steps=STEPS, tau_y=0.4)
+
+    @jax.jit
+    def run(projection):
+        solver = daps(gaussian_prior(), problem, projection, settings)
+        return sample(jax.random.key(0), solver, (8, 8, 3))
+
+    for period, decompositions in ((0, 0), (2, len(STEPS.sigma))):
+        run(Projection(jnp.float32(0.5), jnp.int32(period), engine="svd"))
+        jax.effects_barrier()
+        assert len(counted) == decompositions
 
 
 @pytest.mark.parametrize(

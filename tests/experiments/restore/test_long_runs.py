@@ -191,7 +191,7 @@ def test_samples_that_another_batch_added_meanwhile_stay(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "out")
     item = Item(None, 0, None, record["hash"], record["png"])
     stored = look(tmp_path / "out", [])
-    store(stored, [(item, record | {"png_sha256": "other"}, b"another image")])
+    store(stored, [(item, record | {"png_sha256": "other"}, {".png": b"another image"})])
     assert records_by_hash(tmp_path / "out") == records_by_hash(whole)
     assert stored.records[record["hash"]]["png_sha256"] == record["png_sha256"]
 

@@ -221,10 +221,10 @@ def test_a_sample_that_diverged_is_recorded_and_not_measured(images, tmp_path):
     steps = np.array([1.0, np.nan])
     info = Info(steps, np.full((2, 3), 16), np.ones(2), np.array([True, False]))
     x = np.full(job.shape, np.nan, np.float32)
-    record, content = record_of(job, job.items[0], x, info, 1.0, [])
+    record, files = record_of(job, job.items[0], x, info, 1.0, [])
     assert (record["finite"], record["psnr"], record["misfit"]) == (False, None, None)
     json.dumps(record, allow_nan=False)
-    (tmp_path / "x.png").write_bytes(content)
+    (tmp_path / "x.png").write_bytes(files[".png"])
     assert read_image(tmp_path / "x.png").max() == -1
 
 

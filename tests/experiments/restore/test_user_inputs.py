@@ -10,6 +10,7 @@ from PIL import Image
 from dsg_jax.operators.tasks import TASKS, operator_for, reference_operator
 from experiments.__main__ import main
 from experiments.decode import read_image
+from experiments.fields import PHOTOGRAPHS, Units
 from experiments.images import image_files, load_pictures
 from experiments.restore.gallery import write_camera, write_problems
 from experiments.restore.measured import read_measurement
@@ -41,7 +42,9 @@ def test_a_range_says_what_black_and_white_are(tmp_path, ends):
     black, white = ends
     x = RNG.uniform(-1, 1, SHAPE)
     np.save(tmp_path / "y.npy", (x + 1) / 2 * (white - black) + black)
-    np.testing.assert_allclose(read_measurement(tmp_path / "y.npy", 3, False, ends), x, atol=1e-5)
+    np.testing.assert_allclose(
+        read_measurement(tmp_path / "y.npy", PHOTOGRAPHS, False, ends), x, atol=1e-5
+    )
 
 
 def test_every_measured_image_has_its_partner(tmp_path, monkeypatch):
@@ -63,7 +66,7 @@ def test_every_measured_image_has_its_partner(tmp_path, monkeypatch):
 def test_saved_masks_and_kernels_are_read_again(tmp_path, task):
     words = "--task", task, "--size", 32, "--count", 2
     planned = plan(settings_of("restore", *words), (gaussian_prior(), CARD))
-    write_problems(tmp_path, "measurement", planned.jobs)
+    write_problems(tmp_path, "measurement", planned.jobs, PHOTOGRAPHS)
     write_camera(tmp_path, "", planned.jobs)
     need = TASKS[task].needs
     measured = sorted((tmp_path / "measurement").glob("*.npy"))
@@ -114,5 +117,5 @@ def test_hidden_files_are_no_images(tmp_path):
     for name in ("._a.png", ".a.png", "._b.jpg"):
         (tmp_path / name).write_bytes(b"Mac OS X")
     assert image_files([tmp_path]) == [path]
-    common = dict(fit="none", chosen=True, size=16, multiple=4, channels=1)
+    common = dict(fit="none", chosen=True, size=16, multiple=4, units=Units(1, False))
     assert [p.name for p in load_pictures([tmp_path], count=1, **common)] == ["a"]

@@ -33,7 +33,7 @@ def test_pieces_of_a_step_add_up(solver):
         times = iter((60.0, 24.0, 12.0, 6.0))
         return {name: Measured(next(times), 0.0, 0.0, 7.0) for name in calls}
 
-    row = split(solver, prior, 32, 2, measure)
+    row = split(solver, prior, (32, 32, 3), 2, measure)
     assert set(shapes) == {(2, 32, 32, 3)}
     pieces = ("network", "operator", "projection", "rest")
     assert sum(row[piece] for piece in pieces) == pytest.approx(row["step"])
@@ -105,7 +105,7 @@ def traced_only(calls, repeat=3):
 def test_a_whole_report(tmp_path, monkeypatch):
     """Every table has its rows, on tiny priors."""
     tiny = {"pixels": tiny_prior(), "latents": tiny_latent_prior()}
-    monkeypatch.setattr(speed_module, "prior_of", lambda name: (tiny[name], 16, {}, {}))
+    monkeypatch.setattr(speed_module, "prior_of", lambda name: (tiny[name], (16, 16, 3), {}, {}))
     monkeypatch.setattr(speed_module, "LARGE", 1)
     monkeypatch.setattr(speed_module, "measured", traced_only)
     monkeypatch.setattr(speed_module, "split", partial(split, measure=traced_only))
