@@ -41,6 +41,8 @@ from .solvers.daps import DAPSSettings as DAPSSettings
 from .solvers.daps import daps as daps
 from .solvers.dps import DPSSettings as DPSSettings
 from .solvers.dps import dps as dps
+from .solvers.fast_dips import FastDIPSSettings as FastDIPSSettings
+from .solvers.fast_dips import fast_dips as fast_dips
 from .solvers.latent_daps import LatentDAPSSettings as LatentDAPSSettings
 from .solvers.latent_daps import latent_daps as latent_daps
 from .solvers.latent_dps import LatentDPSSettings as LatentDPSSettings
