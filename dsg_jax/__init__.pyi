@@ -47,6 +47,8 @@ from .solvers.latent_daps import LatentDAPSSettings as LatentDAPSSettings
 from .solvers.latent_daps import latent_daps as latent_daps
 from .solvers.latent_dps import LatentDPSSettings as LatentDPSSettings
 from .solvers.latent_dps import latent_dps as latent_dps
+from .solvers.latent_fast_dips import LatentFastDIPSSettings as LatentFastDIPSSettings
+from .solvers.latent_fast_dips import latent_fast_dips as latent_fast_dips
 from .solvers.psld import PSLDSettings as PSLDSettings
 from .solvers.psld import psld as psld
 from .solvers.resample import ReSampleSettings as ReSampleSettings

@@ -103,6 +103,7 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("latent-dps", "Latent DPS", "latent"),
         SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
         SolverEntry("fast-dips", "FAST-DIPS", "pixel"),
+        SolverEntry("latent-fast-dips", "Latent FAST-DIPS", "latent"),
     )
 }
 

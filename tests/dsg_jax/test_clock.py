@@ -43,6 +43,7 @@ QUICK = {
     "latent-dps": {"steps": 6},
     "latent-daps": {"levels": 3, "inner_steps": 3},
     "fast-dips": {"levels": 3},
+    "latent-fast-dips": {"levels": 3, "passes": 2, "corrections": 2},
 }
 
 

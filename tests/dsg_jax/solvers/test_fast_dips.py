@@ -7,12 +7,11 @@ import pytest
 
 from dsg_jax.diffusion import denoise
 from dsg_jax.networks import autoencoder, layers
-from dsg_jax.networks.autoencoder import VQ_F4, init_params
 from dsg_jax.priors import load_prior
-from dsg_jax.priors.first_stage import vq_first_stage
 from dsg_jax.solvers.admm import ADMM, admm, pushforward
 from dsg_jax.solvers.fast_dips import FastDIPSSettings, fast_dips, fast_dips_steps
 from dsg_jax.solvers.inner import shared_subspace
+from dsg_jax.solvers.latent_fast_dips import LatentFastDIPSSettings, latent_fast_dips
 from support.golden_case import (
     assert_close,
     check_trajectory,
@@ -22,6 +21,7 @@ from support.golden_case import (
     projection_of,
     relative,
     replay,
+    tiny_latent_prior,
     tiny_prior,
 )
 
@@ -65,6 +65,36 @@ def test_fast_dips_trajectory(case):
         assert np.array_equal(of_all("halvings"), arrays["halvings"])
 
 
+@pytest.mark.parametrize("case", ["sr4", "dsg_sr4_per_channel"])
+def test_latent_fast_dips_trajectory(case):
+    manifest, arrays = load(f"trajectories_new/latent_fast_dips_{case}")
+    config = manifest["config"]
+    loops = {
+        branch: ADMM(
+            rho=config[f"rho_{letter}"],
+            epsilon=config["epsilon"],
+            passes=config[f"K_{letter}"],
+            corrections=config[f"S_{letter}"],
+        )
+        for branch, letter in (("pixel", "x"), ("latent", "z"))
+    }
+    settings = LatentFastDIPSSettings(
+        steps=fast_dips_steps(config["annealing"]["num_steps"], 10.0),
+        sigma_switch=config["sigma_switch"],
+        time_map="adm",
+        **loops,
+    )
+    problem, projection = problem_of(manifest, arrays, (32, 32, 3)), projection_of(manifest)
+    solver = latent_fast_dips(tiny_latent_prior(), problem, projection, settings)
+    last, states, info = replay(solver, arrays)
+    if projection:  # of images of 32 pixels at the higher levels, of latents of 8 at the others
+        full = np.where(settings.steps.sigma > config["sigma_switch"], 32, 8)[:, None]
+        assert np.array_equal(info.rank, np.minimum(arrays.pop("ranks"), full))
+        assert (info.share < 1).all()
+        info = info._replace(share=np.ones_like(info.share))
+    check_trajectory(manifest, arrays, last, states, info)
+
+
 @pytest.mark.parametrize("epsilon, line_search", [(0.0, "difference"), (1.5, "exact")])
 def test_the_loop_ends_at_the_nearest_image_that_explains_the_measurement(epsilon, line_search):
     """Of a mask m: x0 + (1 - epsilon / |m (y - x0)|) m (y - x0)."""
@@ -87,28 +117,32 @@ def test_a_step_that_ends_uphill_is_halved():
     np.testing.assert_allclose(result.x, 0.1 + (1.99 - 0.01) / 0.2 / 8, rtol=1e-5)
 
 
-def small_stage():
-    config = VQ_F4._replace(channels=8, channel_mult=(1, 2), num_res_blocks=1, norm_groups=4)
-    return vq_first_stage(init_params(config, jax.random.key(1)), config)
+def two_layers(z):
+    """The layers whose gradients are written out, one after the other."""
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 3))
+    layout = ("NHWC", "HWIO", "NHWC")
+    padding = ((1, 1), (1, 1))
+    z = layers.conv_general_dilated(z[None], kernel, (1, 1), padding, dimension_numbers=layout)
+    heads = z.reshape(1, -1, 1, 3)
+    return autoencoder.attention(heads, jnp.sin(heads), heads)
 
 
-def bundled_stage():
-    return load_prior("emoji-64-ldm")[0].first_stage
+def bundled_decoder(z):
+    return load_prior("emoji-64-ldm")[0].first_stage.decode(z)
 
 
-@pytest.mark.parametrize("stage", [small_stage, bundled_stage])
-def test_a_product_with_the_jacobian_of_a_decoder(stage, monkeypatch):
+@pytest.mark.parametrize("function", [two_layers, bundled_decoder])
+def test_a_product_with_the_jacobian(function, monkeypatch):
     """As jax's forward mode makes it of the layers without gradients of their own."""
-    decode = stage().decode
     z, g = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
 
     @jax.jit
     def product(z, g):
-        x, pullback = jax.vjp(decode, z)
+        x, pullback = jax.vjp(function, z)
         return pushforward(pullback, x, g)
 
     value = product(z, g)
     monkeypatch.setattr(layers, "conv_general_dilated", jax.lax.conv_general_dilated)
     monkeypatch.setattr(autoencoder, "attention", layers.attention.fun)
-    _, expected = jax.jit(lambda z, g: jax.jvp(decode, (z,), (g,)))(z, g)
+    _, expected = jax.jit(lambda z, g: jax.jvp(function, (z,), (g,)))(z, g)
     assert relative(value, expected) < 1e-5
