@@ -43,6 +43,10 @@ from .solvers.dps import DPSSettings as DPSSettings
 from .solvers.dps import dps as dps
 from .solvers.fast_dips import FastDIPSSettings as FastDIPSSettings
 from .solvers.fast_dips import fast_dips as fast_dips
+from .solvers.flowchef import FlowChefSettings as FlowChefSettings
+from .solvers.flowchef import flowchef as flowchef
+from .solvers.flowdps import FlowDPSSettings as FlowDPSSettings
+from .solvers.flowdps import flowdps as flowdps
 from .solvers.latent_daps import LatentDAPSSettings as LatentDAPSSettings
 from .solvers.latent_daps import latent_daps as latent_daps
 from .solvers.latent_dps import LatentDPSSettings as LatentDPSSettings

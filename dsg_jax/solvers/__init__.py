@@ -104,6 +104,8 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
         SolverEntry("fast-dips", "FAST-DIPS", "pixel"),
         SolverEntry("latent-fast-dips", "Latent FAST-DIPS", "latent"),
+        SolverEntry("flowdps", "FlowDPS", "latent"),
+        SolverEntry("flowchef", "FlowChef", "latent"),
     )
 }
 

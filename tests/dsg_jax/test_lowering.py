@@ -27,6 +27,8 @@ SHORT = {
     "latent-daps": {"levels": 3, "ode_steps": 2, "inner_steps": 3},
     "fast-dips": {"levels": 3},
     "latent-fast-dips": {"levels": 3, "passes": 2, "corrections": 2},
+    "flowdps": {"steps": 4},
+    "flowchef": {"steps": 4},
 }
 # Decompositions of a step: Latent FAST-DIPS has one for images and one for latents.
 DECOMPOSED = {"latent-fast-dips": 2}
