@@ -1,4 +1,4 @@
-"""What a prior says about a noisy state, in two questions: `predict` and `denoise`.
+"""What a prior says about a noisy state, in three questions: `predict`, `denoise` and `velocity`.
 
 Networks answer in their own terms. These are turned into E[x0] = D or E[noise] = e exactly, and as
 late as the question allows, because D says nothing of e at sigma 0 and e nothing of D at infinity.
@@ -66,6 +66,19 @@ def denoise(prior: Prior, y: Array, sigma: Array) -> Array:
 def _denoised(prior: Prior, y: Array, sigma: Array, time: Array) -> Array:
     skip, gain, scale = _PRECONDITIONING[prior.clock.prediction](sigma, prior.clock.sigma_data)
     return skip * y + gain * prior.network(y / scale, time)[..., : y.shape[-1]]
+
+
+def velocity(prior: Prior, z: Array, s: Array) -> Array:
+    """E[noise - x0 | z] of the flow state z = (1 - s) x0 + s noise (h, w, c); s in (0, 1].
+
+    At s = 1 the state is noise alone, and its level infinite: networks that do not answer in
+    velocities are then asked at the highest level that they were trained at, and so above it.
+    """
+    if prior.clock.prediction == "flow":
+        return prior.network(z, 1000 * s)[..., : z.shape[-1]]
+    top = prior.clock.sigma_max / (1 + prior.clock.sigma_max)
+    known = jnp.minimum(s, top)
+    return (z - denoise(prior, z / (1 - known), known / (1 - known))) / s
 
 
 def score(prior: Prior, y: Array, sigma: Array) -> Array:

@@ -107,6 +107,10 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("resample", "ReSample", "latent", weights="raw"),
         SolverEntry("latent-dps", "Latent DPS", "latent"),
         SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
+        SolverEntry("fast-dips", "FAST-DIPS", "pixel"),
+        SolverEntry("latent-fast-dips", "Latent FAST-DIPS", "latent"),
+        SolverEntry("flowdps", "FlowDPS", "latent"),
+        SolverEntry("flowchef", "FlowChef", "latent"),
     )
 }
 

@@ -174,6 +174,8 @@ def settings_facts(constants: Any) -> dict:
         shapes = [list(np.shape(leaf)) for leaf in jax.tree.leaves(value)]
         if any(shapes):
             facts[entry.name] = [max(shapes, key=len), array_hash(*jax.tree.leaves(value))]
+        elif dataclasses.is_dataclass(value):
+            facts[entry.name] = settings_facts(value)
         else:
             facts[entry.name] = value._asdict() if hasattr(value, "_asdict") else value
     return facts

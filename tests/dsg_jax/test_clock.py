@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dsg_jax.clock import adm_clock, clock_of, edm_clock, flow_clock, table_clock
-from dsg_jax.diffusion import denoise, predict
+from dsg_jax.diffusion import denoise, predict, velocity
 from dsg_jax.operators.linear import inpainting
 from dsg_jax.priors.clocks import clock_entry, clock_of_card
 from dsg_jax.sample import sample
@@ -42,6 +42,10 @@ QUICK = {
     "resample": {"steps": 20, "pixel_limit": 3, "latent_limit": 3},
     "latent-dps": {"steps": 6},
     "latent-daps": {"levels": 3, "inner_steps": 3},
+    "fast-dips": {"levels": 3},
+    "latent-fast-dips": {"levels": 3, "passes": 2, "corrections": 2},
+    "flowdps": {"steps": 6, "step_size": 0.1},
+    "flowchef": {"steps": 6, "step_size": 0.1},
 }
 
 
@@ -125,21 +129,24 @@ def test_cards_say_the_clock_or_mean_what_they_meant_without(card, clock):
 
 
 @pytest.mark.parametrize("name", CLOCKS)
-def test_every_parametrisation_answers_both_questions(name):
-    """D = (std^2 y + sigma^2 mean) / (std^2 + sigma^2) and e = (y - D) / sigma."""
+def test_every_parametrisation_answers_all_questions(name):
+    """D = (std^2 y + sigma^2 mean) / (std^2 + sigma^2), e = (y - D) / sigma and v = e - D."""
     prior, y = native_gaussian(CLOCKS[name]), jnp.linspace(-2, 2, 64).reshape(8, 8, 1)
 
     @jax.jit
     def answers(t):
         sigma = prior.clock.sigma(t)
         eps, _ = predict(prior, y / jnp.sqrt(1 + sigma**2), t)
-        return sigma, denoise(prior, y, sigma), eps
+        v = velocity(prior, y / (1 + sigma), sigma / (1 + sigma))
+        return sigma, denoise(prior, y, sigma), eps, v
 
     for t in (5.0, 300.5, 990.0):
-        sigma, x0, eps = answers(t)
+        sigma, x0, eps, v = answers(t)
         exact = (0.09 * y + sigma**2 * 0.1) / (0.09 + sigma**2)
         np.testing.assert_allclose(x0, exact, atol=1e-4)
         np.testing.assert_allclose(eps, (y - exact) / sigma, atol=1e-4)
+        np.testing.assert_allclose(v, (y - exact) / sigma - exact, atol=1e-3)
+    np.testing.assert_allclose(velocity(prior, y, jnp.float32(1)), y - 0.1, atol=3e-3)
 
 
 def restored(solver: str, name: str):

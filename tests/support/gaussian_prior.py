@@ -34,7 +34,7 @@ NATIVE: dict[str, tuple[Callable | None, Callable, Callable]] = {
     ),
     "ve": (lambda t: 2 * jnp.exp(t), lambda s: 1.0, lambda s, y, d, e: -e),
     "flow": (
-        lambda t: t / (1000 - t),
+        lambda t: t / jnp.maximum(1000 - t, 1e-3),
         lambda s: 1 / (1 + s),
         lambda s, y, d, e: e - d,
     ),

@@ -17,11 +17,14 @@ from dsg_jax.operators.tasks import TASKS
 from dsg_jax.sample import sample
 from dsg_jax.schedule import respaced_times, scaled_linear_betas
 from dsg_jax.solvers import SOLVERS, SolverEntry, settings_for
+from dsg_jax.solvers.admm import ADMM
 from dsg_jax.solvers.daps import DAPS_HMC, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN
 from dsg_jax.solvers.dps import DPS_SCALE
+from dsg_jax.solvers.fast_dips import FAST_DIPS
 from dsg_jax.solvers.guidance import full_rank, misfit, published, step_info
 from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
 from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
+from dsg_jax.solvers.latent_fast_dips import LATENT_FAST_DIPS
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
 from dsg_jax.types import Problem, Projection, Solver
 from support.gaussian_prior import gaussian_prior
@@ -29,6 +32,7 @@ from support.linear_stage import linear_prior
 
 BETAS = scaled_linear_betas()
 TABLES = [DPS_SCALE, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
+TABLES += [FAST_DIPS, LATENT_FAST_DIPS]
 TABLES += [*PSLD_GROUPS.values(), *LATENT_DAPS_GROUPS.values()]
 
 
@@ -129,8 +133,18 @@ def test_tables_state_their_default():
         ("latent-dps", "phase_retrieval", {}, {"zeta": 0.3}),
         ("latent-daps", "motion_deblur", {}, {"inner_steps": 49, "momentum": 0.45}),
         ("latent-daps", "fog", {"group": "sd"}, {"inner_steps": 30, "momentum": 0.45}),
+        (
+            "fast-dips", "hdr", {"epsilon": 1.0},
+            {"loop": ADMM(rho=5.0, epsilon=1.0, passes=2, corrections=5, line_search="difference")},
+        ),
+        (
+            "latent-fast-dips", "hdr", {"rho": 9.0},
+            {"sigma_switch": 5.0, "pixel": ADMM(rho=9.0, passes=10, corrections=3)},
+        ),
+        ("flowdps", "fog", {"inner_steps": 2}, {"step_size": 15.0, "inner_steps": 2}),
+        ("flowchef", "fog", {"step_size": 0.5}, {"step_size": 0.5}),
     ],
-)
+)  # fmt: skip
 def test_published_values_and_options(solver, task, options, expected):
     settings = settings_for(solver, task, BETAS, **options)
     assert {name: getattr(settings, name) for name in expected} == expected

@@ -18,6 +18,9 @@ SHORT = {
     "latent-dps": "--steps 4 --zeta 0.2",
     "latent-daps": "--levels 2 --inner-steps 2",
     "resample": "--steps 40 --pixel-limit 3 --latent-limit 3",
+    "latent-fast-dips": "--levels 3 --passes 2",
+    "flowdps": "--steps 4 --step-size 0.5",
+    "flowchef": "--steps 4 --step-size 0.5",
 }
 
 
