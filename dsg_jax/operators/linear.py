@@ -16,7 +16,13 @@ from jax.tree_util import Partial
 
 from dsg_jax.operators.blur import blur, check_reflection, same, static
 from dsg_jax.operators.kernels import gaussian_taps, mirrored_index
-from dsg_jax.operators.spectral import check_factor, diagonal_by, identity_by, repeat_pixels
+from dsg_jax.operators.spectral import (
+    check_factor,
+    check_mask,
+    diagonal_by,
+    identity_by,
+    repeat_pixels,
+)
 from dsg_jax.types import Operator
 
 __all__ = [
@@ -52,12 +58,7 @@ def inpainting(mask: Array | np.ndarray) -> Operator:
     Raises:
       ValueError: another shape, or values other than 0 and 1 (checked outside jit).
     """
-    if mask.ndim not in (2, 3) or mask.ndim == 3 and mask.shape[2] != 1:
-        raise ValueError(f"the mask must be (h, w) or (h, w, 1), got {mask.shape}")
-    if not isinstance(mask, Tracer):
-        strange = np.setdiff1d(np.asarray(mask), (0, 1))
-        if strange.size:
-            raise ValueError(f"the mask must hold only 0 and 1, found {strange[0]}")
+    check_mask(mask)
     mask = jnp.asarray(mask, jnp.float32).reshape(*mask.shape[:2], 1)
     masked = Partial(_mask, mask)
     return Operator(masked, masked, Partial(same), masked, Partial(diagonal_by, mask))

@@ -189,7 +189,7 @@ MEASURED = {
     "bad.npy is no .npy of numbers": restore(MASKED + "bad.npy"),
     "names.npy does not hold one array of real numbers": restore(MASKED + "names.npy"),
     "nan.npy holds NaN or infinite values": restore(MASKED + "nan.npy"),
-    "y.png: Fourier magnitudes are no image": restore(PHASE + "y.png"),
+    "y.png: what is in Fourier space is no image": restore(PHASE + "y.png"),
     "grey.npy has shape (16, 16, 1), the prior restores": restore(MASKED + "grey.npy"),
     "bright.npy reaches 200, where white is 1: say by --range": restore(MASKED + "bright.npy"),
     "the mask mask.png is 16 x 20, but the measurement is 16 x 16": restore(MASKED + "y.png"),

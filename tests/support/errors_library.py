@@ -24,7 +24,7 @@ from dsg_jax.operators.linear import (
     super_resolution,
 )
 from dsg_jax.operators.noise import noise_level, poisson_noise
-from dsg_jax.operators.spectral import circular_blur
+from dsg_jax.operators.spectral import circular_blur, fourier_subsampling
 from dsg_jax.operators.tasks import operator_for
 from dsg_jax.options import options_of
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
@@ -116,6 +116,12 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
     "the mask must hold only 0 and 1, found 0.5": lambda folder: inpainting(np.full((4, 4), 0.5)),
     "factor 4 must be a positive integer that divides both (30, 32)": lambda folder: (
         super_resolution((30, 32, 3), 4)
+    ),
+    "the mask is (8, 8) and the image (16, 16): give equals": lambda folder: fourier_subsampling(
+        SHAPE, np.ones((8, 8))
+    ),
+    "acceleration=4, centre=0.5: give an acceleration of at least 1": lambda folder: operator_for(
+        "fourier_subsampling", SHAPE, 0, centre=0.5
     ),
     "padding must not be negative, got (-1, -1)": lambda folder: phase_retrieval(SHAPE, pad=-1),
     "padding by 2000000000 pixels: give an oversample or pad": lambda folder: phase_retrieval(

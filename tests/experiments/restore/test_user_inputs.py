@@ -41,7 +41,7 @@ def test_a_range_says_what_black_and_white_are(tmp_path, ends):
     black, white = ends
     x = RNG.uniform(-1, 1, SHAPE)
     np.save(tmp_path / "y.npy", (x + 1) / 2 * (white - black) + black)
-    np.testing.assert_allclose(read_measurement(tmp_path / "y.npy", 3, False, ends), x, atol=1e-5)
+    np.testing.assert_allclose(read_measurement(tmp_path / "y.npy", 3, "hdr", ends), x, atol=1e-5)
 
 
 def test_every_measured_image_has_its_partner(tmp_path, monkeypatch):
