@@ -1,15 +1,20 @@
 """PnP-DM against whole trajectories of both released codes, and against a known posterior."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.operators.spectral import block_average, circular_blur
+from dsg_jax.operators.kernels import gaussian_kernel
+from dsg_jax.operators.linear import identity, inpainting
+from dsg_jax.operators.spectral import block_average, circular_blur, fourier_subsampling
+from dsg_jax.sample import sample
 from dsg_jax.solvers.pnpdm import PnPDMSettings, pnpdm, pnpdm_steps
-from dsg_jax.solvers.reverse import inversebench_grid, public_grid
+from dsg_jax.solvers.reverse import inversebench_grid, public_grid, reverse
 from dsg_jax.types import Problem
+from support.gaussian_prior import gaussian_prior
 from support.golden_case import (
     GOLDEN,
     check_trajectory,
@@ -97,3 +102,67 @@ def test_trajectory(case):
     first = arrays.get("i_start", len(levels) - 1 - arrays.get("sde_steps", 0))
     np.testing.assert_array_equal(settings.steps.first, first)
     check_trajectory(manifest, arrays, *replay(solver, arrays))
+
+
+MEAN, STD, SIGMA, RHO = 0.2, 0.7, 0.3, 0.6
+SIDES = (16, 16, 2)
+SAMPLED = {
+    "identity": identity(),
+    "mask": inpainting(np.indices(SIDES[:2]).sum(0) % 2),
+    "circular blur": circular_blur(SIDES, gaussian_kernel(5, 0.8)),
+    "block average": block_average(SIDES, 2),
+    "fourier": fourier_subsampling(SIDES, np.arange(16)[None] % 3 + 0 * np.arange(16)[:, None] < 1),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_exact_steps_sample_the_known_posterior(name):
+    """Of N(MEAN, STD^2) pixels: at a constant coupling x has the likelihood's noise widened by it.
+
+        x ~ N(x | MEAN, STD^2) N(y | A x, SIGMA^2 + RHO^2 A A')
+
+    Its precision is a function of A'A, and so are mean and spread of the samples.
+    """
+    operator = SAMPLED[name]
+    y = operator.forward(0.9 * jnp.ones(SIDES))
+    grid = public_grid("edm_sde", 200, (20.0, 0.01), corrected=True)
+    steps = pnpdm_steps("public", grid, levels=12, rho_max=RHO, rho_min=RHO)
+    settings = PnPDMSettings(steps=steps, grid=grid)
+    solver = pnpdm(gaussian_prior(MEAN, STD), Problem(operator, y, SIGMA), None, settings)
+    keys = jax.random.split(jax.random.key(5), 64)
+    samples = jax.jit(jax.vmap(lambda key: sample(key, solver, SIDES)[0]))(keys)
+
+    variance = lambda e: 1 / (1 / STD**2 + e / (SIGMA**2 + RHO**2 * e))
+    pull = operator.adjoint(y - operator.forward(jnp.full(SIDES, MEAN)))
+    gain = lambda e: variance(e) / (SIGMA**2 + RHO**2 * e)
+    mean = MEAN + operator.spectral(gain, pull)
+    white = jax.vmap(lambda x: operator.spectral(lambda e: 1 / jnp.sqrt(variance(e)), x))
+    whitened = np.asarray(white(samples - mean))  # independent N(0, 1), if all is right
+    error = 1 / np.sqrt(whitened.size)  # of the mean; root 2 times as much of the variance
+    assert abs(whitened.mean()) < 4 * error
+    assert abs(whitened.var() - 1) < 4 * np.sqrt(2) * error
+
+
+MODES = [name + ending for name in ("vp", "ve", "edm", "iddpm") for ending in ("_sde", "")]
+
+
+@pytest.mark.parametrize("corrected", [False, True], ids=["released", "corrected"])
+@pytest.mark.parametrize("mode", [*MODES, "inversebench"])
+def test_the_prior_step_is_known_for_a_gaussian(mode, corrected):
+    """The SDE draws from p(x | z), and the ODE keeps z's place in its distribution."""
+    ends, points, sde = (100.0, 0.02), 900, "_sde" in mode or mode == "inversebench"
+    grid = inversebench_grid if mode == "inversebench" else partial(public_grid, mode)
+    table = grid(points, ends, corrected=corrected)
+    first = int(np.sum(table.sigma > 1.0))
+    sigma, shape, u = float(table.sigma[first]), (64, 64, 2), 1.3
+    z = jnp.full(shape, MEAN + u * np.hypot(STD, sigma))
+    draw = lambda k, shape: jax.random.normal(jax.random.fold_in(jax.random.key(0), k), shape)
+    x = np.asarray(
+        jax.jit(reverse, static_argnums=4)(
+            gaussian_prior(MEAN, STD), table, z, first, draw, jnp.int32(0)
+        )
+    )
+    whole = STD**2 + sigma**2
+    mean = MEAN + u * (STD**2 / np.sqrt(whole) if sde else STD)
+    std = STD * sigma / np.sqrt(whole) if sde else 0.0
+    assert abs(x.mean() - mean) < 0.02 and abs(x.std() - std) < 0.02
