@@ -26,19 +26,23 @@ Constants = Any
 
 
 class Operator(NamedTuple):
-    """What a camera does, noise apart: y = A(x). The last three exist for linear operators only.
+    """What a camera does, noise apart: y = A(x). All but the first are for linear operators only.
 
     Attributes:
       forward: x (h, w, c) -> A(x), of any shape.
       adjoint: the exact transpose: <A x, y> = <x, adjoint(y)>.
       transpose: what the reference code calls so (identity, or pixel replication); PSLD uses it.
       pseudo_inverse: A+ where a cheap exact one exists (masks, super-resolution).
+      spectral: f and x (h, w, c) -> f(A'A) x, for a function f of the eigenvalues, where they are
+        known. With f(e) = 1 / (e / sigma^2 + 1 / rho^2) it solves, and with the root of f it draws
+        from, the Gaussian exp(-||A z - y||^2 / 2 sigma^2 - ||z - x||^2 / 2 rho^2).
     """
 
     forward: Callable[[Array], Array]
     adjoint: Callable[[Array], Array] | None = None
     transpose: Callable[[Array], Array] | None = None
     pseudo_inverse: Callable[[Array], Array] | None = None
+    spectral: Callable[[Callable[[Array], Array], Array], Array] | None = None
 
 
 class Problem(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsg_jax.operators.tasks import TASKS
+from dsg_jax.operators.tasks import NOT_IN_PAPERS, TASKS
 from dsg_jax.solvers import SOLVERS
 from experiments.demo_settings import DemoSettings
 from experiments.images import from_bytes, save_png
@@ -20,10 +20,9 @@ from experiments.restore.plan import Plan, plan
 from experiments.settings import Images, Measurement, Method, RestoreSettings, Run
 from experiments.statistics import grouped, lowest_misfit
 
-# The tasks that need no checkpoint, but for denoising; the smallest measurement first, the one that
-# is no image last.
+# The papers' tasks that need no checkpoint; the smallest measurement first, what is no image last.
 SHOWN = sorted(
-    (n for n, t in TASKS.items() if (t.needs or not t.linear) and not t.checkpoint),
+    (n for n, t in TASKS.items() if t.paper != NOT_IN_PAPERS and not t.checkpoint),
     key=lambda name: (TASKS[name].needs != "factor", TASKS[name].magnitude),
 )
 COLUMNS = ["truth", "measurement", "plain solver", "with DiffStateGrad", "error of the latter"]

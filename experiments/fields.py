@@ -95,7 +95,7 @@ def read_channels(path: Path, channels: int) -> np.ndarray:
     array = read_array(path)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] != channels:
-        raise ValueError(f"{path} has shape {array.shape}, the prior restores (h, w, {channels})")
+        raise ValueError(f"{path} has shape {array.shape}: give (h, w, {channels})")
     return array
 
 

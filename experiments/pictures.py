@@ -32,9 +32,11 @@ def colour(x: np.ndarray) -> np.ndarray:
 
 
 def show_measurement(task: str, y: np.ndarray) -> np.ndarray:
-    """A measurement as an image in [-1, 1]: clipped; of magnitudes log(1 + 255 |y| / max |y|)."""
-    if not TASKS[task].magnitude:
+    """A measurement as an image in [-1, 1]: clipped; of spectra log(1 + 255 |y| / max |y|)."""
+    if not TASKS[task].fourier:
         return np.clip(y, -1, 1)
+    if not TASKS[task].magnitude:
+        y = np.hypot(y[..., ::2], y[..., 1::2])
     relative = np.abs(y) / max(float(np.abs(y).max()), 1e-12)
     return 2 * np.log1p(255 * relative) / np.log(256) - 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsg_jax.operators import kernels, linear
+from dsg_jax.operators import kernels, linear, spectral
 from dsg_jax.operators.blur import check_reflection
 from dsg_jax.operators.blur_network import (
     MISSING,
@@ -82,9 +82,7 @@ def gaussian_deblur(
       std: standard deviation, pixels (default: 3 side / 256, at least 1.5)
     """
     del rng
-    size = _kernel_size(shape) if kernel_size is None else kernel_size
-    std = max(1.5, 3 * min(shape[:2]) / _PAPER_SIDE) if std is None else std
-    return linear.gaussian_blur(shape, size, std)
+    return linear.gaussian_blur(shape, *_width(shape, kernel_size, std))
 
 
 def motion_deblur(
@@ -121,6 +119,58 @@ def super_resolution(rng: np.random.RandomState, shape: Shape, *, factor: int = 
     """
     del rng
     return linear.super_resolution(shape, factor)
+
+
+def circular_deblur(
+    rng: np.random.RandomState,
+    shape: Shape,
+    *,
+    kernel_size: int | None = None,
+    std: float | None = None,
+) -> Operator:
+    """Undo a Gaussian blur that wraps around the edges.
+
+    Args:
+      rng: not used.
+      shape: (h, w, c).
+      kernel_size: odd side, pixels (default: `_kernel_size`)
+      std: standard deviation, pixels (default: 3 side / 256, at least 1.5)
+    """
+    del rng
+    return spectral.circular_blur(shape, kernels.gaussian_kernel(*_width(shape, kernel_size, std)))
+
+
+def block_super_resolution(
+    rng: np.random.RandomState, shape: Shape, *, factor: int = 4
+) -> Operator:
+    """Enlarge an image that was reduced to the means of blocks.
+
+    Args:
+      rng: not used.
+      shape: (h, w, c).
+      factor: ratio of the sides
+    """
+    del rng
+    return spectral.block_average(shape, factor)
+
+
+def fourier_subsampling(
+    rng: np.random.RandomState,
+    shape: Shape,
+    *,
+    acceleration: float = 4.0,
+    centre: float = 0.08,
+) -> Operator:
+    """Recover an image from some columns of its Fourier coefficients, see `spectral`.
+
+    Args:
+      rng: draws the columns.
+      shape: (h, w, c); two channels are one complex image.
+      acceleration: ratio of all columns to those measured
+      centre: share of the columns around coefficient 0 that is measured in any case
+    """
+    mask = kernels.cartesian_mask(rng, shape, acceleration, centre)
+    return spectral.fourier_subsampling(shape, mask)
 
 
 def phase_retrieval(
@@ -174,6 +224,12 @@ def nonlinear_deblur(
     if isinstance(blur_network, Path):
         blur_network = load_blur_network(blur_network)
     return nonlinear_blur(blur_network, blur_code(rng, shape, blur_network.config.code_channels))
+
+
+def _width(shape: Shape, size: int | None, std: float | None) -> tuple[int, float]:
+    """Kernel size and standard deviation, in place of None those that scale with the side."""
+    size = _kernel_size(shape) if size is None else size
+    return size, max(1.5, 3 * min(shape[:2]) / _PAPER_SIDE) if std is None else std
 
 
 def _kernel_size(shape: Shape) -> int:

@@ -23,6 +23,31 @@ def mirrored_index(j: np.ndarray, n: int) -> np.ndarray:
     return np.minimum(j, 2 * n - 1 - j)
 
 
+def cartesian_mask(
+    rng: np.random.RandomState, shape: tuple[int, ...], acceleration: float, centre: float
+) -> np.ndarray:
+    """Whole columns of Fourier coefficients, coefficient 0 in the middle; (h, w, 1) float32.
+
+    round(w / acceleration) columns are measured, at least one: round(centre w) in the middle, the
+    others anywhere.
+
+    Raises:
+      ValueError: an ``acceleration`` below 1, or a ``centre`` that is more than there are.
+    """
+    if not 1 <= acceleration < math.inf or not 0 <= centre <= 1 / acceleration:
+        raise ValueError(
+            f"acceleration={acceleration:g}, centre={centre:g}: give an acceleration of at least 1,"
+            " and a centre from 0 to 1 / acceleration"
+        )
+    h, w = shape[:2]
+    count, middle = max(1, round(w / acceleration)), round(centre * w)
+    columns = np.roll(np.arange(w), middle // 2 - w // 2)
+    chosen = np.append(columns[:middle], rng.permutation(columns[middle:])[: count - middle])
+    mask = np.zeros((h, w, 1), np.float32)
+    mask[:, chosen] = 1
+    return mask
+
+
 def gaussian_taps(size: int, std: float) -> np.ndarray:
     """One axis of the reference's Gaussian; (size,) float64 with sum 1.
 

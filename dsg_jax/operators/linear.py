@@ -16,6 +16,13 @@ from jax.tree_util import Partial
 
 from dsg_jax.operators.blur import blur, check_reflection, same, static
 from dsg_jax.operators.kernels import gaussian_taps, mirrored_index
+from dsg_jax.operators.spectral import (
+    check_factor,
+    check_mask,
+    diagonal_by,
+    identity_by,
+    repeat_pixels,
+)
 from dsg_jax.types import Operator
 
 __all__ = [
@@ -36,7 +43,7 @@ MOST_PIXELS = 2**25
 
 def identity() -> Operator:
     """A = I, for denoising; any shape."""
-    return Operator(*[Partial(same)] * 4)
+    return Operator(*[Partial(same)] * 4)._replace(spectral=Partial(identity_by))
 
 
 def inpainting(mask: Array | np.ndarray) -> Operator:
@@ -51,14 +58,10 @@ def inpainting(mask: Array | np.ndarray) -> Operator:
     Raises:
       ValueError: another shape, or values other than 0 and 1 (checked outside jit).
     """
-    if mask.ndim not in (2, 3) or mask.ndim == 3 and mask.shape[2] != 1:
-        raise ValueError(f"the mask must be (h, w) or (h, w, 1), got {mask.shape}")
-    if not isinstance(mask, Tracer):
-        strange = np.setdiff1d(np.asarray(mask), (0, 1))
-        if strange.size:
-            raise ValueError(f"the mask must hold only 0 and 1, found {strange[0]}")
-    masked = Partial(_mask, jnp.asarray(mask, jnp.float32).reshape(*mask.shape[:2], 1))
-    return Operator(forward=masked, adjoint=masked, transpose=Partial(same), pseudo_inverse=masked)
+    check_mask(mask)
+    mask = jnp.asarray(mask, jnp.float32).reshape(*mask.shape[:2], 1)
+    masked = Partial(_mask, mask)
+    return Operator(masked, masked, Partial(same), masked, Partial(diagonal_by, mask))
 
 
 def gaussian_blur(shape: Shape, size: int = 61, std: float = 3.0) -> Operator:
@@ -100,17 +103,14 @@ def super_resolution(shape: Shape, factor: int = 4) -> Operator:
     Raises:
       ValueError: a factor that is not a positive integer or does not divide both sides.
     """
-    if int(factor) != factor or factor < 1 or any(n % factor for n in shape[:2]):
-        raise ValueError(
-            f"factor {factor} must be a positive integer that divides both {shape[:2]}"
-        )
+    check_factor(shape, factor)
     factor = int(factor)
     matrices = [cubic_matrix(n, factor) for n in shape[:2]]
     left, right = (jnp.asarray(w, jnp.float32) for w in matrices)
     return Operator(
         forward=Partial(_both_axes, left, right),
         adjoint=Partial(_both_axes, left.T, right.T),
-        transpose=Partial(static(_repeat_pixels, factor=factor)),
+        transpose=Partial(static(repeat_pixels, factor=factor)),
         pseudo_inverse=Partial(
             _both_axes, *(jnp.asarray(np.linalg.pinv(w), jnp.float32) for w in matrices)
         ),
@@ -204,10 +204,6 @@ def _both_axes(left: Array, right: Array, x: Array) -> Array:
 
 def _mask(mask: Array, x: Array) -> Array:
     return mask * x
-
-
-def _repeat_pixels(y: Array, *, factor: int) -> Array:
-    return jnp.repeat(jnp.repeat(y, factor, axis=0), factor, axis=1)
 
 
 def _fourier_magnitude(gain: Array, offset: Array, x: Array, *, pads: tuple[int, int]) -> Array:

@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 REFERENCE_SEED = 42
 # The same for the code of the nonlinear blur.
 REFERENCE_CODE_SEED = 0
+NOT_IN_PAPERS = "not in the papers"
 
 
 class Task(NamedTuple):
@@ -32,7 +33,9 @@ class Task(NamedTuple):
       random: whether a mask, kernel or code is drawn.
       output_domain: scale of A(x) for `noise.noise_level` at the default options: as [-1, 1] or as
         [0, 1].
-      magnitude: whether y is a Fourier magnitude and no image.
+      fourier: whether y is in Fourier space and no image: magnitudes, or real and imaginary parts
+        side by side.
+      magnitude: whether y is a Fourier magnitude, which does not tell the size of the image.
       checkpoint: whether the operator is a network that is not bundled.
     """
 
@@ -43,6 +46,7 @@ class Task(NamedTuple):
     needs: Literal["mask", "kernel", "factor", ""] = ""
     random: bool = False
     output_domain: Literal["symmetric", "unit"] = "symmetric"
+    fourier: bool = False
     magnitude: bool = False
     checkpoint: bool = False
 
@@ -60,7 +64,7 @@ class Task(NamedTuple):
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("identity", "Denoising", "not in the papers"),
+        Task("identity", "Denoising", NOT_IN_PAPERS),
         Task(
             "box_inpainting",
             "Box inpainting",
@@ -95,6 +99,7 @@ TASKS: dict[str, Task] = {
             "oversampling 2, image in [0, 1], best of 4 runs",
             linear=False,
             output_domain="unit",
+            fourier=True,
             magnitude=True,
         ),
         Task("hdr", "High dynamic range", "factor 2", linear=False),
@@ -105,6 +110,16 @@ TASKS: dict[str, Task] = {
             linear=False,
             random=True,
             checkpoint=True,
+        ),
+        Task("circular_deblur", "Circular deblurring", NOT_IN_PAPERS),
+        Task("block_super_resolution", "Block super-resolution", NOT_IN_PAPERS, needs="factor"),
+        Task(
+            "fourier_subsampling",
+            "Fourier subsampling",
+            NOT_IN_PAPERS,
+            needs="mask",
+            random=True,
+            fourier=True,
         ),
     )
 }

@@ -111,6 +111,7 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("latent-fast-dips", "Latent FAST-DIPS", "latent"),
         SolverEntry("flowdps", "FlowDPS", "latent"),
         SolverEntry("flowchef", "FlowChef", "latent"),
+        SolverEntry("pnpdm", "PnP-DM", "pixel", noise=True),
     )
 }
 

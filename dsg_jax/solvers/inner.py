@@ -1,6 +1,6 @@
-"""DAPS' inner samplers: Langevin and HMC along projected gradients, and Metropolis-Hastings.
+"""Inner samplers: Langevin and HMC along projected gradients, Metropolis-Hastings, exact draws.
 
-All start at x0_hat and target exp(-||A(x) - y||^2 / 2 tau_y^2 - ||x - x0_hat||^2 / 2 sigma^2).
+All target exp(-||A(x) - y||^2 / 2 tau_y^2 - ||x - x0_hat||^2 / 2 sigma^2); chains start at x0_hat.
 """
 
 from collections.abc import Callable
@@ -78,12 +78,14 @@ def guided_chain(
     level: Level,
     draw: Draw,
     count: int,
-    momentum: Array | float | None,
+    momentum: Array | float | None = None,
+    pull: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """``count`` steps along P(gradient): (x_y, ranks, ||P(G)|| / ||G|| of the last projection).
 
     The subspace is computed once from x0_hat, its projectors are formed once. ``momentum`` None is
-    Langevin; HMC draws its first velocity before the step noises.
+    Langevin; HMC draws its first velocity before the step noises. ``pull`` is a part of the
+    gradient that is never projected.
     """
     space = shared_subspace(projection, draw, level.first_draw, level.x0_hat)
     shape = level.x0_hat.shape
@@ -101,6 +103,7 @@ def guided_chain(
         projected, rank = guide(projection, space, i, g)
         of_this = lambda: (rank, gradient_share(projected, g))
         told = jax.lax.cond(i == last, of_this, lambda: told)
+        projected = projected if pull is None else projected + pull(x)
         return (*move(x, v, projected, draw(first + i, shape)), told), None
 
     start = level.x0_hat, v, (full_rank(shape), jnp.ones(()))
@@ -165,6 +168,16 @@ def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):
     start = (level.x0_hat, log_density(level.x0_hat))
     (x, _), _ = jax.lax.scan(body, start, jnp.arange(count))
     return x, full_rank(x.shape), jnp.ones(())
+
+
+def gaussian_draw(problem: Problem, level: Level, draw: Draw, tau_y):
+    """One exact draw, by the spectrum of a linear operator: (x_y, full ranks, 1)."""
+    x, (_, adjoint, *_, spectral) = level.x0_hat, problem.operator
+    assert adjoint and spectral
+    variance = lambda e: 1 / (e / tau_y**2 + 1 / level.sigma**2)
+    mean = spectral(variance, adjoint(problem.y) / tau_y**2 + x / level.sigma**2)
+    noise = spectral(lambda e: jnp.sqrt(variance(e)), draw(level.first_draw, x.shape))
+    return mean + noise, full_rank(x.shape), jnp.ones(())
 
 
 def prior_pull(prior: Prior, prior_score: str, level: Level) -> Callable[[Array], Array]:

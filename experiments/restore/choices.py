@@ -151,11 +151,9 @@ def check_noise(settings: RestoreSettings, tasks: list[str], methods: list[Metho
     """Raise ValueError unless tasks and solvers, and only what is simulated, know the noise."""
     if settings.measurement.noise == "gaussian":
         return
-    magnitudes = [task for task in tasks if TASKS[task].magnitude]
-    if magnitudes:
-        raise ValueError(
-            f"--noise poisson is of images, and {magnitudes[0]} measures none: drop it"
-        )
+    spectra = [task for task in tasks if TASKS[task].fourier]
+    if spectra:
+        raise ValueError(f"--noise poisson is of images, and {spectra[0]} measures none: drop it")
     for method in methods:
         if not knows_poisson(method.entry):
             able = [name for name, entry in SOLVERS.items() if knows_poisson(entry)]

@@ -101,7 +101,7 @@ IDLE = (
         " drop it (daps, latent-daps: --tau-y is the likelihood's)",
     ),
     Idle("method", ("tau", "rank_rule", "period", "sides", "source"), is_plain, _PLAIN),
-    Idle("solver_options", ("preset", "project"), is_plain, _PLAIN),
+    Idle("solver_options", ("preset", "project", "project_coupling"), is_plain, _PLAIN),
     Idle(
         "task_options",
         ("oversample",),

@@ -76,13 +76,15 @@ def write_camera(folder: Path, suffix: str, jobs: list[Job]) -> None:
 
     A mask is a PNG, 1 where the image is known; a kernel a point-spread function as .npy.
     """
-    need = TASKS[jobs[0].task].needs
+    task = TASKS[jobs[0].task]
     problems = {i.picture.name: (i.problem.operator, j.shape) for j in jobs for i in j.items}
     for name, (operator, shape) in problems.items():
-        if need == "mask":
-            known = operator.forward(jnp.ones((*shape[:2], 1)))
-            save_png(folder / f"mask{suffix}" / f"{name}.png", 2 * np.asarray(known) - 1)
-        elif need == "kernel":
+        if task.needs == "mask":
+            # Its transform has no zero: that of one point in Fourier space.
+            probe = jnp.zeros((*shape[:2], 1)).at[0, 0].set(1) if task.fourier else jnp.ones(shape)
+            known = np.any(np.asarray(operator.forward(probe)) != 0, axis=-1, keepdims=True)
+            save_png(folder / f"mask{suffix}" / f"{name}.png", 2.0 * known - 1)
+        elif task.needs == "kernel":
             spread = point_spread(operator, shape)
             save_npy(folder / f"kernel{suffix}" / f"{name}.npy", spread)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsg_jax.checks import check_number
 from dsg_jax.operators.linear import blur, inpainting
+from dsg_jax.operators.spectral import fourier_subsampling
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.types import Operator, Problem
 from experiments.checks import TOGETHER, flag
@@ -65,31 +66,32 @@ def check_camera(settings: RestoreSettings, tasks: list[str]) -> None:
 
 
 def read_measurement(
-    path: Path, units: Units, magnitude: bool, black_white: tuple[float, float] | None = None
+    path: Path, units: Units, task: str, black_white: tuple[float, float] | None = None
 ) -> np.ndarray:
     """A photograph's file or .npy array, or a field's values, as (h, w, c) float32 states.
 
     Args:
       path: of the file.
-      units: of the prior.
-      magnitude: whether the file holds Fourier magnitudes of states, which have no white.
+      units: of the prior; coefficients in Fourier space have a real and an imaginary part for each
+        channel.
+      task: what it was measured for; in Fourier space there is no white.
       black_white: what stands for -1 and 1 in a photograph's .npy array, if not these.
     """
-    is_array = path.suffix == ".npy"
-    if magnitude and not is_array:
-        raise ValueError(f"{path}: Fourier magnitudes are no image, give them as .npy")
-    if not magnitude and (units.is_field or not is_array):
+    is_array, fourier = path.suffix == ".npy", TASKS[task].fourier
+    if fourier and not is_array:
+        raise ValueError(f"{path}: what is in Fourier space is no image, give it as .npy")
+    if not fourier and (units.is_field or not is_array):
         return read_state(path, units)
-    y = read_channels(path, units.channels)
+    y = read_channels(path, units.channels * (2 if fourier and not TASKS[task].magnitude else 1))
     if black_white:
         black, white = black_white
         y = 2 * (y - np.float32(black)) / np.float32(white - black) - 1
-    if not magnitude and np.abs(y).max() > 4:  # no image in [-1, 1], however noisy
+    if not fourier and np.abs(y).max() > 4:  # no image in [-1, 1], however noisy
         raise ValueError(
             f"{path} reaches {np.abs(y).max():g}, where white is 1: say by --range what black and"
             " white are"
         )
-    if not (magnitude or black_white) and y.min() >= 0:
+    if not (fourier or black_white) and y.min() >= 0:
         say(f"{path} has no value below 0, and black is -1: if black is 0, give --range 0 1")
     return y
 
@@ -101,6 +103,8 @@ def shape_behind(
     height, width, channels = y.shape
     if TASKS[task].magnitude:
         return size, size, channels
+    if TASKS[task].fourier:
+        return height, width, channels // 2
     factor = task_options(settings, task)[0]["factor"] if TASKS[task].needs == "factor" else 1
     check_number("--factor", factor, TOGETHER)
     return height * factor, width * factor, channels
@@ -117,6 +121,8 @@ def camera(
     need, images = TASKS[task].needs, settings.images
     if need == "mask" and images.mask:
         mask = read_mask(partner(images.mask, name), shape)
+        if TASKS[task].fourier:
+            return fourier_subsampling(shape, mask), mask
         return inpainting(jnp.asarray(mask)), mask
     if need == "kernel" and images.kernel:
         kernel = read_kernel(partner(images.kernel, name), images.kernel_is)
@@ -132,14 +138,14 @@ def measured_problems(
     Raises:
       ValueError: what is wrong with a file, or with what describes the camera.
     """
-    images, magnitude, units = settings.images, TASKS[task].magnitude, units_of(card)
+    images, units = settings.images, units_of(card)
     files = image_files(list(images.measured), also=(".npy",))[: images.count]
-    if images.range and (magnitude or all(file.suffix != ".npy" for file in files)):
+    if images.range and (TASKS[task].fourier or all(file.suffix != ".npy" for file in files)):
         raise ValueError(
             "--range says what is black and white in a .npy file, and nothing measured is such an "
             "image: drop it"
         )
-    read = lambda file: read_measurement(file, units, magnitude, images.range)
+    read = lambda file: read_measurement(file, units, task, images.range)
     problems = [
         measured_problem(settings, task, seed, file, y, card) for file, y in readable(files, read)
     ]
@@ -167,8 +173,8 @@ def measured_problem(
             f"{path} has shape {y.shape}; {task} of a {shape} image gives {expected}: "
             f"give {size_or}the options that it was measured with"
         )
-    if TASKS[task].needs == "mask":
-        y = np.asarray(operator.forward(jnp.asarray(y)))  # a hole reads 0, whatever the file shows
+    if TASKS[task].needs == "mask" and description is not None:
+        y = y * description[..., None]  # a hole reads 0, whatever the file shows
     return PosedProblem(
         Picture(path.stem, name_index(path.name), None),
         Problem(operator, jnp.asarray(y), settings.measurement.level),

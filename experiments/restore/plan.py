@@ -137,6 +137,8 @@ def jobs_of(
             **settings.arithmetic.facts,
         } | settings_facts(constants)
         members = [posed for posed in problems if posed.shape == shape]
+        # What does not go together is refused here, before anything is computed.
+        method.entry.solve(prior, members[0].problem, method.projection, constants)
         jobs.append(
             Job(
                 task=task,

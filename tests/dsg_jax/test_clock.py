@@ -46,6 +46,7 @@ QUICK = {
     "latent-fast-dips": {"levels": 3, "passes": 2, "corrections": 2},
     "flowdps": {"steps": 6, "step_size": 0.1},
     "flowchef": {"steps": 6, "step_size": 0.1},
+    "pnpdm": {"levels": 3, "reverse_steps": 10},
 }
 
 

@@ -29,6 +29,7 @@ SHORT = {
     "latent-fast-dips": {"levels": 3, "passes": 2, "corrections": 2},
     "flowdps": {"steps": 4},
     "flowchef": {"steps": 4},
+    "pnpdm": {"levels": 3, "reverse_steps": 8, "inner_steps": 3, "likelihood": "langevin"},
 }
 # Decompositions of a step: Latent FAST-DIPS has one for images and one for latents.
 DECOMPOSED = {"latent-fast-dips": 2}

@@ -119,7 +119,7 @@ REPRODUCE = {
     "nothing of table1 can be run: no latent prior is given (--prior emoji)": command(
         "reproduce table1 --prior emoji"
     ),
-    "tiny-latent has 32 px, 3 channels, samples emoji; tiny has 64 px": priors_of_two_sizes,
+    "a table compares the same images: give --size and --images": priors_of_two_sizes,
     "--class-label: none of the priors takes a class": lambda folder: plan_reproduce(
         reproduce_settings(folder, "table2 --class-label 1"), tiny_priors()
     ),

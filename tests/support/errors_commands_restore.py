@@ -137,7 +137,7 @@ CHOICES = {
         "--task phase_retrieval --noise poisson --solver dps"
     ),
     "daps knows no Poisson noise: use --solver dps": restore(BOX + "--noise poisson"),
-    "--factor is an option of super_resolution: drop it or change --task": restore(
+    "--factor is an option of super_resolution or block_super_resolution: drop it": restore(
         BOX + "--factor 2"
     ),
     "dps works on pixels and this prior on latents: use psld": (

@@ -24,6 +24,7 @@ from dsg_jax.operators.linear import (
     super_resolution,
 )
 from dsg_jax.operators.noise import noise_level, poisson_noise
+from dsg_jax.operators.spectral import circular_blur, fourier_subsampling
 from dsg_jax.operators.tasks import operator_for
 from dsg_jax.options import options_of
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
@@ -35,6 +36,7 @@ from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
 from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
+from dsg_jax.solvers.pnpdm import pnpdm
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
@@ -97,6 +99,9 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
         gaussian_kernel(60)
     ),
     "two-dimensional with odd sides, got (4, 4)": lambda folder: blur(SHAPE, np.ones((4, 4))),
+    "odd sides of at most (16, 16), got (17, 17)": lambda folder: circular_blur(
+        SHAPE, np.ones((17, 17))
+    ),
     "unknown method 'wavelet'; choose auto, fft or direct": lambda folder: blur(
         SHAPE, KERNEL, "wavelet"
     ),
@@ -111,6 +116,12 @@ OPERATORS: dict[str, Callable[[Path], object]] = {
     "the mask must hold only 0 and 1, found 0.5": lambda folder: inpainting(np.full((4, 4), 0.5)),
     "factor 4 must be a positive integer that divides both (30, 32)": lambda folder: (
         super_resolution((30, 32, 3), 4)
+    ),
+    "the mask is (8, 8) and the image (16, 16): give equals": lambda folder: fourier_subsampling(
+        SHAPE, np.ones((8, 8))
+    ),
+    "acceleration=4, centre=0.5: give an acceleration of at least 1": lambda folder: operator_for(
+        "fourier_subsampling", SHAPE, 0, centre=0.5
     ),
     "padding must not be negative, got (-1, -1)": lambda folder: phase_retrieval(SHAPE, pad=-1),
     "padding by 2000000000 pixels: give an oversample or pad": lambda folder: phase_retrieval(
@@ -223,6 +234,15 @@ SOLVERS: dict[str, Callable[[Path], object]] = {
         psld_of(blur((8, 8, 1), np.full((3, 3), 1 / 9)), glue="pseudo_inverse")
     ),
     "every=4: the time travel takes 5 steps": lambda folder: resample_steps(BETAS, 500, every=4),
+    "pnpdm draws exactly from the likelihood of this operator": lambda folder: pnpdm(
+        gaussian_prior(), measured_by(identity()), Projection(), settings_for("pnpdm", "hdr", BETAS)
+    ),
+    "rho_min=0.01: give one above the lowest noise level of the prior step, 0.01049": (
+        lambda folder: settings_for("pnpdm", "hdr", BETAS, rho_min=0.01)
+    ),
+    "mode='edm' is of form='public', inversebench has its own: drop one": lambda folder: (
+        settings_for("pnpdm", "hdr", BETAS, form="inversebench", mode="edm")
+    ),
 }
 
 METRICS: dict[str, Callable[[Path], object]] = {

@@ -16,9 +16,10 @@ from dsg_jax.operators.linear import (
     phase_retrieval,
     super_resolution,
 )
+from dsg_jax.operators.spectral import block_average, circular_blur, fourier_subsampling
 
 KERNEL = np.random.RandomState(5).rand(9, 9).astype(np.float32)
-SHAPES = [(32, 32, 3), (24, 40, 3), (36, 20, 1)]
+SHAPES = [(32, 32, 3), (24, 40, 3), (36, 20, 2)]  # two channels: complex in Fourier space
 
 
 def mask_of(shape, seed=0):
@@ -32,10 +33,15 @@ LINEAR = {
     "blur_fft": lambda shape: blur(shape, KERNEL / KERNEL.sum(), "fft"),
     "blur_fft_oblong": lambda shape: blur(shape, KERNEL[:7, :3], "fft"),
     "blur_direct": lambda shape: blur(shape, KERNEL[:5, :5], "direct"),
+    "circular_blur": lambda shape: circular_blur(shape, KERNEL[:7, :3]),
+    "block_average_4": lambda shape: block_average(shape, 4),
+    "fourier": lambda shape: fourier_subsampling(shape, mask_of(shape)),
     "super_resolution_4": lambda shape: super_resolution(shape, 4),
     "super_resolution_2": lambda shape: super_resolution(shape, 2),
 }
 PSEUDO_INVERTIBLE = ["identity", "inpainting", "super_resolution_4", "super_resolution_2"]
+PSEUDO_INVERTIBLE += ["block_average_4", "fourier"]
+SPECTRAL = ["identity", "inpainting", "circular_blur", "block_average_4", "fourier"]
 
 
 def normal(seed, shape):
@@ -81,6 +87,44 @@ def test_moore_penrose(name, shape):
     chex.assert_trees_all_close(
         operator.pseudo_inverse(operator.forward(row_space)), row_space, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_functions_of_the_spectrum(name, shape):
+    """A'A itself, the solution of (A'A / s^2 + 1 / r^2) z = x, and a root of a function."""
+    operator, x = LINEAR[name](shape), normal(3, shape)
+    normal_map = lambda z: operator.adjoint(operator.forward(z))
+    chex.assert_trees_all_close(operator.spectral(lambda e: e, x), normal_map(x), atol=2e-4)
+    z = operator.spectral(lambda e: 1 / (e / 0.5**2 + 1 / 2**2), x)
+    chex.assert_trees_all_close(normal_map(z) / 0.5**2 + z / 2**2, x, atol=2e-4)
+    root = lambda e: jnp.sqrt(1 + e)
+    twice = operator.spectral(root, operator.spectral(root, x))
+    chex.assert_trees_all_close(twice, x + normal_map(x), atol=2e-4)
+
+
+def test_circular_blur_and_block_average_equal_their_definitions():
+    x = normal(6, (20, 24, 2))
+    shifts = [(i - 3, j - 1) for i in range(7) for j in range(3)]
+    expected = sum(KERNEL[i + 3, j + 1] * np.roll(x, (-i, -j), (0, 1)) for i, j in shifts)
+    value = circular_blur(x.shape, KERNEL[:7, :3]).forward(x)
+    np.testing.assert_allclose(value, expected, atol=2e-5)
+    means = np.stack([np.asarray(x)[i::4, j::4] for i in range(4) for j in range(4)]).mean(0)
+    np.testing.assert_allclose(block_average(x.shape, 4).forward(x), means, atol=1e-6)
+
+
+def test_subsampling_keeps_coefficients_of_the_centred_transform():
+    x, mask = np.asarray(normal(6, (6, 9, 2))), mask_of((6, 9))
+    centred = lambda z: np.fft.fftshift(np.fft.fft2(z, norm="ortho"))
+    y = np.asarray(fourier_subsampling(x.shape, mask).forward(jnp.asarray(x)))
+    expected = mask * centred(x[..., 0] + 1j * x[..., 1])
+    np.testing.assert_allclose(y[..., 0] + 1j * y[..., 1], expected, atol=1e-6)
+    grey = np.asarray(fourier_subsampling((6, 9, 1), mask).forward(jnp.asarray(x[..., :1])))
+    np.testing.assert_allclose(
+        grey[..., 0] + 1j * grey[..., 1], mask * centred(x[..., 0]), atol=1e-6
+    )
+    whole = fourier_subsampling(x.shape, np.ones((6, 9)))
+    np.testing.assert_allclose(np.linalg.norm(whole.forward(x)), np.linalg.norm(x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["blur_fft", "blur_direct", "super_resolution_2", "gaussian_blur"])

@@ -15,6 +15,7 @@ from dsg_jax.operators.linear import (
     phase_retrieval,
     super_resolution,
 )
+from dsg_jax.operators.spectral import block_average, circular_blur, fourier_subsampling
 
 KERNEL = np.random.RandomState(5).rand(9, 9).astype(np.float32)
 
@@ -30,6 +31,9 @@ BUILDERS = {
     "blur_fft": lambda i: blur(SHAPE, KERNEL / (i + 1)),
     "blur_direct": lambda i: blur(SHAPE, KERNEL[i : i + 3, :3]),
     "gaussian_blur": lambda i: gaussian_blur(SHAPE, 15, 1.0 + i),
+    "circular_blur": lambda i: circular_blur(SHAPE, KERNEL / (i + 1)),
+    "block_average": lambda i: block_average(SHAPE, 4),
+    "fourier": lambda i: fourier_subsampling(SHAPE, mask_of(SHAPE, i)),
     "super_resolution": lambda i: super_resolution(SHAPE, 4),
     "phase_retrieval": lambda i: phase_retrieval(SHAPE, unit_range=i > 0),
     "hdr": lambda i: hdr(2.0 + i),

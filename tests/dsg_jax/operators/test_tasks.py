@@ -21,7 +21,11 @@ NAMES = [
     "phase_retrieval",
     "hdr",
     "nonlinear_deblur",
+    "circular_deblur",
+    "block_super_resolution",
+    "fourier_subsampling",
 ]
+DRAWN = ["box_inpainting", "random_inpainting", "motion_deblur", "fourier_subsampling"]
 
 
 def leaves_equal(a, b):
@@ -46,7 +50,7 @@ def test_every_task_builds_and_is_as_linear_as_it_says(task, shape):
     assert (operator.transpose is not None) == TASKS[task].linear
 
 
-@pytest.mark.parametrize("task", ["box_inpainting", "random_inpainting", "motion_deblur"])
+@pytest.mark.parametrize("task", DRAWN)
 def test_draws_depend_on_the_image_and_only_on_the_seed(task):
     first, again, other, seed = (
         operator_for(task, (64, 64, 3), s) for s in [(1, 0)] * 2 + [(1, 1), 1]
@@ -104,6 +108,10 @@ def test_options_reach_the_operator():
     assert operator_for("super_resolution", shape, 0, factor=8).forward(x).shape == (8, 8, 3)
     assert operator_for("phase_retrieval", shape, 0, pad=5).forward(x).shape == (74, 74, 3)
     assert operator_for("phase_retrieval", shape, 0, oversample=1.0).forward(x).shape == (80, 80, 3)
+    assert operator_for("block_super_resolution", shape, 0, factor=8).forward(x).shape == (8, 8, 3)
+    fast = {"acceleration": 8.0, "centre": 0.0625}
+    columns = np.asarray(operator_for("fourier_subsampling", shape, 0, **fast).forward.args[0])[0]
+    assert columns.sum() == 8 and columns[30:34].all() and not columns.all()
     exposed = operator_for("hdr", shape, 0, exposure=4.0).forward(0.2 * x)
     chex.assert_trees_all_close(exposed, 0.8 * x, atol=1e-6)
     blurs = ({"kernel_size": size, "std": 2.0} for size in (3, 9))

@@ -43,7 +43,7 @@ def test_a_range_says_what_black_and_white_are(tmp_path, ends):
     x = RNG.uniform(-1, 1, SHAPE)
     np.save(tmp_path / "y.npy", (x + 1) / 2 * (white - black) + black)
     np.testing.assert_allclose(
-        read_measurement(tmp_path / "y.npy", PHOTOGRAPHS, False, ends), x, atol=1e-5
+        read_measurement(tmp_path / "y.npy", PHOTOGRAPHS, "hdr", ends), x, atol=1e-5
     )
 
 
