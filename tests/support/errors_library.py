@@ -150,6 +150,12 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     "steps=1: the schedule allows 2 to 1000": lambda folder: settings_for(
         "dps", "hdr", BETAS, steps=1
     ),
+    "steps=0: SITCOM's schedule allows 1 to 1000": lambda folder: settings_for(
+        "sitcom", "hdr", BETAS, steps=0
+    ),
+    "noise_level=0.1: script='noise_free' never stops": lambda folder: settings_for(
+        "sitcom", "hdr", BETAS, script="noise_free", noise_level=0.1
+    ),
     "12 steps leave none to optimise at every 10": lambda folder: settings_for(
         "resample", "hdr", BETAS, steps=12
     ),

@@ -129,6 +129,8 @@ def test_tables_state_their_default():
         ("latent-dps", "phase_retrieval", {}, {"zeta": 0.3}),
         ("latent-daps", "motion_deblur", {}, {"inner_steps": 49, "momentum": 0.45}),
         ("latent-daps", "fog", {"group": "sd"}, {"inner_steps": 30, "momentum": 0.45}),
+        ("sitcom", "box_inpainting", {}, {"pixel_step": 0.5, "noise_level": None}),
+        ("sitcom", "box_inpainting", {"script": "noise_free"}, {"pixel_step": 0.0}),
     ],
 )
 def test_published_values_and_options(solver, task, options, expected):

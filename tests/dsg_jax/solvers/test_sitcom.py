@@ -1,0 +1,79 @@
+"""SITCOM, DiffPIR, RED-diff and PiGDM against trajectories of the reference code; their maths."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsg_jax.operators.linear import identity
+from dsg_jax.sample import run, sample
+from dsg_jax.schedule import linear_betas
+from dsg_jax.solvers.sitcom import SITCOMSettings, SITCOMState, sitcom, sitcom_steps
+from dsg_jax.types import Problem
+from support.gaussian_prior import gaussian_prior
+from support.golden_case import (
+    GOLDEN,
+    check_trajectory,
+    hwc,
+    load,
+    pattern_draw,
+    problem_of,
+    projection_of,
+    tiny_prior,
+)
+
+prior = lru_cache(tiny_prior)
+
+
+def cases(solver: str) -> list[str]:
+    return sorted(p.stem for p in (GOLDEN / "trajectories_new").glob(f"{solver}_*.json"))
+
+
+def golden(case: str) -> tuple[dict, dict, tuple]:
+    """Manifest, arrays, and what every solver takes before its settings."""
+    manifest, arrays = load(f"trajectories_new/{case}")
+    problem = problem_of(manifest, arrays, hwc(arrays["x_init"]).shape)
+    return manifest, arrays, (prior(), problem, projection_of(manifest))
+
+
+@pytest.mark.parametrize("case", cases("sitcom"))
+def test_sitcom_trajectory(case):
+    manifest, arrays, posed = golden(case)
+    config = manifest["config"]
+    settings = SITCOMSettings(
+        steps=sitcom_steps(linear_betas(), config["n_step"]),
+        learning_rate=config["learning_rate"],
+        noise_level=config.get("noiselevel"),
+        pixel_step=config.get("extra_pixel_step_scale", 0.0),
+        script="noise" if config["variant"] == "noise script" else "noise_free",
+        inner_steps=config["num_steps"],
+    )
+    solver, start = sitcom(*posed, settings), jnp.asarray(hwc(arrays["x_init"]))
+    record = lambda state, info: (state.x, info)
+    replayed = jax.jit(lambda x: run(pattern_draw, solver, SITCOMState(x, x), record=record))
+    last, (states, info) = replayed(start)
+    check_trajectory(manifest, arrays, solver.image(last), states, info)
+    updates = arrays["losses"] >= config.get("stop_below", 0)  # -1 where none was
+    assert np.array_equal(info.inner_steps, updates.sum(1))
+
+
+def test_sitcom_stops_every_sample_by_the_noise_of_its_own():
+    """At x0_hat below the noise nothing is updated; who stopped waits for the others, unchanged."""
+    operator = identity()
+    y = jnp.full((8, 8, 1), 0.4)
+    settings = SITCOMSettings(steps=sitcom_steps(linear_betas(), 4), learning_rate=0.1)
+
+    @jax.jit
+    def restore(sigma):
+        solver = sitcom(gaussian_prior(), Problem(operator, y, sigma), None, settings)
+        return sample(jax.random.key(0), solver, y.shape)
+
+    sigmas = jnp.asarray([0.05, 0.3, 9.0])
+    images, info = jax.vmap(restore)(sigmas)
+    assert (info.inner_steps[1:] < 30).all() and (info.inner_steps[2] == 0).all()
+    assert (info.misfit < 8 * (sigmas + 0.001)[:, None])[1:].all()
+    alone, told = restore(sigmas[1])
+    assert np.array_equal(told.inner_steps, info.inner_steps[1])
+    np.testing.assert_allclose(alone, images[1], atol=1e-5)
