@@ -45,6 +45,8 @@ from .solvers.latent_daps import LatentDAPSSettings as LatentDAPSSettings
 from .solvers.latent_daps import latent_daps as latent_daps
 from .solvers.latent_dps import LatentDPSSettings as LatentDPSSettings
 from .solvers.latent_dps import latent_dps as latent_dps
+from .solvers.pigdm import PiGDMSettings as PiGDMSettings
+from .solvers.pigdm import pigdm as pigdm
 from .solvers.psld import PSLDSettings as PSLDSettings
 from .solvers.psld import psld as psld
 from .solvers.resample import ReSampleSettings as ReSampleSettings

@@ -103,6 +103,7 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("latent-dps", "Latent DPS", "latent"),
         SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
         SolverEntry("sitcom", "SITCOM", "pixel", noise=True),
+        SolverEntry("pigdm", "PiGDM", "pixel", operator="linear", noise=True),
     )
 }
 

@@ -43,6 +43,7 @@ QUICK = {
     "latent-dps": {"steps": 6},
     "latent-daps": {"levels": 3, "inner_steps": 3},
     "sitcom": {"steps": 3, "inner_steps": 3},
+    "pigdm": {"steps": 3},
 }
 
 

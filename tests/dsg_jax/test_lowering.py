@@ -26,6 +26,7 @@ SHORT = {
     "latent-dps": {"steps": 4},
     "latent-daps": {"levels": 3, "ode_steps": 2, "inner_steps": 3},
     "sitcom": {"steps": 3, "inner_steps": 3},
+    "pigdm": {"steps": 3},
 }
 
 

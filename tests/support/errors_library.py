@@ -35,6 +35,7 @@ from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
 from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
+from dsg_jax.solvers.pigdm import PiGDMSettings, pigdm, pigdm_steps
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
@@ -64,6 +65,11 @@ def measured_by(operator: Operator) -> Problem:
 def daps_by(inner: str):
     settings = DAPSSettings(steps=daps_steps(levels=3), inner=inner)
     return daps(gaussian_prior(), measured_by(identity()), Projection(), settings)
+
+
+def pigdm_of(operator: Operator, **options):
+    settings = PiGDMSettings(steps=pigdm_steps(3), **options)
+    return pigdm(gaussian_prior(), measured_by(operator), None, settings)
 
 
 def psld_of(operator: Operator, prior: Prior | None = None, **options):
@@ -149,6 +155,10 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     ),
     "steps=1: the schedule allows 2 to 1000": lambda folder: settings_for(
         "dps", "hdr", BETAS, steps=1
+    ),
+    "pigdm needs a linear measurement": lambda folder: pigdm_of(hdr()),
+    "noisy=False: the operator has no pseudo-inverse": lambda folder: pigdm_of(
+        blur(SHAPE, KERNEL), noisy=False
     ),
     "steps=0: SITCOM's schedule allows 1 to 1000": lambda folder: settings_for(
         "sitcom", "hdr", BETAS, steps=0

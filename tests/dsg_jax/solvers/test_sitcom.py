@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsg_jax.operators.linear import identity
+from dsg_jax.operators.linear import gaussian_blur, identity, inpainting, super_resolution
 from dsg_jax.sample import run, sample
 from dsg_jax.schedule import linear_betas
+from dsg_jax.solvers.guidance import regularised
+from dsg_jax.solvers.pigdm import PiGDMSettings, pigdm, pigdm_steps
 from dsg_jax.solvers.sitcom import SITCOMSettings, SITCOMState, sitcom, sitcom_steps
 from dsg_jax.types import Problem
 from support.gaussian_prior import gaussian_prior
@@ -21,6 +23,7 @@ from support.golden_case import (
     pattern_draw,
     problem_of,
     projection_of,
+    replay,
     tiny_prior,
 )
 
@@ -57,6 +60,30 @@ def test_sitcom_trajectory(case):
     check_trajectory(manifest, arrays, solver.image(last), states, info)
     updates = arrays["losses"] >= config.get("stop_below", 0)  # -1 where none was
     assert np.array_equal(info.inner_steps, updates.sum(1))
+
+
+@pytest.mark.parametrize("case", cases("pigdm"))
+def test_pigdm_trajectory(case):
+    manifest, arrays, posed = golden(case)
+    config = manifest["config"]
+    steps = pigdm_steps(config["scheduler"]["num_steps"])
+    np.testing.assert_allclose(steps.sigma_next, arrays["sigma_steps"][1:], rtol=1e-6)
+    settings = PiGDMSettings(steps=steps, eta=config["eta"], noisy=config["noisy"])
+    check_trajectory(manifest, arrays, *replay(pigdm(*posed, settings), arrays))
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [inpainting(np.eye(8)), super_resolution((8, 8, 1), 2), gaussian_blur((8, 8, 1), 5, 1.0)],
+)
+def test_a_ridge_regression_by_conjugate_gradients_is_the_dense_one(operator):
+    columns = jax.vmap(operator.forward, -1, -1)(jnp.eye(64).reshape(8, 8, 1, 64))
+    a = np.asarray(columns, np.float64).reshape(-1, 64)
+    y = np.asarray(jax.random.normal(jax.random.key(0), columns.shape[:-1]))
+    for weight in (0.0025, 25.0):
+        exact = a.T @ np.linalg.solve(a @ a.T + weight * np.eye(len(a)), y.ravel())
+        ours = jax.jit(regularised)(operator, jnp.asarray(y), weight)
+        np.testing.assert_allclose(np.ravel(ours), exact, atol=1e-5 * np.abs(exact).max())
 
 
 def test_sitcom_stops_every_sample_by_the_noise_of_its_own():
