@@ -25,7 +25,7 @@ def test_the_library_example_runs():
 
 
 def test_the_table_of_solvers():
-    row = r"^\| `([\w-]+)` \| ([\w ]+) \| (\w+)s \| (any|linear) \|$"
+    row = r"^\| `([\w-]+)` \| ([\w -]+) \| (\w+)s \| (any|linear) \|$"
     rows = re.findall(row, README, re.MULTILINE)
     assert rows == [(s.name, s.title, s.prior, s.operator) for s in SOLVERS.values()]
 

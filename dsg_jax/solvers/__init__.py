@@ -104,6 +104,8 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
         SolverEntry("sitcom", "SITCOM", "pixel", noise=True),
         SolverEntry("pigdm", "PiGDM", "pixel", operator="linear", noise=True),
+        SolverEntry("diffpir", "DiffPIR", "pixel"),
+        SolverEntry("red-diff", "RED-diff", "pixel"),
     )
 }
 

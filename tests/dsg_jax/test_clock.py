@@ -44,6 +44,8 @@ QUICK = {
     "latent-daps": {"levels": 3, "inner_steps": 3},
     "sitcom": {"steps": 3, "inner_steps": 3},
     "pigdm": {"steps": 3},
+    "diffpir": {"steps": 6},
+    "red-diff": {"steps": 6},
 }
 
 

@@ -27,6 +27,8 @@ SHORT = {
     "latent-daps": {"levels": 3, "ode_steps": 2, "inner_steps": 3},
     "sitcom": {"steps": 3, "inner_steps": 3},
     "pigdm": {"steps": 3},
+    "diffpir": {"steps": 6},
+    "red-diff": {"steps": 6},
 }
 
 

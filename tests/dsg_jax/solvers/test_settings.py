@@ -18,17 +18,27 @@ from dsg_jax.sample import sample
 from dsg_jax.schedule import respaced_times, scaled_linear_betas
 from dsg_jax.solvers import SOLVERS, SolverEntry, settings_for
 from dsg_jax.solvers.daps import DAPS_HMC, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN
+from dsg_jax.solvers.diffpir import DIFFPIR_PRIOR_WEIGHT
 from dsg_jax.solvers.dps import DPS_SCALE
 from dsg_jax.solvers.guidance import full_rank, misfit, published, step_info
 from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
 from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
+from dsg_jax.solvers.sitcom import SITCOM_PIXEL_STEP
 from dsg_jax.types import Problem, Projection, Solver
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
 
 BETAS = scaled_linear_betas()
-TABLES = [DPS_SCALE, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
+TABLES = [
+    DPS_SCALE,
+    DIFFPIR_PRIOR_WEIGHT,
+    SITCOM_PIXEL_STEP,
+    DAPS_LANGEVIN,
+    DAPS_LANGEVIN_MAIN,
+    DAPS_HMC,
+    LATENT_DPS_ZETA,
+]
 TABLES += [*PSLD_GROUPS.values(), *LATENT_DAPS_GROUPS.values()]
 
 
@@ -130,6 +140,7 @@ def test_tables_state_their_default():
         ("latent-daps", "motion_deblur", {}, {"inner_steps": 49, "momentum": 0.45}),
         ("latent-daps", "fog", {"group": "sd"}, {"inner_steps": 30, "momentum": 0.45}),
         ("sitcom", "box_inpainting", {}, {"pixel_step": 0.5, "noise_level": None}),
+        ("diffpir", "super_resolution", {}, {"prior_weight": 0.02, "zeta": 1.0}),
         ("sitcom", "box_inpainting", {"script": "noise_free"}, {"pixel_step": 0.0}),
     ],
 )

@@ -10,8 +10,10 @@ import pytest
 from dsg_jax.operators.linear import gaussian_blur, identity, inpainting, super_resolution
 from dsg_jax.sample import run, sample
 from dsg_jax.schedule import linear_betas
+from dsg_jax.solvers.diffpir import DiffPIRSettings, diffpir, diffpir_steps
 from dsg_jax.solvers.guidance import regularised
 from dsg_jax.solvers.pigdm import PiGDMSettings, pigdm, pigdm_steps
+from dsg_jax.solvers.red_diff import REDDiffSettings, red_diff, red_diff_steps
 from dsg_jax.solvers.sitcom import SITCOMSettings, SITCOMState, sitcom, sitcom_steps
 from dsg_jax.types import Problem
 from support.gaussian_prior import gaussian_prior
@@ -72,6 +74,38 @@ def test_pigdm_trajectory(case):
     check_trajectory(manifest, arrays, *replay(pigdm(*posed, settings), arrays))
 
 
+@pytest.mark.parametrize("case", cases("diffpir"))
+def test_diffpir_trajectory(case):
+    manifest, arrays, posed = golden(case)
+    config = manifest["config"]
+    steps = diffpir_steps(config["scheduler"]["num_steps"])
+    np.testing.assert_allclose(steps.sigma_next, arrays["sigma_steps"][1:], rtol=1e-6)
+    np.testing.assert_allclose(steps.scale, arrays["scaling_steps"][:-1], rtol=1e-6)
+    weight = config["lamb"] * config["sigma_n"] ** 2
+    settings = DiffPIRSettings(steps=steps, prior_weight=weight, zeta=config["xi"])
+    check_trajectory(manifest, arrays, *replay(diffpir(*posed, settings), arrays))
+
+
+@pytest.mark.parametrize("case", cases("reddiff"))
+def test_red_diff_trajectory(case):
+    manifest, arrays, posed = golden(case)
+    config = manifest["config"]
+    settings = REDDiffSettings(
+        steps=red_diff_steps(config["num_steps"]),
+        learning_rate=config["base_lr"],
+        observation_weight=config["observation_weight"],
+        regularisation=config["base_lambda"],
+        schedule=config["lambda_scheduling_type"],
+        scaling="twice",
+    )
+    solver = red_diff(*posed, settings)
+    start = solver.init(jnp.asarray(hwc(arrays["x_init"])))
+    record = lambda state, info: (state.mu, info)
+    replayed = jax.jit(lambda state: run(pattern_draw, solver, state, record=record))
+    last, (states, info) = replayed(start)
+    check_trajectory(manifest, arrays, solver.image(last), states, info)
+
+
 @pytest.mark.parametrize(
     "operator",
     [inpainting(np.eye(8)), super_resolution((8, 8, 1), 2), gaussian_blur((8, 8, 1), 5, 1.0)],
@@ -104,3 +138,16 @@ def test_sitcom_stops_every_sample_by_the_noise_of_its_own():
     alone, told = restore(sigmas[1])
     assert np.array_equal(told.inner_steps, info.inner_steps[1])
     np.testing.assert_allclose(alone, images[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("solve, settings", [
+    (diffpir, DiffPIRSettings(steps=diffpir_steps(100), prior_weight=1e-7, data_step="exact")),
+    (red_diff, REDDiffSettings(steps=red_diff_steps(300), observation_weight=0.0)),
+], ids=["diffpir", "red-diff"])  # fmt: skip
+def test_only_one_side_is_believed(solve, settings):
+    """DiffPIR with hardly any prior explains y; RED-diff with no measurement finds the mean."""
+    problem = Problem(super_resolution((8, 8, 1), 2), jnp.full((4, 4, 1), -0.2), 0.0)
+    solver = solve(gaussian_prior(0.5, 0.1), problem, None, settings)
+    image, _ = jax.jit(lambda key: sample(key, solver, (8, 8, 1)))(jax.random.key(0))
+    seen = problem.operator.forward(image)
+    np.testing.assert_allclose(seen.mean(), -0.2 if solve is diffpir else 0.5, atol=0.03)
