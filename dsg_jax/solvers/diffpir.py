@@ -4,7 +4,7 @@
         x0_hat = E[x0 | x]
         x'     = x0_hat - P(grad ||A(x0_hat) - y||^2) / rho     rho = 2 lambda sigma_n^2 / v
         e      = (y_sigma - x') / sigma                         v   = sigma^2 / (1 + sigma^2)
-        y_sigma+ = x' + sigma+ (sqrt(zeta) noise + sqrt(1 - zeta) e)
+        y_sigma+ = x' + sigma+ (sqrt(xi) noise + sqrt(1 - xi) e)
     the noise of the last level, 0.01, stays in the image
 
 P comes from the SVD of x0_hat; the network is not differentiated. This is InverseBench's code: one
@@ -78,17 +78,17 @@ class DiffPIRSettings:
       steps: `diffpir_steps(...)`.
       prior_weight: lambda sigma_n^2, > 0, which the method knows as this product only. The gradient
         step contracts above ||A||^2 / 2.
-      zeta: share of the next level's noise that is fresh, in [0, 1].
+      xi: share of the next level's noise that is fresh, in [0, 1].
       data_step: "gradient" is InverseBench's; "exact", the paper's, has no gradient to project.
     """
 
     steps: DiffPIRSteps
     prior_weight: Array | float = 0.3
-    zeta: Array | float = 1.0
+    xi: Array | float = 1.0
     data_step: Literal["gradient", "exact"] = field(default="gradient", metadata={"static": True})
 
     def __post_init__(self) -> None:
-        check_fields(self, prior_weight=POSITIVE, zeta=UNIT)
+        check_fields(self, prior_weight=POSITIVE, xi=UNIT)
 
 
 def diffpir(
@@ -106,7 +106,7 @@ def diffpir(
       ValueError: a projection for the exact step, or an operator without an adjoint; steps that
         start above the prior's noise levels.
     """
-    exact, zeta, first = settings.data_step == "exact", settings.zeta, settings.steps
+    exact, xi, first = settings.data_step == "exact", settings.xi, settings.steps
     if exact and projection is not None:
         raise ValueError(
             "data_step='exact' follows no gradient: use projection=None or data_step='gradient'"
@@ -129,7 +129,7 @@ def diffpir(
         x0 = denoise(prior, y, at.sigma)
         corrected, rank, share = explained(draw, x0, at)
         fresh, old = draw(at.step, x.shape), (y - corrected) / at.sigma
-        noise = jnp.sqrt(zeta) * fresh + jnp.sqrt(1 - zeta) * old
+        noise = jnp.sqrt(xi) * fresh + jnp.sqrt(1 - xi) * old
         x = (corrected + at.sigma_next * noise) * at.scale_next
         return x, step_info(misfit(problem, x0), rank, share, x)
 
@@ -153,7 +153,7 @@ def settings_for(
     *,
     steps: int = 1000,
     prior_weight: float | None = None,
-    zeta: float = 1.0,
+    xi: float = 1.0,
     data_step: Literal["gradient", "exact"] = "gradient",
 ) -> DiffPIRSettings:
     """InverseBench's settings, but for the weight of the prior, which is ours.
@@ -163,7 +163,7 @@ def settings_for(
       clock: the prior's; levels that it was not trained at are left out of the grid.
       steps: noise levels
       prior_weight: lambda sigma_n^2 (default: the task's; InverseBench: 0.02)
-      zeta: share of fresh noise in a step, 0 to 1
+      xi: share of fresh noise in a step, 0 to 1
       data_step: gradient, or the exact minimum, of linear measurements
 
     Raises:
@@ -173,6 +173,6 @@ def settings_for(
     return DiffPIRSettings(
         steps=diffpir_steps(steps, clock.within(*VP_ENDS)),
         prior_weight=weight,
-        zeta=zeta,
+        xi=xi,
         data_step=data_step,
     )

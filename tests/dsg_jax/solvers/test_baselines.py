@@ -82,7 +82,7 @@ def test_diffpir_trajectory(case):
     np.testing.assert_allclose(steps.sigma_next, arrays["sigma_steps"][1:], rtol=1e-6)
     np.testing.assert_allclose(steps.scale, arrays["scaling_steps"][:-1], rtol=1e-6)
     weight = config["lamb"] * config["sigma_n"] ** 2
-    settings = DiffPIRSettings(steps=steps, prior_weight=weight, zeta=config["xi"])
+    settings = DiffPIRSettings(steps=steps, prior_weight=weight, xi=config["xi"])
     check_trajectory(manifest, arrays, *replay(diffpir(*posed, settings), arrays))
 
 

@@ -140,7 +140,7 @@ def test_tables_state_their_default():
         ("latent-daps", "motion_deblur", {}, {"inner_steps": 49, "momentum": 0.45}),
         ("latent-daps", "fog", {"group": "sd"}, {"inner_steps": 30, "momentum": 0.45}),
         ("sitcom", "box_inpainting", {}, {"pixel_step": 0.5, "noise_level": None}),
-        ("diffpir", "super_resolution", {}, {"prior_weight": 0.02, "zeta": 1.0}),
+        ("diffpir", "super_resolution", {}, {"prior_weight": 0.02, "xi": 1.0}),
         ("sitcom", "box_inpainting", {"script": "noise_free"}, {"pixel_step": 0.0}),
     ],
 )
