@@ -39,6 +39,8 @@ from .solvers import SOLVERS as SOLVERS
 from .solvers import settings_for as settings_for
 from .solvers.daps import DAPSSettings as DAPSSettings
 from .solvers.daps import daps as daps
+from .solvers.diffpir import DiffPIRSettings as DiffPIRSettings
+from .solvers.diffpir import diffpir as diffpir
 from .solvers.dps import DPSSettings as DPSSettings
 from .solvers.dps import dps as dps
 from .solvers.fast_dips import FastDIPSSettings as FastDIPSSettings
@@ -53,10 +55,16 @@ from .solvers.latent_dps import LatentDPSSettings as LatentDPSSettings
 from .solvers.latent_dps import latent_dps as latent_dps
 from .solvers.latent_fast_dips import LatentFastDIPSSettings as LatentFastDIPSSettings
 from .solvers.latent_fast_dips import latent_fast_dips as latent_fast_dips
+from .solvers.pigdm import PiGDMSettings as PiGDMSettings
+from .solvers.pigdm import pigdm as pigdm
 from .solvers.psld import PSLDSettings as PSLDSettings
 from .solvers.psld import psld as psld
+from .solvers.red_diff import REDDiffSettings as REDDiffSettings
+from .solvers.red_diff import red_diff as red_diff
 from .solvers.resample import ReSampleSettings as ReSampleSettings
 from .solvers.resample import resample as resample
+from .solvers.sitcom import SITCOMSettings as SITCOMSettings
+from .solvers.sitcom import sitcom as sitcom
 from .types import FirstStage as FirstStage
 from .types import Info as Info
 from .types import Operator as Operator

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dsg_jax.checks import UPDATES, check_number
+
 # The variance-preserving SDE behind ADM's betas: log(1 + sigma^2) = BETA_MIN u + BETA_D u^2 / 2 at
 # the SDE's time u in [0, 1].
 BETA_MIN, BETA_D = 0.1, 19.9
@@ -101,10 +103,30 @@ def vp_betas(sigma_min: float, sigma_max: float, steps: int = 1000) -> np.ndarra
     """
     if not 0 < sigma_min < sigma_max < np.inf:
         raise ValueError(f"noise levels from {sigma_min} to {sigma_max}: give 0 < lowest < highest")
-    integral = np.log1p(np.square([sigma_min, sigma_max]))
-    first, last = (np.sqrt(BETA_MIN**2 + 2 * BETA_D * integral) - BETA_MIN) / BETA_D
+    first, last = _sde_time(np.array([sigma_min, sigma_max]))
     u = np.linspace(first, last, steps)
     return -np.expm1(-np.diff(BETA_MIN * u + BETA_D * u**2 / 2, prepend=0.0))
+
+
+# Levels of ADM's SDE at its times 1 and 0.001, and InverseBench's last one.
+VP_ENDS = 152.16697028394637, 0.010485992786702987, 0.01
+
+
+def vp_levels(steps: int, sigma_max: float, sigma_min: float, sigma_end: float) -> np.ndarray:
+    """InverseBench's "vp" grid, even in the time of ADM's SDE; (steps + 1,) float64.
+
+    Raises:
+      ValueError: no steps, or more than there is memory for.
+    """
+    check_number("steps", steps, UPDATES)
+    first, last = _sde_time(np.array([sigma_max, sigma_min]))
+    u = np.linspace(first, last, steps)
+    return np.append(np.sqrt(np.expm1(BETA_MIN * u + BETA_D * u**2 / 2)), sigma_end)
+
+
+def _sde_time(sigma: np.ndarray) -> np.ndarray:
+    """The time u in [0, 1] at which ADM's SDE has these noise levels."""
+    return (np.sqrt(BETA_MIN**2 + 2 * BETA_D * np.log1p(sigma**2)) - BETA_MIN) / BETA_D
 
 
 def poly7(sigma_max: np.ndarray | float, sigma_min: float, points: np.ndarray) -> np.ndarray:

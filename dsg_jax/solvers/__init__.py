@@ -112,6 +112,10 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("flowdps", "FlowDPS", "latent"),
         SolverEntry("flowchef", "FlowChef", "latent"),
         SolverEntry("pnpdm", "PnP-DM", "pixel", noise=True),
+        SolverEntry("sitcom", "SITCOM", "pixel", noise=True),
+        SolverEntry("pigdm", "PiGDM", "pixel", operator="linear", noise=True),
+        SolverEntry("diffpir", "DiffPIR", "pixel"),
+        SolverEntry("red-diff", "RED-diff", "pixel"),
     )
 }
 

@@ -6,11 +6,16 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.sparse.linalg import cg
 
 from dsg_jax.projection import decomposed, is_due, project, subspace
-from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, numbers_in
+from dsg_jax.types import Draw, FirstStage, Info, Operator, Prior, Problem, Projection, numbers_in
 
 Row = TypeVar("Row")
+
+# Of the residual relative to the right-hand side; below it float32 gains nothing. Blurs with little
+# noise come to the limit.
+_CG_TOLERANCE, _CG_ITERATIONS = 1e-6, 200
 
 
 def safe_norm(x: Array) -> Array:
@@ -51,6 +56,20 @@ def residual(problem: Problem, x: Array) -> Array:
 def misfit(problem: Problem, x: Array) -> Array:
     """||y - A(x)||."""
     return safe_norm(residual(problem, x))
+
+
+def regularised(operator: Operator, difference: Array, weight: Array) -> Array:
+    """A' (A A' + weight I)^-1 of a measurement: how far x moves in a ridge regression on it.
+
+    It is the x that minimises ||A x - difference||^2 + weight ||x||^2, by conjugate gradients to
+    float32 accuracy. They end after as many iterations as A A' has distinct eigenvalues: two for a
+    mask, a dozen for super-resolution. Not for operators without an adjoint.
+    """
+    adjoint = operator.adjoint
+    assert adjoint is not None
+    normal = lambda w: operator.forward(adjoint(w)) + weight * w
+    w, _ = cg(normal, difference, tol=_CG_TOLERANCE, maxiter=_CG_ITERATIONS)
+    return adjoint(w)
 
 
 def full_rank(shape: tuple[int, ...]) -> Array:

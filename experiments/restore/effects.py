@@ -97,7 +97,7 @@ IDLE = (
         ("sigma",),
         ignores_noise,
         "nothing is added to a measured image, and of the solvers only "
-        f"{', '.join(name for name, entry in SOLVERS.items() if entry.noise)} asks how noisy it is:"
+        f"{', '.join(name for name, entry in SOLVERS.items() if entry.noise)} ask how noisy it is:"
         " drop it (daps, latent-daps: --tau-y is the likelihood's)",
     ),
     Idle("method", ("tau", "rank_rule", "period", "sides", "source"), is_plain, _PLAIN),

@@ -47,6 +47,10 @@ QUICK = {
     "flowdps": {"steps": 6, "step_size": 0.1},
     "flowchef": {"steps": 6, "step_size": 0.1},
     "pnpdm": {"levels": 3, "reverse_steps": 10},
+    "sitcom": {"steps": 3, "inner_steps": 3},
+    "pigdm": {"steps": 3},
+    "diffpir": {"steps": 6},
+    "red-diff": {"steps": 6},
 }
 
 

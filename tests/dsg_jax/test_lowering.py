@@ -30,6 +30,10 @@ SHORT = {
     "flowdps": {"steps": 4},
     "flowchef": {"steps": 4},
     "pnpdm": {"levels": 3, "reverse_steps": 8, "inner_steps": 3, "likelihood": "langevin"},
+    "sitcom": {"steps": 3, "inner_steps": 3},
+    "pigdm": {"steps": 3},
+    "diffpir": {"steps": 6},
+    "red-diff": {"steps": 6},
 }
 # Decompositions of a step: Latent FAST-DIPS has one for images and one for latents.
 DECOMPOSED = {"latent-fast-dips": 2}

@@ -34,8 +34,10 @@ from dsg_jax.schedule import linear_betas, scaled_linear_betas
 from dsg_jax.solvers import settings_for
 from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
+from dsg_jax.solvers.diffpir import DiffPIRSettings, diffpir, diffpir_steps
 from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
+from dsg_jax.solvers.pigdm import PiGDMSettings, pigdm, pigdm_steps
 from dsg_jax.solvers.pnpdm import pnpdm
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
@@ -66,6 +68,16 @@ def measured_by(operator: Operator) -> Problem:
 def daps_by(inner: str):
     settings = DAPSSettings(steps=daps_steps(levels=3), inner=inner)
     return daps(gaussian_prior(), measured_by(identity()), Projection(), settings)
+
+
+def exact_diffpir(operator: Operator, projection: Projection | None = None):
+    settings = DiffPIRSettings(steps=diffpir_steps(3), data_step="exact")
+    return diffpir(gaussian_prior(), measured_by(operator), projection, settings)
+
+
+def pigdm_of(operator: Operator, **options):
+    settings = PiGDMSettings(steps=pigdm_steps(3), **options)
+    return pigdm(gaussian_prior(), measured_by(operator), None, settings)
 
 
 def psld_of(operator: Operator, prior: Prior | None = None, **options):
@@ -160,6 +172,18 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
     ),
     "steps=1: the schedule allows 2 to 1000": lambda folder: settings_for(
         "dps", "hdr", BETAS, steps=1
+    ),
+    "data_step='exact' follows no gradient": lambda folder: exact_diffpir(identity(), Projection()),
+    "data_step='exact' needs a linear measurement": lambda folder: exact_diffpir(hdr()),
+    "pigdm needs a linear measurement": lambda folder: pigdm_of(hdr()),
+    "noisy=False: the operator has no pseudo-inverse": lambda folder: pigdm_of(
+        blur(SHAPE, KERNEL), noisy=False
+    ),
+    "steps=0: SITCOM's schedule allows 1 to 1000": lambda folder: settings_for(
+        "sitcom", "hdr", BETAS, steps=0
+    ),
+    "noise_level=0.1: script='noise_free' never stops": lambda folder: settings_for(
+        "sitcom", "hdr", BETAS, script="noise_free", noise_level=0.1
     ),
     "12 steps leave none to optimise at every 10": lambda folder: settings_for(
         "resample", "hdr", BETAS, steps=12

@@ -19,6 +19,7 @@ from dsg_jax.schedule import respaced_times, scaled_linear_betas
 from dsg_jax.solvers import SOLVERS, SolverEntry, settings_for
 from dsg_jax.solvers.admm import ADMM
 from dsg_jax.solvers.daps import DAPS_HMC, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN
+from dsg_jax.solvers.diffpir import DIFFPIR_PRIOR_WEIGHT
 from dsg_jax.solvers.dps import DPS_SCALE
 from dsg_jax.solvers.fast_dips import FAST_DIPS
 from dsg_jax.solvers.guidance import full_rank, misfit, published, step_info
@@ -26,12 +27,21 @@ from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
 from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
 from dsg_jax.solvers.latent_fast_dips import LATENT_FAST_DIPS
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
+from dsg_jax.solvers.sitcom import SITCOM_PIXEL_STEP
 from dsg_jax.types import Problem, Projection, Solver
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
 
 BETAS = scaled_linear_betas()
-TABLES = [DPS_SCALE, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
+TABLES = [
+    DPS_SCALE,
+    DIFFPIR_PRIOR_WEIGHT,
+    SITCOM_PIXEL_STEP,
+    DAPS_LANGEVIN,
+    DAPS_LANGEVIN_MAIN,
+    DAPS_HMC,
+    LATENT_DPS_ZETA,
+]
 TABLES += [FAST_DIPS, LATENT_FAST_DIPS]
 TABLES += [*PSLD_GROUPS.values(), *LATENT_DAPS_GROUPS.values()]
 
@@ -143,6 +153,9 @@ def test_tables_state_their_default():
         ),
         ("flowdps", "fog", {"inner_steps": 2}, {"step_size": 15.0, "inner_steps": 2}),
         ("flowchef", "fog", {"step_size": 0.5}, {"step_size": 0.5}),
+        ("sitcom", "box_inpainting", {}, {"pixel_step": 0.5, "noise_level": None}),
+        ("diffpir", "super_resolution", {}, {"prior_weight": 0.02, "xi": 1.0}),
+        ("sitcom", "box_inpainting", {"script": "noise_free"}, {"pixel_step": 0.0}),
     ],
 )  # fmt: skip
 def test_published_values_and_options(solver, task, options, expected):
