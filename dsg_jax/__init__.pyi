@@ -49,6 +49,8 @@ from .solvers.psld import PSLDSettings as PSLDSettings
 from .solvers.psld import psld as psld
 from .solvers.resample import ReSampleSettings as ReSampleSettings
 from .solvers.resample import resample as resample
+from .solvers.spgd import SPGDSettings as SPGDSettings
+from .solvers.spgd import spgd as spgd
 from .types import FirstStage as FirstStage
 from .types import Info as Info
 from .types import Operator as Operator

@@ -102,6 +102,7 @@ SOLVERS: dict[str, SolverEntry] = {
         SolverEntry("resample", "ReSample", "latent", weights="raw"),
         SolverEntry("latent-dps", "Latent DPS", "latent"),
         SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
+        SolverEntry("spgd", "SPGD", "pixel"),
     )
 }
 

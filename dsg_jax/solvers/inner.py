@@ -93,8 +93,7 @@ def guided_chain(
         move, first = hmc(level.lr, momentum), level.first_draw + 1
         v = draw(level.first_draw, shape)
 
-    period = 1 if projection is None else projection.period
-    last = jnp.where(period == 0, -1, (count - 1) // jnp.maximum(period, 1) * period)
+    last = last_projected(projection, count)
 
     def body(carry, i):
         x, v, told = carry
@@ -107,6 +106,12 @@ def guided_chain(
     start = level.x0_hat, v, (full_rank(shape), jnp.ones(()))
     (x, _, (rank, share)), _ = jax.lax.scan(body, start, jnp.arange(count))
     return x, rank, share
+
+
+def last_projected(projection: Projection | None, count: int) -> Array:
+    """The last of ``count`` inner steps that is projected; of a plain method the last; or -1."""
+    period = 1 if projection is None else projection.period
+    return jnp.where(period == 0, -1, (count - 1) // jnp.maximum(period, 1) * period)
 
 
 def shared_subspace(

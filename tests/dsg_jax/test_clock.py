@@ -42,6 +42,7 @@ QUICK = {
     "resample": {"steps": 20, "pixel_limit": 3, "latent_limit": 3},
     "latent-dps": {"steps": 6},
     "latent-daps": {"levels": 3, "inner_steps": 3},
+    "spgd": {"levels": 3, "inner_steps": 3},
 }
 
 

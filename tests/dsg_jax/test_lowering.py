@@ -25,6 +25,7 @@ SHORT = {
     "resample": {"steps": 30, "pixel_limit": 20, "latent_limit": 10},
     "latent-dps": {"steps": 4},
     "latent-daps": {"levels": 3, "ode_steps": 2, "inner_steps": 3},
+    "spgd": {"levels": 3, "inner_steps": 3},
 }
 
 

@@ -23,12 +23,13 @@ from dsg_jax.solvers.guidance import full_rank, misfit, published, step_info
 from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
 from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
+from dsg_jax.solvers.spgd import SPGD_LR
 from dsg_jax.types import Problem, Projection, Solver
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
 
 BETAS = scaled_linear_betas()
-TABLES = [DPS_SCALE, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
+TABLES = [DPS_SCALE, SPGD_LR, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
 TABLES += [*PSLD_GROUPS.values(), *LATENT_DAPS_GROUPS.values()]
 
 
@@ -129,6 +130,7 @@ def test_tables_state_their_default():
         ("latent-dps", "phase_retrieval", {}, {"zeta": 0.3}),
         ("latent-daps", "motion_deblur", {}, {"inner_steps": 49, "momentum": 0.45}),
         ("latent-daps", "fog", {"group": "sd"}, {"inner_steps": 30, "momentum": 0.45}),
+        ("spgd", "fog", {"inner_steps": 2}, {"inner_steps": 2}),
     ],
 )
 def test_published_values_and_options(solver, task, options, expected):
@@ -165,6 +167,8 @@ def test_respacing_as_the_reference_writes_it(respacing, total, times):
     assert steps.ode_sigma.shape == (50, 2) and steps.sigma[0] == 10
     assert steps.lr[0] == np.float32(4.52e-6)
     assert settings_for("daps", "hdr", BETAS).steps.ode_sigma.shape == (200, 5)
+    rate = settings_for("spgd", "super_resolution", BETAS, step_factor=0.5).steps.rate
+    assert len(rate) == 100 and rate[0] == 3.5
 
 
 def test_presets_of_resample():
