@@ -18,6 +18,8 @@ from .operators.linear import super_resolution as super_resolution
 from .operators.noise import measure as measure
 from .operators.tasks import TASKS as TASKS
 from .operators.tasks import operator_for as operator_for
+from .plug_ins import PlugIn as PlugIn
+from .plug_ins import smoothing as smoothing
 from .priors.first_stage import kl_first_stage as kl_first_stage
 from .priors.first_stage import vq_first_stage as vq_first_stage
 from .priors.latent import LDMNetwork as LDMNetwork

@@ -4,7 +4,7 @@ All start at x0_hat and target exp(-||A(x) - y||^2 / 2 tau_y^2 - ||x - x0_hat||^
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from jax.scipy.stats import norm as standard_normal
 
 from dsg_jax.checks import POSITIVE, check_number
 from dsg_jax.diffusion import score
-from dsg_jax.projection import Subspace, decomposed, is_due, project, subspace
-from dsg_jax.solvers.guidance import full_rank, gradient_share, misfit, safe_norm
-from dsg_jax.types import Draw, Prior, Problem, Projection
+from dsg_jax.plug_ins import Guidance, begin, check_forgets, follow, last_projected
+from dsg_jax.projection import full_rank
+from dsg_jax.solvers.guidance import gradient_share, misfit, safe_norm
+from dsg_jax.types import Draw, Prior, Problem
 
 _SCORE_MIN_SIGMA = 0.01
 # Standard deviation of the likelihood that every step size of the reference was chosen for.
@@ -74,7 +75,7 @@ def hmc(lr: Array, momentum: Array | float) -> Callable:
 
 def guided_chain(
     gradient: Callable[[Array], Array],
-    projection: Projection | None,
+    projection: Guidance,
     level: Level,
     draw: Draw,
     count: int,
@@ -83,9 +84,10 @@ def guided_chain(
     """``count`` steps along P(gradient): (x_y, ranks, ||P(G)|| / ||G|| of the last projection).
 
     The subspace is computed once from x0_hat, its projectors are formed once. ``momentum`` None is
-    Langevin; HMC draws its first velocity before the step noises.
+    Langevin; HMC draws its first velocity before the step noises. Plug-ins in the projection's
+    place change all of the gradient and nothing of the noises.
     """
-    space = shared_subspace(projection, draw, level.first_draw, level.x0_hat)
+    memory = begin(projection, draw, level.first_draw, level.x0_hat)
     shape = level.x0_hat.shape
     if momentum is None:
         move, first, v = langevin(level.lr), level.first_draw, jnp.zeros(shape)
@@ -96,46 +98,32 @@ def guided_chain(
     last = last_projected(projection, count)
 
     def body(carry, i):
-        x, v, told = carry
+        x, v, memory, told = carry
         g = gradient(x)
-        projected, rank = guide(projection, space, i, g)
+        projected, memory, rank = follow(projection, memory, i, g)
         of_this = lambda: (rank, gradient_share(projected, g))
         told = jax.lax.cond(i == last, of_this, lambda: told)
-        return (*move(x, v, projected, draw(first + i, shape)), told), None
+        return (*move(x, v, projected, draw(first + i, shape)), memory, told), None
 
-    start = level.x0_hat, v, (full_rank(shape), jnp.ones(()))
-    (x, _, (rank, share)), _ = jax.lax.scan(body, start, jnp.arange(count))
+    start = level.x0_hat, v, memory, (full_rank(shape), jnp.ones(()))
+    (x, _, _, (rank, share)), _ = jax.lax.scan(body, start, jnp.arange(count))
     return x, rank, share
 
 
-def last_projected(projection: Projection | None, count: int) -> Array:
-    """The last of ``count`` inner steps that is projected; of a plain method the last; or -1."""
-    period = 1 if projection is None else projection.period
-    return jnp.where(period == 0, -1, (count - 1) // jnp.maximum(period, 1) * period)
+def shared_subspace(projection: Guidance, draw: Draw, number: Array, state: Array) -> Any:
+    """What `plug_ins.begin` gives: of a projection its subspace, or None."""
+    return begin(projection, draw, number, state)
 
 
-def shared_subspace(
-    projection: Projection | None, draw: Draw, number: Array, state: Array
-) -> Subspace | None:
-    """The subspace of one inner loop; None where there is none or each gradient brings its own.
+def guide(projection: Guidance, space: Any, i: Array, g: Array) -> tuple[Array, Array]:
+    """`plug_ins.follow` for a loop that carries no memory: the gradient to follow, and its ranks.
 
-    ``number`` tells the draws of the ablation's random matrices apart.
+    Raises:
+      ValueError: a plug-in that remembers gradients.
     """
-    if projection is None or projection.source == "gradient":
-        return None
-    return subspace(projection, decomposed(projection, draw, number, state, state))
-
-
-def guide(
-    projection: Projection | None, space: Subspace | None, i: Array, g: Array
-) -> tuple[Array, Array]:
-    """The gradient to follow in inner step i, and its ranks."""
-    if projection is None:
-        return g, full_rank(g.shape)
-    space = subspace(projection, g) if space is None else space
-    projected = jnp.where(is_due(projection, i), project(space, g), g)
-    rank = jnp.where(jnp.asarray(projection.period) > 0, space.rank, full_rank(g.shape))
-    return projected, rank.astype(jnp.int32)
+    g, after, rank = follow(projection, space, i, g)
+    check_forgets(space, after)
+    return g, rank
 
 
 def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):

@@ -9,9 +9,9 @@
         x = x + (1 - sigma_next / sigma) d              probability flow, by the last d
 
 Nothing is drawn but the start. The last d belongs to the x before the last update, so that no level
-costs a call more than its warm-up. The paper also smooths the gradients; the released code computes
-that and follows the gradients as they are, which is what this file does. DiffStateGrad was not
-released for SPGD.
+costs a call more than its warm-up. The paper smooths the gradients. The released code computes that
+and follows the gradients as they are, and so does this file: `plug_ins.smoothing` is the paper's.
+DiffStateGrad was not released for SPGD.
 """
 
 from dataclasses import dataclass, field
@@ -25,9 +25,10 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, UPDATES, check_fields, check_number
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance, begin, follow, last_projected
+from dsg_jax.projection import full_rank
 from dsg_jax.schedule import daps_annealing
 from dsg_jax.solvers.guidance import (
-    full_rank,
     gradient_share,
     prior_for,
     published,
@@ -35,8 +36,7 @@ from dsg_jax.solvers.guidance import (
     safe_norm,
     step_info,
 )
-from dsg_jax.solvers.inner import guide, last_projected, shared_subspace
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 # Rate of the level that would follow the last, as a share of the first one's.
 _LAST_RATE = 0.01
@@ -88,9 +88,7 @@ class SPGDSettings:
         check_fields(self, inner_steps=UPDATES)
 
 
-def spgd(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: SPGDSettings
-) -> Solver:
+def spgd(prior: Prior, problem: Problem, projection: Guidance, settings: SPGDSettings) -> Solver:
     """SPGD as a `Solver`; the state is x at the current level (h, w, c).
 
     `Info` tells of the last gradient that the projection's period allows; ``misfit`` is of the last
@@ -114,18 +112,18 @@ def spgd(
         return jnp.sum(difference * difference), (x0 - x, safe_norm(difference))
 
     def step(draw: Draw, x: Array, at: SPGDSteps) -> tuple[Array, Info]:
-        space = shared_subspace(projection, draw, at.level, x)
-
         def warm_up(carry, i):
-            x, _, told = carry
+            x, memory, told, _ = carry
             g, (d, norm) = jax.grad(guided, has_aux=True)(x, at.sigma)
-            followed, rank = guide(projection, space, i, g)
+            followed, memory, rank = follow(projection, memory, i, g)
             of_this = lambda: (rank, gradient_share(followed, g))
             told = jax.lax.cond(i == last, of_this, lambda: told)
-            return (x - at.rate * followed, (d, norm), told), None
+            return (x - at.rate * followed, memory, told, (d, norm)), None
 
-        start = x, (jnp.zeros_like(x), jnp.zeros(())), (full_rank(x.shape), jnp.ones(()))
-        (x, (d, norm), (rank, share)), _ = jax.lax.scan(warm_up, start, jnp.arange(count))
+        memory = begin(projection, draw, at.level, x)
+        told = full_rank(x.shape), jnp.ones(())
+        start = x, memory, told, (jnp.zeros_like(x), jnp.zeros(()))
+        (x, _, (rank, share), (d, norm)), _ = jax.lax.scan(warm_up, start, jnp.arange(count))
         x = x + at.move * d
         return x, step_info(norm, rank, share, x, count)
 

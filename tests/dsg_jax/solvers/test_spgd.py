@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dsg_jax.operators.linear import identity
+from dsg_jax.plug_ins import smoothing
 from dsg_jax.sample import sample
 from dsg_jax.solvers.spgd import SPGDSettings, spgd, spgd_steps
 from dsg_jax.types import Problem, Projection
@@ -29,7 +30,7 @@ SHAPE = (8, 8, 1)
 prior = lru_cache(tiny_prior)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if "smoothed" not in c])
+@pytest.mark.parametrize("case", CASES)
 def test_golden_trajectory(case):
     manifest, arrays = load(f"trajectories_new/{case}")
     config = manifest["config"]
@@ -37,8 +38,18 @@ def test_golden_trajectory(case):
     assert_close("lr", steps.rate, arrays["lr"], manifest)
     problem = problem_of(manifest, arrays, hwc(arrays["x_init"]).shape)
     settings = SPGDSettings(steps=steps, inner_steps=config["config"]["num_steps"])
-    solver = spgd(prior(), problem, projection_of(manifest), settings)
-    check_trajectory(manifest, arrays, *replay(solver, arrays))
+    projection = projection_of(manifest)
+    if "smoothed" not in case:
+        solver = spgd(prior(), problem, projection, settings)
+        check_trajectory(manifest, arrays, *replay(solver, arrays))
+        return
+    smoothed = smoothing(config["config"]["beta"])
+    plug_ins = (projection, smoothed) if projection else smoothed
+    last, states, info = replay(spgd(prior(), problem, plug_ins, settings), arrays)
+    assert_close("states", states, hwc(arrays["states"]), manifest)
+    assert_close("final", last, hwc(arrays["final"]), manifest)
+    assert np.array_equal(info.rank, arrays.get("ranks", np.full((len(states), 3), 32)))
+    assert ((info.share > 0) & (info.share != 1)).all()
 
 
 def restored(levels: int, lr: float, projection: Projection | None = None):
