@@ -18,6 +18,8 @@ from .operators.linear import super_resolution as super_resolution
 from .operators.noise import measure as measure
 from .operators.tasks import TASKS as TASKS
 from .operators.tasks import operator_for as operator_for
+from .plug_ins import PlugIn as PlugIn
+from .plug_ins import smoothing as smoothing
 from .priors.first_stage import kl_first_stage as kl_first_stage
 from .priors.first_stage import vq_first_stage as vq_first_stage
 from .priors.latent import LDMNetwork as LDMNetwork
@@ -65,6 +67,8 @@ from .solvers.resample import ReSampleSettings as ReSampleSettings
 from .solvers.resample import resample as resample
 from .solvers.sitcom import SITCOMSettings as SITCOMSettings
 from .solvers.sitcom import sitcom as sitcom
+from .solvers.spgd import SPGDSettings as SPGDSettings
+from .solvers.spgd import spgd as spgd
 from .types import FirstStage as FirstStage
 from .types import Info as Info
 from .types import Operator as Operator

@@ -33,6 +33,11 @@ class Subspace(NamedTuple):
     rank: Array
 
 
+def full_rank(shape: tuple[int, ...]) -> Array:
+    """The rank that a solver without a projection reports: min(h, w) for every channel."""
+    return jnp.full(shape[-1], min(shape[:2]))
+
+
 def per_channel_rank(energy: Array, tau: Array) -> Array:
     """The papers' rule: the smallest r whose leading energies reach tau, for each channel alone."""
     share = jnp.cumsum(energy, axis=1) / jnp.sum(energy, axis=1, keepdims=True)

@@ -183,7 +183,8 @@ class Info(NamedTuple):
     Attributes:
       misfit: () norm of y - A(x0_hat).
       rank: (c,) singular vectors kept per channel; the full rank without a projection.
-      share: () norm of the projected gradient over that of the gradient; 1 without a projection.
+      share: () norm of the gradient that was followed, projected and smoothed, over that of the
+        gradient; 1 for the plain method.
       finite: () whether the new state is finite; of the last step also the restored image.
       inner_steps: () updates of the inner loop, where a solver has one.
       loss_ratio: () last over first loss of the step's optimisation (ReSample; of the last step:

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers import SOLVERS
-from dsg_jax.types import Prior, Problem, Projection, Solver
+from dsg_jax.types import Prior, Problem, Solver
 
 
-def solver_of(name: str, arrays: tuple[Projection | None, Prior, Any], problem: Problem) -> Solver:
+def solver_of(name: str, arrays: tuple[Guidance, Prior, Any], problem: Problem) -> Solver:
     """Build a solver from its key in `SOLVERS` and from (projection, prior, settings)."""
     projection, prior, settings = arrays
     return SOLVERS[name].solve(prior, problem, projection, settings)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, Range
+from dsg_jax.checks import COUNT, NOT_NEGATIVE, POSITIVE, UNIT, Range
 from dsg_jax.solvers import DEFAULT_SOLVER
 from experiments.checks import SEED, SIDE, TOGETHER, check_folder, check_numbers, check_once
 from experiments.device_settings import Arithmetic, Devices
@@ -122,6 +122,8 @@ class Method:
       period: project every N-th (inner) step; 0: none (default: 1; resample: its preset's)
       sides: both (U U' G V V'), left (U U' G) or right (G V V')
       source: what the projection decomposes: state is DiffStateGrad, the others are for ablations
+      smoothing: for solvers with an inner loop: SPGD's smoothed guidance behind the projection, by
+        its beta; 0: none (SPGD's paper: 0.9)
     """
 
     prior: str | None = None
@@ -133,10 +135,12 @@ class Method:
     period: tuple[int, ...] = ()
     sides: Literal["both", "left", "right"] = "both"
     source: Source = "state"
+    smoothing: tuple[float, ...] = (0.0,)
 
     def __post_init__(self):
         with_default = [name for name in ("rank_rule", "period") if getattr(self, name)]
-        check_once(self, "solver", "tau", *with_default)
+        check_once(self, "solver", "tau", "smoothing", *with_default)
+        check_numbers(self, smoothing=UNIT)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
     from dsg_jax.clock import Clock
-    from dsg_jax.types import Prior, Problem, Projection, Solver
+    from dsg_jax.plug_ins import Guidance
+    from dsg_jax.types import Prior, Problem, Solver
 
 
 class SolverEntry(NamedTuple):
@@ -27,6 +28,8 @@ class SolverEntry(NamedTuple):
       noise: whether it asks how noisy the measurement is.
       weights: which of a checkpoint's two sets its reference samples with: averaged ones ("ema")
         or those being trained ("raw").
+      inner_loop: whether an outer step follows several gradients, so that a plug-in can remember
+        the earlier ones.
     """
 
     name: str
@@ -35,6 +38,7 @@ class SolverEntry(NamedTuple):
     operator: Literal["any", "linear"] = "any"
     noise: bool = False
     weights: Literal["ema", "raw"] = "ema"
+    inner_loop: bool = False
 
     @property
     def function(self) -> str:
@@ -57,14 +61,14 @@ class SolverEntry(NamedTuple):
         return self.module.settings_for.__annotations__["return"]
 
     def solve(
-        self, prior: "Prior", problem: "Problem", projection: "Projection | None", settings: Any
+        self, prior: "Prior", problem: "Problem", projection: "Guidance", settings: Any
     ) -> "Solver":
         """Build the `Solver` for `sample.sample`.
 
         Args:
           prior: of the kind that the entry names.
           problem: measurement to explain.
-          projection: None for the plain method.
+          projection: None for the plain method; a projection, a plug-in or several, see `plug_ins`.
           settings: a `settings_type`.
 
         Raises:
@@ -102,20 +106,21 @@ SOLVERS: dict[str, SolverEntry] = {
     entry.name: entry
     for entry in (
         SolverEntry("dps", "DPS", "pixel"),
-        SolverEntry("daps", "DAPS", "pixel"),
+        SolverEntry("daps", "DAPS", "pixel", inner_loop=True),
         SolverEntry("psld", "PSLD", "latent", operator="linear", noise=True),
-        SolverEntry("resample", "ReSample", "latent", weights="raw"),
+        SolverEntry("resample", "ReSample", "latent", weights="raw", inner_loop=True),
         SolverEntry("latent-dps", "Latent DPS", "latent"),
-        SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw"),
-        SolverEntry("fast-dips", "FAST-DIPS", "pixel"),
-        SolverEntry("latent-fast-dips", "Latent FAST-DIPS", "latent"),
-        SolverEntry("flowdps", "FlowDPS", "latent"),
+        SolverEntry("latent-daps", "LatentDAPS", "latent", weights="raw", inner_loop=True),
+        SolverEntry("fast-dips", "FAST-DIPS", "pixel", inner_loop=True),
+        SolverEntry("latent-fast-dips", "Latent FAST-DIPS", "latent", inner_loop=True),
+        SolverEntry("flowdps", "FlowDPS", "latent", inner_loop=True),
         SolverEntry("flowchef", "FlowChef", "latent"),
-        SolverEntry("pnpdm", "PnP-DM", "pixel", noise=True),
-        SolverEntry("sitcom", "SITCOM", "pixel", noise=True),
+        SolverEntry("pnpdm", "PnP-DM", "pixel", noise=True, inner_loop=True),
+        SolverEntry("sitcom", "SITCOM", "pixel", noise=True, inner_loop=True),
         SolverEntry("pigdm", "PiGDM", "pixel", operator="linear", noise=True),
         SolverEntry("diffpir", "DiffPIR", "pixel"),
         SolverEntry("red-diff", "RED-diff", "pixel"),
+        SolverEntry("spgd", "SPGD", "pixel", inner_loop=True),
     )
 }
 

@@ -17,17 +17,15 @@ v = A(x0) leave no gradient, and its last v and u are used by nobody: here both 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from dsg_jax.checks import MOST_STEPS, NOT_NEGATIVE, POSITIVE, UPDATES, Range, check_fields
-from dsg_jax.projection import Subspace
+from dsg_jax.plug_ins import Guidance, follow, last_projected
 from dsg_jax.solvers.guidance import check_measurement, gradient_share, safe_norm
-from dsg_jax.solvers.inner import guide, last_projected
-from dsg_jax.types import Projection
 
 PASSES = Range(
     lambda v: 2 <= v <= MOST_STEPS and v % 1 == 0,
@@ -86,33 +84,34 @@ def admm(
     x0: Array,
     sigma: Array,
     loop: ADMM,
-    projection: Projection | None,
-    space: Subspace | None,
+    projection: Guidance,
+    memory: Any,
 ) -> Corrected:
-    """Correct the estimate x0 (h, w, c) of noise level sigma; ``space`` is `shared_subspace`'s.
+    """Correct the estimate x0 (h, w, c) of noise level sigma; ``memory`` is `plug_ins.begin`'s.
 
     Raises:
       ValueError: as `check_measurement`.
     """
 
     def one_pass(carry, k):
-        x, u = carry
+        x, u, memory = carry
         w = forward(x) + u
         check_measurement(y, w)
         norm = jnp.maximum(safe_norm(w - y), 1e-12)
         v = jnp.where(norm <= loop.epsilon, w, y + loop.epsilon / norm * (w - y))
         u = w - v
 
-        def correction(x, s):
-            i = k * loop.corrections + s
-            downhill = lambda g: guide(projection, space, i, g)
-            return corrected(forward, v - u, x, x0, sigma**2, loop, downhill)
+        def correction(carry, s):
+            x, memory = carry
+            downhill = lambda g: follow(projection, memory, k * loop.corrections + s, g)
+            x, memory, account = corrected(forward, v - u, x, x0, sigma**2, loop, downhill)
+            return (x, memory), account
 
-        x, account = jax.lax.scan(correction, x, jnp.arange(loop.corrections))
-        return (x, u), account
+        (x, memory), account = jax.lax.scan(correction, (x, memory), jnp.arange(loop.corrections))
+        return (x, u, memory), account
 
     u = jnp.zeros(y.shape, y.dtype)
-    (x, _), account = jax.lax.scan(one_pass, (x0, u), jnp.arange(loop.passes - 1))
+    (x, *_), account = jax.lax.scan(one_pass, (x0, u, memory), jnp.arange(loop.passes - 1))
     rank, share, step, halvings = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), account)
     return Corrected(x, rank[-1], share[last_projected(projection, len(share))], step, halvings)
 
@@ -124,9 +123,13 @@ def corrected(
     x0: Array,
     variance: Array,
     loop: ADMM,
-    downhill: Callable[[Array], tuple[Array, Array]],
-) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-    """One step on F along ``downhill`` of its gradient: (x, (ranks, share, a, its halvings))."""
+    downhill: Callable[[Array], tuple[Array, Any, Array]],
+) -> tuple[Array, Any, tuple[Array, Array, Array, Array]]:
+    """One step on F along ``downhill`` of its gradient.
+
+    Returns:
+      x, the memory of ``downhill``, and an account: ranks, share, a, how often that was halved.
+    """
 
     def energy(x: Array, predicted: Array) -> Array:
         square = lambda r: jnp.sum(r * r)
@@ -135,7 +138,7 @@ def corrected(
     predicted, pullback = jax.vjp(forward, x)
     r = predicted - target
     whole = jnp.nan_to_num((x - x0) / variance + loop.rho * pullback(r)[0])
-    g, rank = downhill(whole)
+    g, memory, rank = downhill(whole)
     if loop.line_search == "exact":
         eta, change = 1.0, pushforward(pullback, r, g)
     else:
@@ -151,7 +154,7 @@ def corrected(
 
     halve = lambda tried: (tried[0] / 2, tried[1] + 1)
     a, halvings = jax.lax.while_loop(is_uphill, halve, (a, jnp.int32(0)))
-    return x - a * g, (rank, gradient_share(g, whole), a, halvings)
+    return x - a * g, memory, (rank, gradient_share(g, whole), a, halvings)
 
 
 def pushforward(pullback: Callable, cotangent: Array, g: Array) -> Array:

@@ -21,6 +21,7 @@ from jax import Array
 from dsg_jax.checks import MOST_STEPS, POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.schedule import daps_annealing, daps_ode_grid
 from dsg_jax.solvers.guidance import misfit, prior_for, published, residual, step_info
 from dsg_jax.solvers.inner import (
@@ -32,7 +33,7 @@ from dsg_jax.solvers.inner import (
     prior_pull,
     suited,
 )
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 VARIANTS = ("legacy", "main")
 # Where the published levels start.
@@ -122,9 +123,7 @@ class DAPSSettings:
         check_fields(self, tau_y=POSITIVE, momentum=UNIT, inner_steps=UPDATES)
 
 
-def daps(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: DAPSSettings
-) -> Solver:
+def daps(prior: Prior, problem: Problem, projection: Guidance, settings: DAPSSettings) -> Solver:
     """DAPS as a `Solver`; the state is x at the current level (h, w, c).
 
     Args:

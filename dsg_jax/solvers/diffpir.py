@@ -26,6 +26,7 @@ from jax import Array
 from dsg_jax.checks import POSITIVE, UNIT, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.schedule import VP_ENDS, vp_levels
 from dsg_jax.solvers.guidance import (
     full_rank,
@@ -37,7 +38,7 @@ from dsg_jax.solvers.guidance import (
     residual,
     step_info,
 )
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 
 class DiffPIRSteps(NamedTuple):
@@ -92,7 +93,7 @@ class DiffPIRSettings:
 
 
 def diffpir(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: DiffPIRSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: DiffPIRSettings
 ) -> Solver:
     """DiffPIR as a `Solver`; the state is x (h, w, c), scaled as a VP network's.
 

@@ -21,9 +21,10 @@ from jax.typing import ArrayLike
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import clip_unit, log_variance, predict
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.schedule import respaced_times
 from dsg_jax.solvers.guidance import misfit, prior_for, project_step, published, step_info
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 _DRAWS = 2  # ancestral noise, and one that the reference draws for the measurement and never uses
 
@@ -96,9 +97,7 @@ class DPSSettings:
         check_fields(self, scale=NOT_NEGATIVE)
 
 
-def dps(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: DPSSettings
-) -> Solver:
+def dps(prior: Prior, problem: Problem, projection: Guidance, settings: DPSSettings) -> Solver:
     """DPS as a `Solver`; the state is x_t (h, w, c).
 
     Args:

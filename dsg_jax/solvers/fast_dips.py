@@ -22,11 +22,11 @@ from jax import Array
 from dsg_jax.checks import UPDATES, check_number
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance, begin
 from dsg_jax.schedule import daps_annealing
 from dsg_jax.solvers.admm import ADMM, admm
 from dsg_jax.solvers.guidance import misfit, prior_for, published, step_info
-from dsg_jax.solvers.inner import shared_subspace
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 
 class FastDIPSSteps(NamedTuple):
@@ -65,7 +65,7 @@ class FastDIPSSettings:
 
 
 def fast_dips(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: FastDIPSSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: FastDIPSSettings
 ) -> Solver:
     """FAST-DIPS as a `Solver`; the state is x at the current level (h, w, c).
 
@@ -82,9 +82,9 @@ def fast_dips(
 
     def step(draw: Draw, x: Array, at: FastDIPSSteps) -> tuple[Array, Info]:
         x0 = denoise(prior, x, at.sigma)
-        space = shared_subspace(projection, draw, at.level, x0)
+        memory = begin(projection, draw, at.level, x0)
         x_y, rank, share, lengths, _ = admm(
-            problem.operator.forward, problem.y, x0, at.sigma, settings.loop, projection, space
+            problem.operator.forward, problem.y, x0, at.sigma, settings.loop, projection, memory
         )
         x_y = jnp.where(at.sigma_next > 0, x_y, x0)
         x = x_y + at.sigma_next * draw(at.level, x.shape)

@@ -19,9 +19,10 @@ from jax import Array
 
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.flow import FlowSteps, ends, flow_steps, pull
 from dsg_jax.solvers.guidance import first_stage_of, misfit, prior_for, project_step, step_info
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Info, Prior, Problem, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -42,7 +43,7 @@ class FlowChefSettings:
 
 
 def flowchef(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: FlowChefSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: FlowChefSettings
 ) -> Solver:
     """FlowChef as a `Solver`; the state is the latent z of a share of noise (h/f, w/f, c_z).
 

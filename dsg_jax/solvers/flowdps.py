@@ -22,10 +22,10 @@ from jax import Array
 
 from dsg_jax.checks import NOT_NEGATIVE, UPDATES, check_fields
 from dsg_jax.clock import Clock
+from dsg_jax.plug_ins import Guidance, begin, follow, last_projected
 from dsg_jax.solvers.flow import FlowSteps, ends, flow_steps, pull
 from dsg_jax.solvers.guidance import first_stage_of, gradient_share, misfit, prior_for, step_info
-from dsg_jax.solvers.inner import guide, last_projected, shared_subspace
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Info, Prior, Problem, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -48,7 +48,7 @@ class FlowDPSSettings:
 
 
 def flowdps(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: FlowDPSSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: FlowDPSSettings
 ) -> Solver:
     """FlowDPS as a `Solver`; the state is the latent z of a share of noise (h/f, w/f, c_z).
 
@@ -67,14 +67,16 @@ def flowdps(
 
     def step(draw: Draw, z: Array, at: FlowSteps) -> tuple[Array, Info]:
         z0, z1 = ends(prior, z, at.s)
-        space = shared_subspace(projection, draw, at.index, z0)
 
-        def towards_y(w0: Array, i: Array):
+        def towards_y(carry, i: Array):
+            w0, memory = carry
             g = gradient(w0)
-            projected, rank = guide(projection, space, i, g)
-            return w0 - settings.step_size * projected, (rank, gradient_share(projected, g))
+            projected, memory, rank = follow(projection, memory, i, g)
+            account = rank, gradient_share(projected, g)
+            return (w0 - settings.step_size * projected, memory), account
 
-        w0, (rank, share) = jax.lax.scan(towards_y, z0, jnp.arange(inner_steps))
+        start = z0, begin(projection, draw, at.index, z0)
+        (w0, _), (rank, share) = jax.lax.scan(towards_y, start, jnp.arange(inner_steps))
         zy = (1 - at.s) * z0 + at.s * w0
         noise = draw(at.index, z.shape)
         noise = jnp.sqrt(at.s_next) * z1 + jnp.sqrt(1 - at.s_next) * noise

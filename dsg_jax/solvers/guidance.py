@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.sparse.linalg import cg
 
-from dsg_jax.projection import decomposed, is_due, project, subspace
+from dsg_jax.plug_ins import Guidance, begin, check_forgets, follow
+from dsg_jax.projection import decomposed, full_rank, is_due, project, subspace
 from dsg_jax.types import Draw, FirstStage, Info, Operator, Prior, Problem, Projection, numbers_in
 
 Row = TypeVar("Row")
@@ -72,11 +73,6 @@ def regularised(operator: Operator, difference: Array, weight: Array) -> Array:
     return adjoint(w)
 
 
-def full_rank(shape: tuple[int, ...]) -> Array:
-    """The rank that a solver without a projection reports: min(h, w) for every channel."""
-    return jnp.full(shape[-1], min(shape[:2]))
-
-
 def gradient_share(projected: Array, gradient: Array) -> Array:
     """||P(G)|| / ||G||, 1 where the gradient vanishes."""
     whole = safe_norm(gradient)
@@ -84,15 +80,23 @@ def gradient_share(projected: Array, gradient: Array) -> Array:
 
 
 def project_step(
-    projection: Projection | None, draw: Draw, index: Array, state: Array, gradient: Array
+    projection: Guidance, draw: Draw, index: Array, state: Array, gradient: Array
 ) -> tuple[Array, Array, Array]:
     """Project the gradient of outer step ``index``: (P(G), ranks, ||P(G)|| / ||G||).
 
     Steps that are no multiple of the period keep the raw gradient and skip the decomposition.
+
+    Raises:
+      ValueError: a plug-in that remembers gradients, of which there is one a step.
     """
     full = full_rank(state.shape)
     if projection is None:
         return gradient, full, jnp.ones(())
+    if not isinstance(projection, Projection):
+        memory = begin(projection, draw, index, state)
+        result, after, rank = follow(projection, memory, index, gradient)
+        check_forgets(memory, after)
+        return result, rank, gradient_share(result, gradient)
 
     def projected():
         matrix = decomposed(projection, draw, index, state, gradient)

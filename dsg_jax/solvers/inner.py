@@ -14,9 +14,10 @@ from jax.scipy.stats import norm as standard_normal
 
 from dsg_jax.checks import POSITIVE, check_number
 from dsg_jax.diffusion import score
-from dsg_jax.projection import Subspace, decomposed, is_due, project, subspace
-from dsg_jax.solvers.guidance import full_rank, gradient_share, misfit, safe_norm
-from dsg_jax.types import Draw, Prior, Problem, Projection
+from dsg_jax.plug_ins import Guidance, begin, follow, last_projected
+from dsg_jax.projection import full_rank
+from dsg_jax.solvers.guidance import gradient_share, misfit, safe_norm
+from dsg_jax.types import Draw, Prior, Problem
 
 _SCORE_MIN_SIGMA = 0.01
 # Standard deviation of the likelihood that every step size of the reference was chosen for.
@@ -74,7 +75,7 @@ def hmc(lr: Array, momentum: Array | float) -> Callable:
 
 def guided_chain(
     gradient: Callable[[Array], Array],
-    projection: Projection | None,
+    projection: Guidance,
     level: Level,
     draw: Draw,
     count: int,
@@ -85,9 +86,10 @@ def guided_chain(
 
     The subspace is computed once from x0_hat, its projectors are formed once. ``momentum`` None is
     Langevin; HMC draws its first velocity before the step noises. ``pull`` is a part of the
-    gradient that is never projected.
+    gradient that is never projected. Plug-ins in the projection's place change all of the gradient
+    and nothing of the noises.
     """
-    space = shared_subspace(projection, draw, level.first_draw, level.x0_hat)
+    memory = begin(projection, draw, level.first_draw, level.x0_hat)
     shape = level.x0_hat.shape
     if momentum is None:
         move, first, v = langevin(level.lr), level.first_draw, jnp.zeros(shape)
@@ -98,55 +100,17 @@ def guided_chain(
     last = last_projected(projection, count)
 
     def body(carry, i):
-        x, v, told = carry
+        x, v, memory, told = carry
         g = gradient(x)
-        projected, rank = guide(projection, space, i, g)
+        projected, memory, rank = follow(projection, memory, i, g)
         of_this = lambda: (rank, gradient_share(projected, g))
         told = jax.lax.cond(i == last, of_this, lambda: told)
         projected = projected if pull is None else projected + pull(x)
-        return (*move(x, v, projected, draw(first + i, shape)), told), None
+        return (*move(x, v, projected, draw(first + i, shape)), memory, told), None
 
-    start = level.x0_hat, v, (full_rank(shape), jnp.ones(()))
-    (x, _, (rank, share)), _ = jax.lax.scan(body, start, jnp.arange(count))
+    start = level.x0_hat, v, memory, (full_rank(shape), jnp.ones(()))
+    (x, _, _, (rank, share)), _ = jax.lax.scan(body, start, jnp.arange(count))
     return x, rank, share
-
-
-def last_projected(projection: Projection | None, count: int) -> Array:
-    """The number of the last projected one of ``count`` inner steps; -1 where none is."""
-    period = 1 if projection is None else projection.period
-    return jnp.where(period == 0, -1, (count - 1) // jnp.maximum(period, 1) * period)
-
-
-def shared_subspace(
-    projection: Projection | None, draw: Draw, number: Array, state: Array
-) -> Subspace | None:
-    """The subspace of one inner loop; None where there is none or each gradient brings its own.
-
-    ``number`` tells the draws of the ablation's random matrices apart. With period 0 nothing is
-    decomposed, and all of the space is told.
-    """
-    if projection is None or projection.source == "gradient":
-        return None
-    of_state = lambda: subspace(projection, decomposed(projection, draw, number, state, state))
-
-    def unused() -> Subspace:
-        forms = jax.eval_shape(of_state)
-        blank = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), forms)
-        return blank._replace(rank=full_rank(state.shape).astype(forms.rank.dtype))
-
-    return jax.lax.cond(jnp.asarray(projection.period) > 0, of_state, unused)
-
-
-def guide(
-    projection: Projection | None, space: Subspace | None, i: Array, g: Array
-) -> tuple[Array, Array]:
-    """The gradient to follow in inner step i, and its ranks."""
-    if projection is None:
-        return g, full_rank(g.shape)
-    space = subspace(projection, g) if space is None else space
-    projected = jnp.where(is_due(projection, i), project(space, g), g)
-    rank = jnp.where(jnp.asarray(projection.period) > 0, space.rank, full_rank(g.shape))
-    return projected, rank.astype(jnp.int32)
 
 
 def metropolis(problem: Problem, level: Level, draw: Draw, count: int, tau_y):

@@ -22,6 +22,7 @@ from jax import Array
 
 from dsg_jax.checks import POSITIVE, UNIT, UPDATES, check_choice, check_fields
 from dsg_jax.clock import Clock
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.daps import DAPSSteps, daps_steps, ode
 from dsg_jax.solvers.guidance import (
     first_stage_of,
@@ -33,7 +34,7 @@ from dsg_jax.solvers.guidance import (
 )
 from dsg_jax.solvers.inner import TAU_Y, Inner, Level, guided_chain
 from dsg_jax.times import adm_time, scaled_linear_time
-from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, FirstStage, Info, Prior, Problem, Solver
 
 # Name -> times of a clock, in place of the prior's.
 TIME_MAPS = {"adm": adm_time, "sd": scaled_linear_time}
@@ -98,7 +99,7 @@ class LatentDAPSSettings:
 
 
 def latent_daps(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: LatentDAPSSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: LatentDAPSSettings
 ) -> Solver:
     """LatentDAPS as a `Solver`; the state is the noisy latent of a level (h/f, w/f, c_z).
 

@@ -20,6 +20,7 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
 from dsg_jax.solvers.guidance import (
     first_stage_of,
@@ -29,7 +30,7 @@ from dsg_jax.solvers.guidance import (
     published,
     step_info,
 )
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Info, Prior, Problem, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -50,7 +51,7 @@ class LatentDPSSettings:
 
 
 def latent_dps(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: LatentDPSSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: LatentDPSSettings
 ) -> Solver:
     """Latent DPS as a `Solver`; the state is z_t (h/f, w/f, c_z).
 

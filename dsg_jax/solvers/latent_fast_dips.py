@@ -26,12 +26,12 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance, begin
 from dsg_jax.solvers.admm import ADMM, admm
 from dsg_jax.solvers.fast_dips import FastDIPSSteps, fast_dips_steps
 from dsg_jax.solvers.guidance import first_stage_of, misfit, prior_for, published, step_info
-from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.latent_daps import timed
-from dsg_jax.types import Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Info, Prior, Problem, Solver
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +59,7 @@ class LatentFastDIPSSettings:
 
 
 def latent_fast_dips(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: LatentFastDIPSSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: LatentFastDIPSSettings
 ) -> Solver:
     """Latent FAST-DIPS as a `Solver`; the state is the noisy latent of a level (h/f, w/f, c_z).
 
@@ -85,8 +85,8 @@ def latent_fast_dips(
         z0 = denoise(prior, z, at.sigma)
 
         def correct(forward, start: Array, loop: ADMM):
-            space = shared_subspace(projection, draw, at.level, start)
-            result = admm(forward, problem.y, start, at.sigma, loop, projection, space)
+            memory = begin(projection, draw, at.level, start)
+            result = admm(forward, problem.y, start, at.sigma, loop, projection, memory)
             rank = jnp.resize(result.rank, z.shape[-1:])
             return result.x, (rank, result.share, result.step.size)
 

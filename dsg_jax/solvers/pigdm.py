@@ -23,6 +23,7 @@ from jax import Array
 from dsg_jax.checks import UNIT, UPDATES, check_fields, check_number
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.guidance import (
     prior_for,
     project_step,
@@ -31,7 +32,7 @@ from dsg_jax.solvers.guidance import (
     safe_norm,
     step_info,
 )
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 _LEAST_NOISE = 1e-4  # of the measurement, so that the inverse exists
 
@@ -75,9 +76,7 @@ class PiGDMSettings:
         check_fields(self, eta=UNIT)
 
 
-def pigdm(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: PiGDMSettings
-) -> Solver:
+def pigdm(prior: Prior, problem: Problem, projection: Guidance, settings: PiGDMSettings) -> Solver:
     """PiGDM as a `Solver`; the state is x at the current level (h, w, c).
 
     Args:

@@ -22,10 +22,11 @@ from jax import Array
 
 from dsg_jax.checks import POSITIVE, UPDATES, check_choice, check_fields, check_number
 from dsg_jax.clock import Clock
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.guidance import misfit, prior_for, published, residual, step_info
 from dsg_jax.solvers.inner import TAU_Y, Level, gaussian_draw, guided_chain
 from dsg_jax.solvers.reverse import ReverseGrid, inversebench_grid, public_grid, reverse
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 Form = Literal["public", "inversebench"]
 Mode = Literal["vp_sde", "ve_sde", "edm_sde", "iddpm_sde", "vp", "ve", "edm", "iddpm"]
@@ -111,9 +112,7 @@ class PnPDMSettings:
         check_fields(self, lr=POSITIVE, tau_y=POSITIVE, inner_steps=UPDATES)
 
 
-def pnpdm(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: PnPDMSettings
-) -> Solver:
+def pnpdm(prior: Prior, problem: Problem, projection: Guidance, settings: PnPDMSettings) -> Solver:
     """PnP-DM as a `Solver`; the state is x (h, w, c), of no noise.
 
     Args:

@@ -30,6 +30,7 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, check_choice, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.ddim import DDIMSteps, ddim_step, ddim_steps, first_level
 from dsg_jax.solvers.guidance import (
     check_measurement,
@@ -40,7 +41,7 @@ from dsg_jax.solvers.guidance import (
     safe_norm,
     step_info,
 )
-from dsg_jax.types import Draw, Info, Operator, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Info, Operator, Prior, Problem, Solver
 
 Glue = Literal["transpose", "adjoint", "pseudo_inverse"]
 NORMS = {"plain": safe_norm, "squared": lambda residual: jnp.sum(residual * residual)}
@@ -90,9 +91,7 @@ class PSLDSettings:
         check_fields(self, gamma=NOT_NEGATIVE, omega=NOT_NEGATIVE)
 
 
-def psld(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: PSLDSettings
-) -> Solver:
+def psld(prior: Prior, problem: Problem, projection: Guidance, settings: PSLDSettings) -> Solver:
     """PSLD as a `Solver`; the state is z_t (h/f, w/f, c_z).
 
     Args:

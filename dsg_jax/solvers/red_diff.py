@@ -25,9 +25,10 @@ from jax import Array
 from dsg_jax.checks import NOT_NEGATIVE, POSITIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.schedule import VP_ENDS, vp_levels
 from dsg_jax.solvers.guidance import full_rank, misfit, prior_for, project_step, step_info
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 
 class REDDiffSteps(NamedTuple):
@@ -83,7 +84,7 @@ class REDDiffState(NamedTuple):
 
 
 def red_diff(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: REDDiffSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: REDDiffSettings
 ) -> Solver:
     """RED-diff as a `Solver`; the state is a `REDDiffState`.
 

@@ -18,7 +18,7 @@ Both save the x0_hat of the run that is nearest to the truth: that is no part of
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,17 +30,15 @@ from jax.typing import ArrayLike
 from dsg_jax.checks import NOT_NEGATIVE, POSITIVE, UPDATES, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import clip_unit, predict
-from dsg_jax.projection import Subspace
+from dsg_jax.plug_ins import Guidance, begin, follow, rank_of
 from dsg_jax.solvers.guidance import (
-    full_rank,
     gradient_share,
     misfit,
     prior_for,
     published,
     step_info,
 )
-from dsg_jax.solvers.inner import guide, shared_subspace
-from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 _DRAWS = 3  # a placeholder, noise of the same level, and that of the next one, which alone is used
 _MARGIN = 0.001  # what the stop allows above the noise level
@@ -122,6 +120,7 @@ class _Search(NamedTuple):
 
     v: Array
     moments: optax.OptState
+    memory: Any
     x0: Array
     evaluations: Array
     updates: Array
@@ -129,7 +128,7 @@ class _Search(NamedTuple):
 
 
 def sitcom(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: SITCOMSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: SITCOMSettings
 ) -> Solver:
     """SITCOM as a `Solver`; the state is a `SITCOMState`.
 
@@ -157,23 +156,23 @@ def sitcom(
         norm = misfit(problem, x0)
         return norm if noise_free else norm**2, x0
 
-    def search(x: Array, space: Subspace | None, at: SITCOMSteps) -> _Search:
+    def search(x: Array, memory: Any, at: SITCOMSteps) -> _Search:
         def evaluate(s: _Search) -> _Search:
             (value, x0), g = jax.value_and_grad(loss, has_aux=True)(s.v, at)
-            projected, rank = guide(projection, space, s.evaluations, g)
+            projected, memory, rank = follow(projection, s.memory, s.evaluations, g)
             change, moments = adam.update(projected, s.moments)
             moved = s.v + change, s.updates + 1, (rank, gradient_share(projected, g))
             stay_or_move = lambda old, new: jnp.where(value < enough, old, new)
             v, updates, told = jax.tree.map(stay_or_move, (s.v, s.updates, s.told), moved)
-            return _Search(v, moments, x0, s.evaluations + 1, updates, told)
+            return _Search(v, moments, memory, x0, s.evaluations + 1, updates, told)
 
-        rank = full_rank(x.shape) if space is None else space.rank.astype(jnp.int32)
-        first = _Search(x, adam.init(x), x, jnp.int32(0), jnp.int32(0), (rank, jnp.float32(1)))
+        told, none = (rank_of(memory, x.shape), jnp.float32(1)), jnp.int32(0)
+        first = _Search(x, adam.init(x), memory, x, none, none, told)
         more = lambda s: (s.evaluations < settings.inner_steps) & (s.evaluations == s.updates)
         return jax.lax.while_loop(more, evaluate, first)
 
     def step(draw: Draw, state: SITCOMState, at: SITCOMSteps) -> tuple[SITCOMState, Info]:
-        result = search(state.x, shared_subspace(projection, draw, at.step, state.x), at)
+        result = search(state.x, begin(projection, draw, at.step, state.x), at)
         pull = jax.grad(lambda x0: misfit(problem, x0) ** 2)(result.x0)
         x0 = clip_unit(result.x0 - settings.pixel_step * pull)
         x = at.next_signal * x0 + at.next_noise * draw(_DRAWS * at.step + 2, x0.shape)

@@ -20,9 +20,10 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.priors.mixture_posterior import draw_posterior
 from dsg_jax.sample import sample
-from dsg_jax.types import Operator, Prior, Problem, Projection
+from dsg_jax.types import Operator, Prior, Problem
 from experiments.calibrate.cases import EXACT, Sampler, case_of, samplers_of
 from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.report import write_report
@@ -40,7 +41,7 @@ def draw_batch(
     y: Array,
     operator: Operator,
     sigma: Array,
-    arrays: tuple[Projection | None, Prior, Any],
+    arrays: tuple[Guidance, Prior, Any],
     *,
     solver: str,
 ) -> Array:

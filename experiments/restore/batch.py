@@ -23,8 +23,9 @@ from dsg_jax.mesh import (
     placement_of,
     split_pairs,
 )
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.sample import advance
-from dsg_jax.types import Info, Prior, Problem, Projection
+from dsg_jax.types import Info, Prior, Problem
 from experiments.programs import solver_of, state_shape
 from experiments.restore.jobs import Item, Job
 from experiments.restore.stacking import (
@@ -58,14 +59,14 @@ class Program:
 
     solver: str
     settings: Any
-    projection: Projection | None
+    projection: Guidance
     prior: Prior
     axes: Axes
     shape: tuple[int, int, int]
     longest: int | None = None
 
     @property
-    def arrays(self) -> tuple[Projection | None, Prior, Any]:
+    def arrays(self) -> tuple[Guidance, Prior, Any]:
         """What is traced."""
         return self.projection, self.prior, self.settings
 

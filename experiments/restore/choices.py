@@ -11,6 +11,7 @@ import jax
 
 from dsg_jax.operators.blur_network import MISSING, load_blur_network
 from dsg_jax.operators.tasks import TASKS
+from dsg_jax.plug_ins import Guidance, parts_of, smoothing
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior, Projection
 from experiments.checks import flag
@@ -25,21 +26,23 @@ _network = cache(load_blur_network)
 
 
 class MethodChoice(NamedTuple):
-    """A solver, plain or with one projection.
+    """A solver, plain or with one projection, which may be smoothed.
 
     Attributes:
       options: of the solver, as the user gave them.
       facts: the projection as JSON values.
       label: folder and name: the solver, and of the projection what several methods differ in.
       title: the same as a heading.
+      smoothing: the beta of `plug_ins.smoothing`; 0 without it.
     """
 
     entry: SolverEntry
     options: dict[str, Any]
-    projection: Projection | None
+    projection: Guidance
     facts: dict | None
     label: str
     title: str
+    smoothing: float = 0.0
 
 
 def chosen_tasks(settings: RestoreSettings) -> list[str]:
@@ -90,7 +93,7 @@ def task_options(settings: RestoreSettings, task: str) -> tuple[dict[str, Any], 
 
 
 def chosen_methods(settings: RestoreSettings, channels: int | None = None) -> list[MethodChoice]:
-    """Every solver, plain and with every projection that the settings name.
+    """Every solver, plain and with every projection and smoothing that the settings name.
 
     Args:
       settings: of the run.
@@ -111,6 +114,7 @@ def chosen_methods(settings: RestoreSettings, channels: int | None = None) -> li
             "run has one prior: run them one after the other"
         )
     check_options(settings.solver_options, entries, SOLVERS, "--solver")
+    check_smoothing(method, entries)
     methods = []
     for entry in entries.values():
         options = {n: v for n, v in settings.solver_options.items() if n in entry.options}
@@ -119,7 +123,31 @@ def chosen_methods(settings: RestoreSettings, channels: int | None = None) -> li
             methods.append(plain)
         if method.projection != "none":
             methods += projected_methods(entry, options, method, channels)
-    return methods
+    return [smoothed(one, beta, method) for one in methods for beta in method.smoothing]
+
+
+def check_smoothing(method: Method, entries: Mapping[str, SolverEntry]) -> None:
+    """Raise ValueError where gradients are to be smoothed and a solver has one at a time."""
+    without = [name for name, entry in entries.items() if not entry.inner_loop]
+    if any(method.smoothing) and without:
+        able = [name for name, entry in SOLVERS.items() if entry.inner_loop]
+        raise ValueError(
+            f"--smoothing changes nothing here: {without[0]} follows one gradient an outer step,"
+            f" and it starts anew with each: drop it, or use --solver {' or '.join(able)}"
+        )
+
+
+def smoothed(choice: MethodChoice, beta: float, method: Method) -> MethodChoice:
+    """A method with `plug_ins.smoothing` behind its projection; itself where beta is 0."""
+    if not beta:
+        return choice
+    word = "smoothed" + (f"{beta:g}" if sum(map(bool, method.smoothing)) > 1 else "")
+    return choice._replace(
+        projection=(*parts_of(choice.projection), smoothing(beta)),
+        label=f"{choice.label}-{word}",
+        title=f"{choice.title}, {word}",
+        smoothing=beta,
+    )
 
 
 def rank_rules(named: tuple[str, ...], default: str, channels: int | None) -> list[str]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dsg_jax.types import Prior, Problem, Projection
+from dsg_jax.plug_ins import Guidance
+from dsg_jax.types import Prior, Problem
 from experiments.fields import Units
 from experiments.images import Picture
 from experiments.settings import RestoreSettings
@@ -45,7 +46,7 @@ class Job(NamedTuple):
     shape: tuple[int, int, int]
     solver: str
     solver_settings: Any
-    projection: Projection | None
+    projection: Guidance
     facts: dict
     items: list[Item]
 

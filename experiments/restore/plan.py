@@ -129,6 +129,7 @@ def jobs_of(
             "task": task,
             "solver": method.entry.name,
             "projection": method.facts,
+            **({"smoothing": method.smoothing} if method.smoothing else {}),
             "shape": list(shape),
             **noise_facts(measurement),
             "seed": seed,

@@ -106,8 +106,9 @@ def summary(records: list[dict], failure_psnr: float, units: Units = PHOTOGRAPHS
     note = (
         f"Failure: not finite, or a PSNR below {failure_psnr:g} dB (our threshold, an assumption). "
         "Mean (std) over the finite samples; worst: their lowest PSNR. Misfit: norm of y - A(x) at "
-        "the last step. LPIPS: version 0.1, VGG16. Rank, kept: singular vectors, and share of the "
-        "gradient's norm, that the projection keeps. s: seconds per sample without compilation."
+        "the last step. LPIPS: version 0.1, VGG16. Rank, kept: singular vectors that the "
+        "projection keeps, and the norm of the gradient that was followed over the gradient's. s: "
+        "seconds per sample without compilation."
     )
     if units.is_field:
         note += f" {about(units)}"

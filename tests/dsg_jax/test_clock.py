@@ -51,6 +51,7 @@ QUICK = {
     "pigdm": {"steps": 3},
     "diffpir": {"steps": 6},
     "red-diff": {"steps": 6},
+    "spgd": {"levels": 3, "inner_steps": 3},
 }
 
 

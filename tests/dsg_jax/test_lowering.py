@@ -34,6 +34,7 @@ SHORT = {
     "pigdm": {"steps": 3},
     "diffpir": {"steps": 6},
     "red-diff": {"steps": 6},
+    "spgd": {"levels": 3, "inner_steps": 3},
 }
 # Decompositions of a step: Latent FAST-DIPS has one for images and one for latents.
 DECOMPOSED = {"latent-fast-dips": 2}

@@ -40,6 +40,7 @@ VALUES = {
     "period": "2",
     "sides": "left",
     "source": "random",
+    "smoothing": "0.9",
     "samples": "2",
     "seed": "1",
     "variant": "main",

@@ -91,6 +91,10 @@ NUMBERS = {
     "--memory 0.0: give a finite number > 0": restore(BOX + "--memory 0"),
     "--seed names 1 twice: drop one": restore(BOX + "--seed 1 1"),
     "--tau names nothing: give at least one": restore(BOX + "--tau"),
+    "--smoothing 2.0: give a number from 0 to 1": restore(BOX + "--smoothing 2"),
+    "--smoothing changes nothing here: dps follows one gradient an outer": restore(
+        BOX + "--solver daps dps --smoothing 0 0.9"
+    ),
     "--task is missing: choose from all, identity": restore(""),
     "--shard 0/3: give I/N with I from 1 to N": restore(BOX + "--shard 0/3"),
 }

@@ -27,6 +27,7 @@ from dsg_jax.operators.noise import noise_level, poisson_noise
 from dsg_jax.operators.spectral import circular_blur, fourier_subsampling
 from dsg_jax.operators.tasks import operator_for
 from dsg_jax.options import options_of
+from dsg_jax.plug_ins import smoothing
 from dsg_jax.priors.mixture import mixture_prior, smooth_basis, smooth_mixture
 from dsg_jax.priors.samples import sample_images
 from dsg_jax.sample import sample
@@ -36,6 +37,7 @@ from dsg_jax.solvers.daps import DAPSSettings, daps, daps_steps
 from dsg_jax.solvers.ddim import ddim_steps
 from dsg_jax.solvers.diffpir import DiffPIRSettings, diffpir, diffpir_steps
 from dsg_jax.solvers.dps import dps_steps
+from dsg_jax.solvers.guidance import project_step
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
 from dsg_jax.solvers.pigdm import PiGDMSettings, pigdm, pigdm_steps
 from dsg_jax.solvers.pnpdm import pnpdm
@@ -230,6 +232,10 @@ SETTINGS: dict[str, Callable[[Path], object]] = {
 }
 
 SOLVERS: dict[str, Callable[[Path], object]] = {
+    "a plug-in that remembers gradients, such as smoothing, changes nothing here": (
+        lambda folder: project_step(smoothing(), None, jnp.int32(0), image(), image())
+    ),
+    "beta=2: give a number from 0 to 1": lambda folder: smoothing(2),
     "the measurement is complex64 and the operator gives float32: give real": (
         lambda folder: psld_step(jnp.zeros(IMAGE, jnp.complex64))
     ),

@@ -28,6 +28,7 @@ from jax import Array
 from dsg_jax.checks import UPDATES, check_choice, check_number
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
+from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.ddim import ddim_step, first_level
 from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, prior_for, step_info
 from dsg_jax.solvers.resample.fit import loss_ratio
@@ -42,11 +43,11 @@ from dsg_jax.solvers.resample.stages import (
     time_travel,
 )
 from dsg_jax.solvers.resample.steps import NONE, ReSampleSteps, resample_steps
-from dsg_jax.types import Draw, Ending, Info, Prior, Problem, Projection, Solver
+from dsg_jax.types import Draw, Ending, Info, Prior, Problem, Solver
 
 
 def resample(
-    prior: Prior, problem: Problem, projection: Projection | None, settings: ReSampleSettings
+    prior: Prior, problem: Problem, projection: Guidance, settings: ReSampleSettings
 ) -> Solver:
     """ReSample as a `Solver`; the state is the latent z (h/f, w/f, c_z).
 

@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from dsg_jax.projection import Subspace
-from dsg_jax.solvers.guidance import full_rank, gradient_share, residual
-from dsg_jax.solvers.inner import guide
-from dsg_jax.types import Problem, Projection
+from dsg_jax.plug_ins import Guidance, follow, rank_of
+from dsg_jax.solvers.guidance import gradient_share, residual
+from dsg_jax.types import Problem
 
 # Iterations over which the loss has to fall.
 WINDOW = 200
@@ -77,6 +76,7 @@ def loss_ratio(result: Fit) -> Array:
 class _Loop(NamedTuple):
     fit: Fit
     moments: Any
+    memory: Any
     stopped: Array
 
 
@@ -96,8 +96,8 @@ def fit(
     start: Array,
     descent: Descent,
     *,
-    projection: Projection | None = None,
-    space: Subspace | None = None,
+    projection: Guidance = None,
+    space: Any = None,
     frozen: Array | int | None = None,
     project_update: bool = False,
 ) -> Fit:
@@ -112,7 +112,7 @@ def fit(
       start: w_0.
       descent: learning rate and stopping rules.
       projection: None for the plain method.
-      space: `inner.shared_subspace(...)` of the same projection.
+      space: `plug_ins.begin(...)` of the same projection.
       frozen: this many updates, in place of the limit and both rules. The window rule is chaotic
         (noise of 1e-7 on y changes the counts by a hundred), so that runs are compared with frozen
         counts; batches also run evenly with them.
@@ -134,28 +134,27 @@ def fit(
         value, g = jax.value_and_grad(loss)(so_far.w)
         if project_update:
             update, moments = optimiser.update(g, at.moments, so_far.w)
-            whole, (update, rank) = update, guide(projection, space, i, update)
+            whole, (update, memory, rank) = update, follow(projection, at.memory, i, update)
             share = gradient_share(update, whole)
         else:
-            whole, (g, rank) = g, guide(projection, space, i, g)
+            whole, (g, memory, rank) = g, follow(projection, at.memory, i, g)
             share = gradient_share(g, whole)
             update, moments = optimiser.update(g, at.moments, so_far.w)
         stopped = at.stopped
         if frozen is None:
             stopped = should_stop(descent, value, so_far.losses[i % WINDOW])
-        return _Loop(_updated(so_far, update, value, rank, share), moments, stopped)
+        return _Loop(_updated(so_far, update, value, rank, share), moments, memory, stopped)
 
     nothing = _no_updates(start, space)
-    first = _Loop(nothing, optimiser.init(start), jnp.bool_(False))
+    first = _Loop(nothing, optimiser.init(start), space, jnp.bool_(False))
     more = lambda at: (at.fit.iterations < limit) & ~at.stopped
     return jax.lax.while_loop(more, body, first).fit
 
 
-def _no_updates(start: Array, space: Subspace | None) -> Fit:
-    rank = full_rank(start.shape) if space is None else space.rank
+def _no_updates(start: Array, space: Any) -> Fit:
     nan = jnp.float32(jnp.nan)
     losses = jnp.full(WINDOW, nan)
-    return Fit(start, jnp.int32(0), nan, nan, losses, rank.astype(jnp.int32), jnp.float32(1))
+    return Fit(start, jnp.int32(0), nan, nan, losses, rank_of(space, start.shape), jnp.float32(1))
 
 
 def _updated(so_far: Fit, update: Array, loss: Array, rank: Array, share: Array) -> Fit:

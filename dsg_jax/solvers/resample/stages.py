@@ -10,12 +10,12 @@ from jax import Array
 from dsg_jax.checks import check_fields
 from dsg_jax.diffusion import predict
 from dsg_jax.draws import normal_draws
+from dsg_jax.plug_ins import Guidance, begin, unprojected
 from dsg_jax.solvers.ddim import ddim_step
 from dsg_jax.solvers.guidance import first_stage_of
-from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample.fit import Descent, Fit, fit
 from dsg_jax.solvers.resample.steps import TRAVEL, ReSampleSteps
-from dsg_jax.types import Draw, Prior, Problem, Projection
+from dsg_jax.types import Draw, Prior, Problem
 
 # The reference's optimisation of an image, for every task.
 PIXEL = Descent(lr=1e-2, limit=2000, window=False)
@@ -69,7 +69,7 @@ class Inputs(NamedTuple):
 
     prior: Prior
     problem: Problem
-    projection: Projection | None
+    projection: Guidance
     settings: ReSampleSettings
 
 
@@ -116,7 +116,7 @@ def hard_consistency(
     state = z_travelled if settings.state == "post_travel" else x_t
     descent, render = settings.latent, stage.decode
     if in_pixels:
-        projection = projection if settings.project_pixel else None
+        projection = projection if settings.project_pixel else unprojected(projection)
         start, state = stage.decode(start), stage.decode(state)
         descent, render = settings.pixel, lambda x: x
     result = fit(
@@ -125,7 +125,7 @@ def hard_consistency(
         start,
         descent,
         projection=projection,
-        space=shared_subspace(projection, draw, at.number, state),
+        space=begin(projection, draw, at.number, state),
         frozen=frozen_count(settings, at.number),
         project_update=settings.project_update,
     )
@@ -150,7 +150,7 @@ def stochastic_resampling(z_y: Array, x_t: Array, noise: Array, at: ReSampleStep
 def final_fit(inputs: Inputs, z: Array) -> Fit:
     """The optimisation of the latent after the last step, from z itself."""
     prior, problem, projection, settings = inputs
-    projection = projection if settings.project_final else None
+    projection = projection if settings.project_final else unprojected(projection)
     draw = normal_draws(jax.random.key(0))
     return fit(
         problem,
@@ -158,7 +158,7 @@ def final_fit(inputs: Inputs, z: Array) -> Fit:
         z,
         settings.latent,
         projection=projection,
-        space=shared_subspace(projection, draw, jnp.int32(0), z),
+        space=begin(projection, draw, jnp.int32(0), z),
         frozen=frozen_count(settings, -1),
         project_update=settings.project_update,
     )

@@ -7,10 +7,10 @@ import pytest
 
 from dsg_jax.diffusion import denoise
 from dsg_jax.networks import autoencoder, layers
+from dsg_jax.plug_ins import begin
 from dsg_jax.priors import load_prior
 from dsg_jax.solvers.admm import ADMM, admm, pushforward
 from dsg_jax.solvers.fast_dips import FastDIPSSettings, fast_dips, fast_dips_steps
-from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.latent_fast_dips import LatentFastDIPSSettings, latent_fast_dips
 from support.golden_case import (
     assert_close,
@@ -52,7 +52,7 @@ def test_fast_dips_trajectory(case):
     @jax.jit
     def account(x, sigma):
         x0 = denoise(prior, x, sigma)
-        space = shared_subspace(projection, None, 0, x0)
+        space = begin(projection, None, 0, x0)
         forward = problem.operator.forward
         return admm(forward, problem.y, x0, sigma, loop, projection, space)
 

@@ -7,8 +7,8 @@ import pytest
 from jax.tree_util import Partial
 
 from dsg_jax.operators.linear import identity
+from dsg_jax.plug_ins import begin
 from dsg_jax.projection import project
-from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample.fit import WINDOW, Descent, fit
 from dsg_jax.types import Problem, Projection
 
@@ -128,7 +128,7 @@ def test_first_updates_are_those_of_adamw_with_decoupled_decay(case):
 def test_gradients_are_projected_before_the_moments_every_period(case):
     problem, start, state = case
     projection = Projection(jnp.float32(1), jnp.int32(3), rule="rank")
-    space = shared_subspace(projection, None, jnp.int32(0), state)
+    space = begin(projection, None, jnp.int32(0), state)
 
     def direction(i, g):
         return np.float64(project(space, jnp.float32(g))) if i % 3 == 0 else g
@@ -146,7 +146,7 @@ def test_gradients_are_projected_before_the_moments_every_period(case):
 def test_projected_updates_stay_in_the_subspace(case):
     problem, start, state = case
     projection = Projection(2, rule="rank")
-    space = shared_subspace(projection, None, jnp.int32(0), state)
+    space = begin(projection, None, jnp.int32(0), state)
     move = {}
     for project_update in (True, False):
         result = fit(
@@ -166,7 +166,7 @@ def test_projected_updates_stay_in_the_subspace(case):
 def test_every_gradient_can_bring_its_own_subspace(case):
     problem, start, _ = case
     projection = Projection(1, rule="rank", source="gradient")
-    assert shared_subspace(projection, None, 0, start) is None
+    assert begin(projection, None, 0, start) is None
     result = fit(problem, lambda x: x, start, Descent(0.1, 1, False), projection=projection)
     assert result.rank.tolist() == [1, 1] and 0 < result.share < 1
 

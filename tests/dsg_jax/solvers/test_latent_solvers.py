@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from dsg_jax.diffusion import predict
+from dsg_jax.plug_ins import begin, follow
 from dsg_jax.sample import run
 from dsg_jax.solvers.daps import ode
 from dsg_jax.solvers.ddim import ddim_step, ddim_steps
-from dsg_jax.solvers.inner import Level, guide, hmc, langevin, shared_subspace
+from dsg_jax.solvers.inner import Level, hmc, langevin
 from dsg_jax.solvers.latent_daps import (
     LatentDAPSSettings,
     latent_daps,
@@ -235,8 +236,8 @@ def test_latent_daps_trajectory(case):
     level = Level(start, z0_hat[0], steps.sigma[0], steps.lr[0], 0)
     gradient = partial(descent, prior, problem, level, inner["tau"])
     first = gradient(level.x0_hat)
-    space = shared_subspace(projection, draw, level.first_draw, level.x0_hat)
-    g, *_ = guide(projection, space, 0, first)
+    space = begin(projection, draw, level.first_draw, level.x0_hat)
+    g, *_ = follow(projection, space, 0, first)
     if momentum is None:
         moved, _ = langevin(level.lr)(level.x0_hat, 0, g, draw(0, start.shape))
     else:

@@ -13,10 +13,10 @@ import pytest
 from jax.tree_util import Partial
 
 from dsg_jax.operators.linear import blur, hdr, inpainting
+from dsg_jax.plug_ins import begin
 from dsg_jax.projection import Subspace
 from dsg_jax.sample import run
 from dsg_jax.schedule import scaled_linear_betas
-from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample import LATENT, PIXEL, PRESETS, projection_defaults, resample
 from dsg_jax.solvers.resample.fit import fit
 from dsg_jax.solvers.resample.stages import (
@@ -120,7 +120,7 @@ def surroundings(prior, golden, at):
 @partial(jax.jit, static_argnames="in_pixels")
 def optimised(prior, problem, projection, plain, state, start, descent, *, in_pixels):
     """A plain optimisation runs through the same program with I as both projectors."""
-    space = shared_subspace(projection, DRAW, jnp.int32(0), state)
+    space = begin(projection, DRAW, jnp.int32(0), state)
     full = space.left.shape[-1]
     whole = Subspace(jnp.eye(full), jnp.eye(full), full)
     space = jax.tree.map(lambda each, all_of: jnp.where(plain, all_of, each), space, whole)

@@ -8,10 +8,10 @@ from jax.tree_util import Partial
 
 from dsg_jax.clock import table_clock
 from dsg_jax.operators.linear import inpainting
+from dsg_jax.plug_ins import begin
 from dsg_jax.sample import end, normal_draws, run, with_ending
 from dsg_jax.schedule import scaled_linear_betas
 from dsg_jax.solvers.ddim import ddim_step
-from dsg_jax.solvers.inner import shared_subspace
 from dsg_jax.solvers.resample import LATENT, PIXEL, guided_ddim, resample
 from dsg_jax.solvers.resample.fit import fit
 from dsg_jax.solvers.resample.stages import (
@@ -195,7 +195,7 @@ def test_which_state_is_decomposed_and_where():
         )
         moved[state] = result.w
     for state, matrix in (("post_travel", z_travelled), ("pre_travel", x_t)):
-        space = shared_subspace(projection, DRAW, jnp.int32(0), matrix)
+        space = begin(projection, DRAW, jnp.int32(0), matrix)
         direct = fit(
             toy_problem(),
             decode,

@@ -28,6 +28,7 @@ from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
 from dsg_jax.solvers.latent_fast_dips import LATENT_FAST_DIPS
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
 from dsg_jax.solvers.sitcom import SITCOM_PIXEL_STEP
+from dsg_jax.solvers.spgd import SPGD_LR
 from dsg_jax.types import Problem, Projection, Solver
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
@@ -35,6 +36,7 @@ from support.linear_stage import linear_prior
 BETAS = scaled_linear_betas()
 TABLES = [
     DPS_SCALE,
+    SPGD_LR,
     DIFFPIR_PRIOR_WEIGHT,
     SITCOM_PIXEL_STEP,
     DAPS_LANGEVIN,
@@ -156,6 +158,7 @@ def test_tables_state_their_default():
         ("sitcom", "box_inpainting", {}, {"pixel_step": 0.5, "noise_level": None}),
         ("diffpir", "super_resolution", {}, {"prior_weight": 0.02, "xi": 1.0}),
         ("sitcom", "box_inpainting", {"script": "noise_free"}, {"pixel_step": 0.0}),
+        ("spgd", "fog", {"inner_steps": 2}, {"inner_steps": 2}),
     ],
 )  # fmt: skip
 def test_published_values_and_options(solver, task, options, expected):
@@ -192,6 +195,8 @@ def test_respacing_as_the_reference_writes_it(respacing, total, times):
     assert steps.ode_sigma.shape == (50, 2) and steps.sigma[0] == 10
     assert steps.lr[0] == np.float32(4.52e-6)
     assert settings_for("daps", "hdr", BETAS).steps.ode_sigma.shape == (200, 5)
+    rate = settings_for("spgd", "super_resolution", BETAS, step_factor=0.5).steps.rate
+    assert len(rate) == 100 and rate[0] == 3.5
 
 
 def test_presets_of_resample():

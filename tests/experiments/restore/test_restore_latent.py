@@ -2,10 +2,12 @@
 
 import json
 
+import jax
 import pytest
 
 from dsg_jax.solvers import SOLVERS, settings_for
 from dsg_jax.solvers.dps import DPS_SCALE
+from dsg_jax.types import Projection
 from experiments.__main__ import main
 from experiments.restore import command as restore
 from experiments.restore.choices import chosen_methods
@@ -94,6 +96,21 @@ def test_the_released_rank_rule_is_for_three_channels(tmp_path, capsys, words, c
     chosen = chosen_methods(arguments(tmp_path, words + " --task hdr --projection state"), channels)
     assert [method.facts["rule"] for method in chosen] == rules
     assert ("counts on 3 channels" in capsys.readouterr().err) == (channels != 3 and len(rules) > 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "labels", "title"),
+    [
+        ("0 0.9", ["daps", "daps-smoothed", "daps-dsg", "daps-dsg-smoothed"], ", smoothed"),
+        ("0.5 0.9 --projection state", ["daps-dsg-smoothed0.5", "daps-dsg-smoothed0.9"], "0.9"),
+    ],
+)
+def test_smoothing_is_a_method_of_its_own(tmp_path, words, labels, title):
+    chosen = chosen_methods(arguments(tmp_path, f"--solver daps --task hdr --smoothing {words}"))
+    assert [method.label for method in chosen] == labels
+    assert chosen[-1].smoothing == 0.9 and chosen[-1].title.endswith(title)
+    projection, plug_in = chosen[-1].projection
+    assert projection == Projection() and jax.tree.leaves(plug_in) == [0.9]
 
 
 def test_the_factor_multiplies_the_step():
