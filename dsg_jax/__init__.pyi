@@ -16,6 +16,9 @@ from .operators.linear import inpainting as inpainting
 from .operators.linear import phase_retrieval as phase_retrieval
 from .operators.linear import super_resolution as super_resolution
 from .operators.noise import measure as measure
+from .operators.spectral import block_average as block_average
+from .operators.spectral import circular_blur as circular_blur
+from .operators.spectral import fourier_subsampling as fourier_subsampling
 from .operators.tasks import TASKS as TASKS
 from .operators.tasks import operator_for as operator_for
 from .priors.first_stage import kl_first_stage as kl_first_stage
@@ -45,6 +48,8 @@ from .solvers.latent_daps import LatentDAPSSettings as LatentDAPSSettings
 from .solvers.latent_daps import latent_daps as latent_daps
 from .solvers.latent_dps import LatentDPSSettings as LatentDPSSettings
 from .solvers.latent_dps import latent_dps as latent_dps
+from .solvers.pnpdm import PnPDMSettings as PnPDMSettings
+from .solvers.pnpdm import pnpdm as pnpdm
 from .solvers.psld import PSLDSettings as PSLDSettings
 from .solvers.psld import psld as psld
 from .solvers.resample import ReSampleSettings as ReSampleSettings
