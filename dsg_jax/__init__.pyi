@@ -16,6 +16,9 @@ from .operators.linear import inpainting as inpainting
 from .operators.linear import phase_retrieval as phase_retrieval
 from .operators.linear import super_resolution as super_resolution
 from .operators.noise import measure as measure
+from .operators.spectral import block_average as block_average
+from .operators.spectral import circular_blur as circular_blur
+from .operators.spectral import fourier_subsampling as fourier_subsampling
 from .operators.tasks import TASKS as TASKS
 from .operators.tasks import operator_for as operator_for
 from .plug_ins import PlugIn as PlugIn
@@ -59,6 +62,8 @@ from .solvers.latent_fast_dips import LatentFastDIPSSettings as LatentFastDIPSSe
 from .solvers.latent_fast_dips import latent_fast_dips as latent_fast_dips
 from .solvers.pigdm import PiGDMSettings as PiGDMSettings
 from .solvers.pigdm import pigdm as pigdm
+from .solvers.pnpdm import PnPDMSettings as PnPDMSettings
+from .solvers.pnpdm import pnpdm as pnpdm
 from .solvers.psld import PSLDSettings as PSLDSettings
 from .solvers.psld import psld as psld
 from .solvers.red_diff import REDDiffSettings as REDDiffSettings

@@ -62,7 +62,9 @@ def test_every_measured_image_has_its_partner(tmp_path, monkeypatch):
             np.testing.assert_array_equal(known, masks[name])
 
 
-@pytest.mark.parametrize("task", ["random_inpainting", "motion_deblur", "gaussian_deblur"])
+@pytest.mark.parametrize(
+    "task", ["random_inpainting", "motion_deblur", "gaussian_deblur", "fourier_subsampling"]
+)
 def test_saved_masks_and_kernels_are_read_again(tmp_path, task):
     words = "--task", task, "--size", 32, "--count", 2
     planned = plan(settings_of("restore", *words), (gaussian_prior(), CARD))
