@@ -30,11 +30,13 @@ class Statistics(NamedTuple):
       images: how many they are.
       mean: (d,) of their features.
       covariance: (d, d), divided by their number - 1.
+      root: (n, d) whose ``root.T @ root`` is the covariance, where it is known.
     """
 
     images: int
     mean: np.ndarray
     covariance: np.ndarray
+    root: np.ndarray | None = None
 
 
 def load_inception(folder: str | Path) -> tuple[dict, dict]:
@@ -118,19 +120,33 @@ def statistics(features: Iterable[np.ndarray]) -> Statistics:
     return total._replace(covariance=total.covariance / (total.images - 1))
 
 
+def statistics_of_few(features: np.ndarray) -> Statistics:
+    """The same of one array (n, d), with the root where n <= d: eigenvalues are then n only.
+
+    Raises:
+      ValueError: fewer than two images.
+    """
+    few = statistics([features])
+    if few.images > features.shape[1]:
+        return few
+    return few._replace(root=(features - few.mean) / np.sqrt(few.images - 1))
+
+
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Squared 2-Wasserstein distance of two Gaussians, in float64.
 
         |m_a - m_b|^2 + tr(C_a) + tr(C_b) - 2 tr((C_a C_b)^(1/2))
 
-    The last trace is the sum of the roots of the eigenvalues of C_a^(1/2) C_b C_a^(1/2), which is
-    symmetric; with sets smaller than the number of features, too, where the product that
-    pytorch-fid takes the root of is singular.
+    The last trace is the sum of the roots of the eigenvalues of R C_b R', which is symmetric, for
+    any R with R' R = C_a. That holds for sets smaller than the number of features, too, where the
+    product that pytorch-fid takes the root of is singular.
     """
     difference = a.mean - b.mean
-    values, vectors = np.linalg.eigh(a.covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    inner = np.maximum(np.linalg.eigvalsh(root.T @ b.covariance @ root), 0)
+    root = a.root
+    if root is None:
+        values, vectors = np.linalg.eigh(a.covariance)
+        root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+    inner = np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root.T), 0)
     traces = np.trace(a.covariance) + np.trace(b.covariance)
     return max(0.0, float(difference @ difference + traces - 2 * np.sqrt(inner).sum()))
 

@@ -9,6 +9,7 @@ from dsg_jax.metrics.fid import (
     inception_features,
     resized,
     statistics,
+    statistics_of_few,
 )
 from support.golden_case import assert_close
 from support.inception_case import ARRAYS, MANIFEST, golden_images, golden_params, golden_state
@@ -82,5 +83,10 @@ def test_golden_distances(name):
     np.testing.assert_allclose(a.covariance, np.cov(drawn(1, size, a.images), rowvar=False))
     np.testing.assert_allclose(a.mean, drawn(1, size, a.images).mean(axis=0))
     expected = float(ARRAYS[f"distance_{name}"])
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=2e-6)
+    for one in (a, statistics_of_few(drawn(1, size, a.images))):
+        assert frechet_distance(one, b) == pytest.approx(expected, rel=2e-6)
+    few, more = (statistics_of_few(drawn(k, size, n)) for k, n in ((3, size), (4, size + 1)))
+    assert few.root is not None and more.root is None
+    blank = few._replace(root=None)
+    assert frechet_distance(few, b) == pytest.approx(frechet_distance(blank, b), rel=2e-6)
     assert frechet_distance(b, a) == pytest.approx(expected, rel=2e-6)
