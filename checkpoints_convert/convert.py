@@ -40,7 +40,8 @@ DTYPES = {
     "float16": np.dtype(np.float16),
 }
 
-
+# Leaves that are small and have to be exact, whatever --dtype says.
+_EXACT = "bias", "scale", "map_noise.freqs", "running_mean", "running_var"
 # What a file is to a kind that was asked for, and to one that it was recognised as.
 _SEEMS = "is no", "is most like"
 
@@ -216,9 +217,9 @@ def _folders(out: Path, fitting: list[Fit], weights: str | None) -> list[Path]:
 
 
 def _stored_type(path: tuple, dtype: str) -> np.dtype:
-    """Biases, scales, codes and frequencies stay float32: they are small and have to be exact."""
+    """Vectors and codes stay float32 (`_EXACT`)."""
     *modules, leaf = tree_name(path).split("/")
-    exact = leaf in ("bias", "scale", "map_noise.freqs") or CODES in modules
+    exact = leaf in _EXACT or CODES in modules
     return DTYPES["float32" if exact else dtype]
 
 

@@ -7,6 +7,7 @@ from checkpoints_convert.layouts import (
     COMPVIS,
     DIFFUSERS,
     DIFFUSERS_STAGE,
+    INCEPTION,
     INVERSE_BENCH,
     KERNEL_WIZARD,
     STAGE,
@@ -218,6 +219,13 @@ KINDS: dict[str, Kind] = {
         {"network": kernel_wizard.GOPRO_WVAE},
         (KERNEL_WIZARD,),
         {"recon_trunk.28.weight": (3, 64, 3, 3)},
+    ),
+    "inception-fid": Kind(
+        "pt_inception-2015-12-05-6726825d.pth, 96 MB (pytorch-fid; clean-fid's legacy_pytorch)",
+        "inception-fid",
+        {},
+        (INCEPTION,),
+        {"Mixed_6e.branch1x1.conv.weight": (192, 768, 1, 1)},
     ),
     "lpips-vgg": Kind(
         "two files: vgg16-397923af.pth, 553 MB (torchvision), and LPIPS v0.1's vgg.pth",

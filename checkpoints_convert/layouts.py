@@ -120,6 +120,12 @@ KERNEL_WIZARD = Layout(
         ),
     ),
 )
+INCEPTION = Layout(
+    "a state dict of pytorch-fid's network",
+    _same,
+    None,
+    ((r".*\.num_batches_tracked$", "bookkeeping of training"),),
+)
 # Places of the convolutions in torchvision's ``features``; activations and pools lie between.
 _PLACES = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
 

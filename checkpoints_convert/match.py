@@ -112,7 +112,9 @@ def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether shapes agree but for ones: a 1x1 convolution may be a linear layer or a vector."""
+    """Whether shapes agree, but for ones between a 1x1 convolution and a linear layer or vector."""
+    if len(a) == len(b):
+        return a == b
     return [n for n in a if n != 1] == [n for n in b if n != 1]
 
 

@@ -160,6 +160,9 @@ class Run:
       out: output folder; the same command again finishes what is missing
       shard: I/N: compute every N-th batch only, from the I-th; copying the folders joins them
       metrics: further columns, as other codes measure
+      fid: folder of real images, for a column with FID; DSG_JAX_INCEPTION names the network, a
+        folder converted from pytorch-fid's weights
+      fid_few: allow fewer than 100 images on either side
     """
 
     samples: int = 1
@@ -173,6 +176,8 @@ class Run:
     out: Path = Path("results/restore")
     shard: str | None = None
     metrics: tuple[Metric, ...] = ()
+    fid: Path | None = None
+    fid_few: bool = False
 
     def __post_init__(self):
         decibels = Range(math.isfinite, "a number of dB")

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from dsg_jax.networks import autoencoder, kernel_wizard, ldm
 from dsg_jax.networks.adm import ADMConfig, ADMUNet
 from dsg_jax.networks.autoencoder import AutoencoderConfig
+from dsg_jax.networks.inception import inception_structs
 from dsg_jax.networks.kernel_wizard import CODE_CELL, BlurConfig, BlurNetwork
 from dsg_jax.networks.ldm import LDMConfig, LDMUNet
 from dsg_jax.networks.lpips import TRUNKS, LPIPSWeights, lpips_structs
@@ -24,7 +25,7 @@ from dsg_jax.priors.clocks import clock_of_card
 from dsg_jax.priors.edm import EDM_KIND
 from dsg_jax.priors.first_stage import kl_first_stage, vq_first_stage
 from dsg_jax.priors.latent import LDMNetwork, latent_prior
-from dsg_jax.priors.passes import lpips_pass, stage_passes, unet_pass, wizard_pass
+from dsg_jax.priors.passes import inception_pass, lpips_pass, stage_passes, unet_pass, wizard_pass
 from dsg_jax.priors.pixel import adm_prior, init_params
 from dsg_jax.priors.unet2d import UNET2D_KIND
 from dsg_jax.types import FirstStage, Prior
@@ -219,6 +220,14 @@ CARD_KINDS: dict[str, CardKind] = {
             "k": (1, a["network"].code_channels, 1, 1),
         },
         passes=lambda card, a: (wizard_pass(a["network"]),),
+    ),
+    "inception-fid": CardKind(
+        parts={},
+        structs=lambda a: inception_structs(),
+        build=lambda card, a, params, dtype: params,
+        facts=lambda a: {"image_range": [-1, 1]},
+        inputs=lambda a: {"x": (1, 3, 80, 80)},
+        passes=lambda card, a: (inception_pass(),),
     ),
     **{f"lpips-{net}": _lpips(net) for net in TRUNKS},
 }

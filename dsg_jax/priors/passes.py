@@ -7,7 +7,7 @@ here. Arrays are batched, NHWC.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ from jax import Array
 
 from dsg_jax.diffusion import denoise
 from dsg_jax.networks.autoencoder import Autoencoder, AutoencoderConfig
+from dsg_jax.networks.inception import Inception
 from dsg_jax.networks.kernel_wizard import Adapter, BlurConfig, FeatureExtractor, Reconstruction
 from dsg_jax.networks.lpips import LPIPSWeights, lpips
 from dsg_jax.priors.first_stage import CODES, quantized
@@ -130,6 +131,16 @@ def lpips_pass(net: str) -> Pass:
         return jax.vmap(partial(lpips, LPIPSWeights(**params, net=net)))(x, y), {}
 
     return Pass(("x", "y"), ("distance",), ("grad_x",), call)
+
+
+def inception_pass() -> Pass:
+    """FID's network: images x in [-1, 1] -> pool3, with logits inside."""
+
+    def call(params: Any, x: Array) -> tuple[Array, dict[str, Array]]:
+        pooled, logits = cast(Any, Inception().apply({"params": params}, x))
+        return pooled, {"logits": logits}
+
+    return Pass(("x",), ("pool3",), ("grad_x",), call)
 
 
 def _of(params: Any, part: tuple[str, ...]) -> Any:

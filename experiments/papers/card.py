@@ -12,6 +12,7 @@ from experiments.checks import flag
 from experiments.files import array_hash, versions_and_hardware
 from experiments.papers.plan import REDUCED, PlannedExperiment, Point, psld_step
 from experiments.papers.settings import ReproduceSettings, changed, words_of
+from experiments.restore.fid import FIDScores
 from experiments.restore.metrics import installed_weights
 from experiments.restore.plan import Plan
 
@@ -27,7 +28,11 @@ METRIC_PROTOCOL = {
 
 
 def experiment_card(
-    planned: PlannedExperiment, rows: list[dict], run: dict, settings: ReproduceSettings
+    planned: PlannedExperiment,
+    rows: list[dict],
+    run: dict,
+    settings: ReproduceSettings,
+    fid: FIDScores | None = None,
 ) -> dict:
     """Everything needed to run an experiment again, as JSON values."""
     plans = list(planned.plans.values())
@@ -45,7 +50,9 @@ def experiment_card(
         " i and the number of the sample",
         "images": manifest(plans),
         "images_from": [str(path) for path in settings.images],
-        "metrics": METRIC_PROTOCOL | {"lpips weights": installed_weights()[1] or "installed"},
+        "metrics": METRIC_PROTOCOL
+        | {"lpips weights": installed_weights()[1] or "installed"}
+        | ({"fid": fid.about} if fid else {}),
         "priors": planned.priors,
         "left_out": list(experiment.left_out),
         "rows": [row_card(point) for point in planned.points],

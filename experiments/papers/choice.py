@@ -50,6 +50,10 @@ def check_effects(experiments: list[Experiment], settings: ReproduceSettings) ->
         idle["fit"] = "is for --images, and the bundled samples are cropped"
     if settings.fit == "none":
         idle["size"] = "is not for --fit none, which keeps every image as it is"
+    if settings.shard:
+        idle["fid"] = "is for tables, and a shard writes none"
+    if settings.fid is None:
+        idle["fid_few"] = "is about --fid, which is not given"
     if jax.default_backend() == "cpu":
         idle["matmul_precision"] = "is for GPUs and TPUs, a CPU computes every product in float32"
     if settings.list:

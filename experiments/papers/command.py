@@ -46,6 +46,7 @@ from experiments.restore.compute import (
     records_of,
     work_off,
 )
+from experiments.restore.fid import RealImages, check_fid, real_images, set_sizes
 from experiments.restore.plan import Problems
 
 # What a card says of its run, and the types.
@@ -82,7 +83,12 @@ def plan_reproduce(
     problems: dict[tuple, Problems] = {}
     planned = [plan_experiment(one, settings, priors, problems) for one in chosen]
     check_work(planned, settings)
-    return lambda: dry_run(planned) if settings.dry_run else reproduce(planned, settings)
+    run = settings.for_restore().run
+    check_fid(run, sizes_of(planned))
+    if settings.dry_run:
+        return lambda: dry_run(planned)
+    real = real_images(run)
+    return lambda: reproduce(planned, settings, real)
 
 
 def check_work(planned: list[PlannedExperiment], settings: ReproduceSettings) -> None:
@@ -96,7 +102,15 @@ def check_work(planned: list[PlannedExperiment], settings: ReproduceSettings) ->
         )
 
 
-def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> None:
+def sizes_of(planned: list[PlannedExperiment]) -> list[int]:
+    """How many samples each point of some experiments has, of all seeds."""
+    points = [point for one in planned for point in one.points]
+    return [sum(n for plan in point.plans for n in set_sizes(plan.jobs)) for point in points]
+
+
+def reproduce(
+    planned: list[PlannedExperiment], settings: ReproduceSettings, real: RealImages | None = None
+) -> None:
     """Compute what is missing and write every experiment's report as soon as it is complete.
 
     A shard writes no report.
@@ -125,6 +139,7 @@ def reproduce(planned: list[PlannedExperiment], settings: ReproduceSettings) -> 
                 folder,
                 one,
                 {place: records_of(works[place]) for place in one.plans},
+                real,
                 run | {"settings": len(one.plans)},
                 settings,
             )

@@ -20,6 +20,7 @@ from experiments.papers.plan import PlannedExperiment
 from experiments.papers.plots import save_figure
 from experiments.papers.scores import QUALITY, Records, absent_rows, label_of, table_rows
 from experiments.papers.settings import ReproduceSettings
+from experiments.restore.fid import RealImages, fid_scores, fid_text
 from experiments.restore.report import EXTRA_NOTE, markdown_table
 from experiments.statistics import extra_names, grouped
 
@@ -59,7 +60,7 @@ def x_cells(experiment: Experiment, row: dict) -> Cells:
 
 def main_table(experiment: Experiment, rows: list[dict]) -> str:
     """The rows of one task, those that are not run among them: our numbers beside the paper's."""
-    lines, extra = [], extra_names(rows)
+    lines, extra, is_fid = [], extra_names(rows), any("fid" in row for row in rows)
     for row in rows:
         cells = [("method", label_of(row)), *x_cells(experiment, row), ("n", str(row["runs"]))]
         for metric in experiment.metrics:
@@ -68,6 +69,7 @@ def main_table(experiment: Experiment, rows: list[dict]) -> str:
                 cells.append(("paper", value_text(row["paper"].get(metric), metric)))
         cells += [
             *((name, mean_text(row, name)) for name in extra),
+            *([("FID", fid_text(row))] if is_fid else []),
             ("worst 10 %", text_of(row["worst_tenth_psnr"])),
             ("failures", text_of(row["failures"], ".0%")),
             ("not finite", text_of(row["not_finite"], "d")),
@@ -95,7 +97,8 @@ def gains_table(experiment: Experiment, rows: list[dict]) -> str:
 
 def csv_lines(experiment: Experiment, row: dict) -> Iterator[dict]:
     """A line for every metric of a row and every row that it is compared with."""
-    ours = (*QUALITY, *extra_names([row])) if row["runs"] else ()
+    known = [*QUALITY, *extra_names([row]), *(["fid"] if "fid" in row else [])]
+    ours = known if row["runs"] else ()
     for metric in dict.fromkeys((*experiment.metrics, *ours)):
         paper, paper_std = row["paper"].get(metric) or (None, None)
         for against, gains in (row["gains"] or {"": {}}).items():
@@ -143,6 +146,7 @@ def reading(experiment: Experiment, rows: list[dict], card: dict) -> str:
         " better.",
         f"LPIPS n/a: {weights}." if is_lpips_shown and weights != "installed" else "",
         EXTRA_NOTE if extra else "",
+        card["metrics"].get("fid", ""),
     ]
     return " ".join(filter(None, sentences))
 
@@ -174,6 +178,7 @@ def write_report(
     folder: Path,
     planned: PlannedExperiment,
     records: Records,
+    real: RealImages | None,
     run: dict,
     settings: ReproduceSettings,
 ) -> None:
@@ -183,11 +188,14 @@ def write_report(
       folder: of this experiment.
       planned: the experiment and its plans.
       records: of all of its plans.
+      real: what FID compares with, where it is asked for.
       run: programs and seconds of this run of the command.
       settings: of ``reproduce``.
     """
-    experiment, rows = planned.experiment, table_rows(planned, records, settings.failure_psnr)
-    card = experiment_card(planned, rows, run, settings)
+    experiment = planned.experiment
+    fid = fid_scores(real, [(out, ours) for (_, out), ours in records.items()])
+    rows = table_rows(planned, records, settings.failure_psnr, fid)
+    card = experiment_card(planned, rows, run, settings, fid)
     picture = ""
     if experiment.figure and rows:
         reason = save_figure(folder / "figure.png", experiment, rows)

@@ -4,6 +4,7 @@ import numpy as np
 
 from experiments.papers.entry import BY_MISFIT, BY_PSNR, SINGLE, Experiment, Row, Value
 from experiments.papers.plan import Place, PlannedExperiment, Point
+from experiments.restore.fid import FIDScores
 from experiments.statistics import (
     extra_names,
     finite_samples,
@@ -47,13 +48,19 @@ def choices_of(point: Point, samples: list[dict]) -> list[dict]:
     ]
 
 
-def table_rows(planned: PlannedExperiment, records: Records, failure_psnr: float) -> list[dict]:
+def table_rows(
+    planned: PlannedExperiment,
+    records: Records,
+    failure_psnr: float,
+    fid: FIDScores | None = None,
+) -> list[dict]:
     """Means, the worst tenth, failures and paired differences, with the paper's values.
 
     Args:
       planned: an experiment.
       records: of all of its plans.
       failure_psnr: dB below which a restoration is a failure.
+      fid: scores of the same records, where they are asked for.
     """
     scores = [score for point in planned.points for score in scores_of(point, records)]
     groups = grouped(scores, "task", "x", "chosen", "row")
@@ -69,6 +76,7 @@ def table_rows(planned: PlannedExperiment, records: Records, failure_psnr: float
         rows.append(
             {"task": task, "x": x, "chosen": chosen, "row": label}
             | means(members, failure_psnr)
+            | (fid(members) if fid else {})
             | {"gains": gains, "paper": printed, "note": ""}
         )
     return rows

@@ -55,6 +55,8 @@ class ReproduceSettings:
       shard: I/N: compute every N-th batch only, from the I-th; copying the folders joins them
       save_every: save unfinished batches every N steps, to go on after a kill
       metrics: further columns, as other codes measure
+      fid: folder of real images, as in restore
+      fid_few: as in restore
       dtype: of the priors' networks, as in restore
       matmul_precision: as in restore
     """
@@ -90,6 +92,8 @@ class ReproduceSettings:
     shard: str | None = None
     save_every: int | None = None
     metrics: tuple[Metric, ...] = ()
+    fid: Path | None = None
+    fid_few: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     matmul_precision: Literal["default", "high", "highest"] = "default"
 
@@ -120,6 +124,8 @@ class ReproduceSettings:
                 out=self.out,
                 shard=self.shard,
                 metrics=self.metrics,
+                fid=self.fid,
+                fid_few=self.fid_few,
             ),
             arithmetic=Arithmetic(self.dtype, self.matmul_precision),
             devices=Devices(save_every=self.save_every),

@@ -109,6 +109,8 @@ IDLE = (
         "--pad is given in its place: drop one of them",
     ),
     Idle("run", ("failure_psnr", "metrics"), is_measured, "a measured image has no truth: drop it"),
+    Idle("run", ("fid",), lambda s: s.run.shard, "a shard writes no tables: drop it"),
+    Idle("run", ("fid_few",), lambda s: s.run.fid is None, "it is about --fid: drop it"),
     Idle(
         "run",
         ("memory",),

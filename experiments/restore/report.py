@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiments.fields import PHOTOGRAPHS, Units, about
+from experiments.restore.fid import FIDScores, fid_text
 from experiments.restore.metrics import installed_weights
 from experiments.statistics import (
     extra_names,
@@ -52,9 +53,14 @@ def one(values: np.ndarray, digits: int, reduce: Callable = np.mean) -> str:
 
 
 def summary_row(
-    task: str, method: str, records: list[dict], failure_psnr: float, extra: Sequence[str] = ()
+    task: str,
+    method: str,
+    records: list[dict],
+    failure_psnr: float,
+    extra: Sequence[str] = (),
+    fid: FIDScores | None = None,
 ) -> tuple[str, ...]:
-    """One line of the table, in the order of `COLUMNS`, then the metrics ``extra``."""
+    """One line of the table, in the order of `COLUMNS`, then the metrics ``extra`` and FID."""
     failures = sum(is_failure(record, failure_psnr) for record in records)
     psnr, ssim = finite_values(records, "psnr"), finite_values(records, "ssim")
     return (
@@ -71,14 +77,17 @@ def summary_row(
         one(finite_values(records, "kept_mean"), 3),
         one(finite_values(records, "seconds"), 2),
         *(one(finite_values(records, name), 3) for name in extra),
+        *([fid_text(fid(records))] if fid else []),
     )
 
 
-def summary_rows(records: list[dict], failure_psnr: float) -> list[tuple[str, ...]]:
+def summary_rows(
+    records: list[dict], failure_psnr: float, fid: FIDScores | None = None
+) -> list[tuple[str, ...]]:
     """One row per task and method; with several samples per image also the two best-of rows."""
     rows, extra = [], extra_names(records)
     for (task, method), members in grouped(records, "task", "method").items():
-        rows.append(summary_row(task, method, members, failure_psnr, extra))
+        rows.append(summary_row(task, method, members, failure_psnr, extra, fid))
         images = list(grouped(members, "image").values())
         count = max(map(len, images))
         choices = {"PSNR": highest_psnr, "misfit": lowest_misfit} if count > 1 else {}
@@ -87,7 +96,7 @@ def summary_rows(records: list[dict], failure_psnr: float) -> list[tuple[str, ..
         for name, choose in choices.items():
             best = [choose(samples) for samples in images]
             label = f"{method}, best of {count} by {name}"
-            rows.append(summary_row(task, label, best, failure_psnr, extra))
+            rows.append(summary_row(task, label, best, failure_psnr, extra, fid))
     return rows
 
 
@@ -99,10 +108,16 @@ def markdown_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str
     return "\n".join(f"| {' | '.join(cells)} |" for cells in aligned)
 
 
-def summary(records: list[dict], failure_psnr: float, units: Units = PHOTOGRAPHS) -> str:
+def summary(
+    records: list[dict],
+    failure_psnr: float,
+    units: Units = PHOTOGRAPHS,
+    fid: FIDScores | None = None,
+) -> str:
     """The table with what it takes to read it."""
     extra = extra_names(records)
-    table = markdown_table((*COLUMNS, *extra), summary_rows(records, failure_psnr))
+    columns = (*COLUMNS, *extra, *(["FID"] if fid else []))
+    table = markdown_table(columns, summary_rows(records, failure_psnr, fid))
     note = (
         f"Failure: not finite, or a PSNR below {failure_psnr:g} dB (our threshold, an assumption). "
         "Mean (std) over the finite samples; worst: their lowest PSNR. Misfit: norm of y - A(x) at "
@@ -116,4 +131,6 @@ def summary(records: list[dict], failure_psnr: float, units: Units = PHOTOGRAPHS
         note += f" No LPIPS: {installed_weights()[1] or 'it needs images of 16 px or more'}."
     if extra:
         note += f" {EXTRA_NOTE}"
+    if fid:
+        note += f" {fid.about}"
     return f"{table}\n\n{note}\n"

@@ -2,12 +2,15 @@
 
 import json
 
+import chex
+import jax
 import numpy as np
 import pytest
 
 from checkpoints_convert.kinds import KINDS
 from checkpoints_convert.layouts import diffusers_stage, diffusers_unet
 from checkpoints_convert.match import fits, recognise
+from dsg_jax.metrics.fid import load_inception
 from dsg_jax.metrics.lpips import lpips_weights
 from dsg_jax.networks.ldm import LDMConfig
 from dsg_jax.networks.lpips import TRUNKS
@@ -16,6 +19,7 @@ from experiments.restore import metrics as perceptual
 from support.convert_files import FILES, Described, published_file
 from support.golden_case import read_arrays
 from support.golden_models import LDM_FILE, TINY_VQ, converted, run
+from support.inception_case import golden_params, golden_state
 from support.lpips_cases import PLACES, PUBLISHED, torch_files
 from support.state_files import entries, random_state, write_state
 
@@ -128,6 +132,30 @@ def test_lpips_from_two_files(net, tmp_path, monkeypatch):
     monkeypatch.setenv("DSG_JAX_LPIPS", str(out))
     weights, reason = perceptual.installed_weights.__wrapped__()
     assert (weights is None) == (net == "alex") == ("wanted here is lpips-vgg" in reason)
+
+
+def test_inception_with_the_counters_of_its_norms(tmp_path, capsys):
+    counters = {f"{name}.num_batches_tracked": np.zeros((), np.int64) for name in ("a.bn", "b.bn")}
+    file = write_state(tmp_path / "pt.pth", entries(golden_state() | counters))
+    assert run(file, "--out", tmp_path / "out", "--dtype", "float16") == 0
+    assert "left out: 2, bookkeeping" in capsys.readouterr().out
+    params, card = load_inception(tmp_path / "out")
+    assert card["parameters"] == 23_885_392 and card["kind"] == "inception-fid"
+    half = lambda leaf: leaf.astype(np.float16) if leaf.ndim > 1 else leaf
+    chex.assert_trees_all_equal(params, jax.tree.map(half, golden_params()))
+    assert run("verify", tmp_path / "out") == 0
+
+
+def test_another_inception_is_refused(tmp_path, capsys):
+    """torchvision's has 1000 classes; a kernel that lies across would be one of the same size."""
+    row = "Mixed_6b.branch7x7_2.conv.weight"
+    changed = {"fc.weight": np.zeros((1000, 2048), np.float32)}
+    changed |= {row: golden_state()[row].swapaxes(2, 3)}
+    file = write_state(tmp_path / "pt.pth", entries(golden_state() | changed))
+    assert run(file, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "2 of another shape or type" in error and f"{row} ((128, 128, 7, 1) float32" in error
+    assert "fc.weight ((1000, 2048) float32, wanted as (1008, 2048))" in error
 
 
 def test_lpips_files_that_do_not_fit(tmp_path, capsys):

@@ -35,6 +35,7 @@ def test_parity(kind, tmp_path, capsys):
 
 def test_every_kind_of_network_is_compared():
     without = {"lpips-vgg", "lpips-alex"}  # no golden numbers exist
+    without |= {"inception-fid"}  # test_fid.py, at full size
     without |= {
         "adm-lsun",
         *(f"adm-imagenet{side}-cond" for side in (64, 128, 512)),

@@ -19,7 +19,7 @@ from support.words import settings_of
 CARD = {"name": "emoji", "size": 16, "size_multiple": 4, "channels": 3}
 # How and where is computed, not what.
 HOW = {"batch_size", "microbatch", "memory", "remat", "out", "shard", "metrics", "failure_psnr"}
-HOW |= {"no_verify"}
+HOW |= {"no_verify", "fid", "fid_few"}
 HOW |= {entry.name for entry in fields(RestoreSettings().devices)}
 # A value other than the default of every option that says what is computed.
 VALUES = {
@@ -163,6 +163,8 @@ def test_every_option_has_a_value_or_is_about_how():
         "restore --task hdr --measured y.npy --failure-psnr 9",
         "restore --task hdr --measured y.npy --metrics ssim_skimage7",
         "restore --task hdr --microbatch 1 --memory 4",
+        "restore --task hdr --fid-few",
+        "restore --task hdr --fid real --shard 1/2",
         "restore --task hdr --heartbeat 9",
         "restore --task hdr --matmul-precision highest",
         "restore --task hdr --images a.png --size 32 --fit none",
@@ -173,6 +175,8 @@ def test_every_option_has_a_value_or_is_about_how():
         "reproduce table4 --base-step 2",
         "reproduce table4 --fit none",
         "reproduce table4 --matmul-precision high",
+        "reproduce table4 --fid-few",
+        "reproduce table4 --fid real --shard 1/2",
         "reproduce table1 --levels 3",
         "reproduce table1 --blur-network x",
         "reproduce --list --count 3",

@@ -50,5 +50,6 @@ FILES = {
     "sd21": ("sd21_file", "state_dict.", 934, {"schedule": 12, "text": 294}),
     "vq-f4": ("vq_f4", "state_dict.", 205, {}),
     "kl-f8": ("kl_f8", "", 248, {}),
+    "inception-fid": ("inception_fid", "", 472, {}),
     "kernel-wizard": ("kernel_wizard", "", 145, {"estimates": 14}),
 }

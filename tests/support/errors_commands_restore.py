@@ -75,6 +75,16 @@ def a_long_name(folder: Path) -> int:
     return restore(f"{BOX} --images {folder / name}")(folder)
 
 
+def fid_of_few(folder: Path) -> int:
+    """FID against a folder of one image, with a network that is not read yet."""
+    (folder / "card.json").write_text('{"kind": "inception-fid", "version": 1}')
+    (folder / "real").mkdir()
+    Image.new("RGB", (16, 16)).save(folder / "real" / "a.png")
+    with MonkeyPatch.context() as world:
+        world.setenv("DSG_JAX_INCEPTION", str(folder))
+        return restore(f"{BOX} --fid {folder / 'real'}")(folder)
+
+
 NUMBERS = {
     "--std inf: give a finite number, below 3.4e38": restore("--task gaussian_deblur --std inf"),
     "2880000 samples of hdr alone: give at most": restore("--task hdr --samples 60000"),
@@ -173,6 +183,10 @@ SETTINGS = {
 FOLDERS = {
     "(box_inpainting/dps/airplane_0.json: sigma 0.05 there, 0.1 here)": after("", "--sigma 0.1"),
     "nnn... would be written as a file whose name has 258 bytes": a_long_name,
+    "--fid real needs the weights of pytorch-fid, which are not bundled: convert": restore(
+        BOX + "--fid real"
+    ),
+    "real: 1 images there, and FID of fewer than 100 is mostly their number: give": fid_of_few,
     "--fit changes nothing here: a measured image stays": restore(MASKED + "y.png --fit crop"),
 }
 CASES = {**NUMBERS, **FOLDERS, **CHOICES, **DEVICES, **SETTINGS}

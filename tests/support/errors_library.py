@@ -11,6 +11,7 @@ import dsg_jax
 from dsg_jax.mesh import data_mesh, over_pairs
 from dsg_jax.metrics import psnr, ssim
 from dsg_jax.metrics.compat import ssim_skimage7
+from dsg_jax.metrics.fid import resized, statistics
 from dsg_jax.metrics.lpips import LPIPSWeights, lpips
 from dsg_jax.operators.blur_network import BlurNetwork, blur_code, nonlinear_blur
 from dsg_jax.operators.kernels import box_mask, gaussian_kernel, motion_kernel, random_mask
@@ -289,6 +290,10 @@ METRICS: dict[str, Callable[[Path], object]] = {
     "images of shapes (40, 40, 2) and (40, 40, 2); give two of one shape (h, w, 3)": (
         lambda folder: lpips(alex(), image(40, 40, 2), image(40, 40, 2))
     ),
+    "FID takes images (h, w, 3) or (h, w, 1), not (8, 8, 2): give pictures": lambda folder: resized(
+        np.zeros((8, 8, 2))
+    ),
+    "FID of 1 images: give two at least": lambda folder: statistics([np.zeros((1, 4))]),
     "LPIPS by alex needs sides of at least 31 pixels, this image has 16x16": lambda folder: lpips(
         alex(), image(), image()
     ),

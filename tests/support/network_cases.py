@@ -84,6 +84,6 @@ def recipe_weights(manifest: dict, name: str) -> dict[str, np.ndarray]:
         elif len(shape) > 1:
             z *= manifest["gain"] / math.sqrt(math.prod(shape[1:]))
         else:
-            z = 1 + 0.2 * z if key.endswith("weight") else 0.1 * z
+            z = 1 + 0.2 * z if key.endswith(("weight", "running_var")) else 0.1 * z
         state_dict[key] = z.astype(np.float32)
     return state_dict
