@@ -13,9 +13,11 @@ from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
+from dsg_jax.user_code import code_facts, file_name
 from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, check_channels, load_pictures, sample_pictures
 from experiments.programs import state_shape
+from experiments.restore.batch import check_jobs
 from experiments.restore.choices import (
     MethodChoice,
     check_noise,
@@ -91,6 +93,7 @@ def plan(
                 jobs += jobs_of(settings, task, seed, method, network, identity, posed)
     names = frozenset(input_names(settings.images, samples_of(card)))
     planned = Plan(settings.run.out, network, jobs, settings, names)
+    check_jobs(jobs, network)
     check_names(planned)
     check_earlier(planned, names, tasks)
     return planned
@@ -121,7 +124,7 @@ def jobs_of(
     measurement = settings.measurement
     constants = solver_settings(method, task, prior, measurement.noise)
     suffix = f"-seed{seed}" if len(settings.run.seed) > 1 else ""
-    label = method.label + suffix
+    label, rule = method.label + suffix, (method.facts or {}).get("rule")
     jobs = []
     for shape in dict.fromkeys(posed.shape for posed in problems):
         facts = {
@@ -134,6 +137,7 @@ def jobs_of(
             "prior": identity,
             "version": installed("dsg_jax"),
             **settings.arithmetic.facts,
+            **code_facts(task, method.entry.name, rule, settings.method.prior),
         } | settings_facts(constants)
         members = [posed for posed in problems if posed.shape == shape]
         jobs.append(
@@ -159,7 +163,7 @@ def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int
     for posed in problems:
         for sample in range(samples):
             place = {"index": posed.picture.image_index, "sample": sample}
-            png = f"{facts['task']}/{label}/{posed.picture.name}_{sample}.png"
+            png = f"{file_name(facts['task'])}/{label}/{posed.picture.name}_{sample}.png"
             identity = content_hash(facts | posed.inputs | place)
             items.append(Item(posed.picture, sample, posed.problem, identity, png, posed.inputs))
     return items
