@@ -8,6 +8,8 @@ from typing import Any
 
 from dsg_jax import priors
 from dsg_jax.types import Prior
+from dsg_jax.user_code import is_user_code
+from dsg_jax.user_entries import user_prior
 
 # Files of a diffusers folder, one of which tells it from a folder of converted weights.
 _ORIGINAL = "model_index.json", "config.json", "unet/config.json"
@@ -17,13 +19,16 @@ def load_prior(name: str | Path, *args: Any, **options: Any) -> tuple[Prior, dic
     """The prior of a bundled name, a converted folder or an original checkpoint, and its card.
 
     Args:
-      name: as in `prior_folder`.
+      name: as in `prior_folder`, or FILE.py:NAME, a function that makes a prior, whose type is its
+        own and has no hashes.
       *args: those of `priors.load_prior`.
       **options: likewise.
 
     Raises:
       FileNotFoundError, ValueError: as both of them.
     """
+    if is_user_code(name):
+        return user_prior(str(name), options.get("placement"))
     return priors.load_prior(prior_folder(name), *args, **options)
 
 

@@ -43,7 +43,22 @@ def options_of(module: str, function: str) -> dict[str, Option]:
     """
     place = PACKAGE / module.replace(".", "/")
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    body = ast.parse(file.read_text()).body
+    return options_in(file.read_text(), function, file.name)
+
+
+@cache
+def options_in(source: str, function: str, file: str) -> dict[str, Option]:
+    """The options of a function by name.
+
+    Args:
+      source: text of the file that has it at its top level.
+      function: its name.
+      file: the file's name, for the error.
+
+    Raises:
+      ValueError: there is no such function.
+    """
+    body = ast.parse(source).body
     aliases = {
         node.targets[0].id: node.value
         for node in body
@@ -61,7 +76,7 @@ def options_of(module: str, function: str) -> dict[str, Option]:
                 )
                 for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
             }
-    raise ValueError(f"{file.name} has no function {function}: give it the entry's name")
+    raise ValueError(f"{file} has no function {function}: give it the entry's name")
 
 
 def _type_of(annotation: ast.expr | None, aliases: dict[str, ast.expr]) -> Any:
@@ -70,7 +85,7 @@ def _type_of(annotation: ast.expr | None, aliases: dict[str, ast.expr]) -> Any:
         members = [_type_of(side, aliases) for side in (annotation.left, annotation.right)]
         known = [member for member in members if member is not None]
         return Union[tuple(known)] if known else None  # noqa: UP007
-    if isinstance(annotation, ast.Subscript):  # Literal
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
         return Literal[ast.literal_eval(annotation.slice)]
     if isinstance(annotation, ast.Name):
         if annotation.id in aliases:
@@ -82,11 +97,12 @@ def _type_of(annotation: ast.expr | None, aliases: dict[str, ast.expr]) -> Any:
 def _argument_texts(docstring: str) -> dict[str, str]:
     """Name -> words, from the section ``Args:`` of a Google docstring."""
     texts: dict[str, str] = {}
-    inside, name = False, ""
+    inside, name, first = False, "", 0  # columns before the first argument
     for line in docstring.splitlines():
-        if not line.startswith(" "):
+        depth = len(line) - len(line.lstrip())
+        if not depth:
             inside = line.strip() == "Args:" or (inside and not line.strip())
-        elif inside and line.startswith("  ") and line[2:3] != " ":
+        elif inside and depth <= (first := first or depth):
             name, _, words = line.strip().partition(": ")
             texts[name] = words
         elif inside:

@@ -96,7 +96,8 @@ def subspace(projection: Projection, state: Array) -> Subspace:
     z = jax.lax.stop_gradient(jnp.moveaxis(state, -1, 0))
     u, s, v = ENGINES[projection.engine](z)
     full = s.shape[1]
-    rank = jnp.minimum(RANK_RULES[projection.rule](s**2, jnp.asarray(projection.tau)), full)
+    rule = projection.rule if callable(projection.rule) else RANK_RULES[projection.rule]
+    rank = jnp.minimum(rule(s**2, jnp.asarray(projection.tau)), full)
     keep = (jnp.arange(full) < rank[:, None])[:, None, :]
     u, v = jnp.where(keep, u, 0), jnp.where(keep, v, 0)
     left = None if projection.sides == "right" else matmul(u, u.swapaxes(1, 2))

@@ -8,18 +8,21 @@ are `jax.tree_util.Partial(function, arrays...)`.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dsg_jax.checks import COUNT, WHOLE, check_fields
+from dsg_jax.checks import COUNT, WHOLE, check_choice, check_fields
 from dsg_jax.clock import Clock
 
 # Standard normal noise by number: ``draw(k, shape)`` is the k-th draw of a run, every time.
 Draw = Callable[[Array, tuple[int, ...]], Array]
+
+# Keys of `projection.RANK_RULES`.
+RankRule = Literal["official", "per_channel", "mean", "rank", "fraction"]
 
 # Numbers computed on the host by numpy in float64; inside a compiled program a jax array.
 Constants = Any
@@ -134,7 +137,8 @@ class Projection:
         "fraction" the rank or the fraction of the full rank itself.
       period: project every period-th step (inner step, where a solver has an inner loop); 0 is
         never, as in the released code: the plain method, at its cost.
-      rule: how tau becomes a rank: `projection.RANK_RULES` has the functions.
+      rule: how tau becomes a rank: `projection.RANK_RULES` has the functions; or another function
+        as they are.
       sides: "both" (U U' G V V'), "left" (U U' G) or "right" (G V V').
       source: what is decomposed: the state is DiffStateGrad, the others are for ablations.
       engine: how: "svd"; "gram", products and one symmetric eigen-decomposition, which a GPU has in
@@ -143,7 +147,7 @@ class Projection:
 
     tau: Array | float = 0.99
     period: Array | int = 1
-    rule: Literal["official", "per_channel", "mean", "rank", "fraction"] = field(
+    rule: RankRule | Callable[[Array, Array], Array] = field(
         default="official", metadata={"static": True}
     )
     sides: Literal["both", "left", "right"] = field(default="both", metadata={"static": True})
@@ -159,6 +163,8 @@ class Projection:
           ValueError: a choice that does not exist, or a number out of its range.
         """
         check_fields(self)
+        if not callable(self.rule):
+            check_choice("rule", self.rule, get_args(RankRule))
         for period in numbers_in(self.period):
             if not WHOLE.holds(period):
                 raise ValueError(f"period={period}: give {WHOLE.words}; 0 is never")

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from dsg_jax.user_code import place_of
 from experiments.files import sweep_partial_files
 
 # What is left to do once the settings have been checked.
@@ -28,6 +29,8 @@ def refuse(error: BaseException, debug: bool = False) -> int:
     if debug:
         traceback.print_exception(error)
     words = " ".join(str(error).split()) or f"{type(error).__name__}: there is not enough"
+    if place := place_of(error):
+        words = f"{place}: {type(error).__name__}: {' '.join(str(error).split())}"
     print(f"error: {words}", file=sys.stderr)
     return 2
 
@@ -56,7 +59,9 @@ def checked_and_done(settings: Any, plan: Callable[[Any], Work], debug: bool) ->
 
             join_processes(settings.devices)
         work = plan(settings)
-    except INPUT_ERRORS as error:
+    except Exception as error:
+        if not (isinstance(error, INPUT_ERRORS) or place_of(error)):
+            raise
         return refuse(error, debug)
     try:
         for folder in output_folders(settings):
@@ -64,10 +69,12 @@ def checked_and_done(settings: Any, plan: Callable[[Any], Work], debug: bool) ->
         work()
     except (MemoryError, OSError) as error:
         return refuse(error, debug)
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):  # of jax, on a device
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):  # of a device
+            error = MemoryError(f"the device is out of memory: {str(error)[:200]}")
+        elif not place_of(error):
             raise
-        return refuse(MemoryError(f"the device is out of memory: {str(error)[:200]}"), debug)
+        return refuse(error, debug)
     return 0
 
 

@@ -23,6 +23,7 @@ from dsg_jax.bounded import MAX_JSON, read_bounded
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
 from experiments.checks import flag
+from experiments.user_words import check_names, register_named
 
 Settings = TypeVar("Settings")
 # What the metadata of a field may name: lists of entries with a ``name`` and ``options``.
@@ -52,7 +53,12 @@ def parse(settings_type: type[Settings], argv: list[str], prog: str, words: str)
       SystemExit: after ``--help``.
     """
     argv, file, table = _split_off_file(argv)
-    flags = _flags_type(settings_type)
+    try:
+        register_named(argv, table)
+        flags = _flags_type(settings_type)
+        check_names(flags)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     with _errors_in_one_line(argv, prog):
         values = tyro.cli(
             flags,

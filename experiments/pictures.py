@@ -1,5 +1,6 @@
 """Comparison grids: labelled columns, one image per row, small images enlarged to be seen."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,16 @@ def colour(x: np.ndarray) -> np.ndarray:
 
 
 def show_measurement(task: str, y: np.ndarray) -> np.ndarray:
-    """A measurement as an image in [-1, 1]: clipped; of spectra log(1 + 255 |y| / max |y|)."""
-    if not TASKS[task].fourier:
+    """A measurement as an image in [-1, 1]: clipped; of spectra log(1 + 255 |y| / max |y|).
+
+    What has another form than an image's, such as a list of numbers, is laid out in a square.
+    """
+    fourier = TASKS[task].fourier
+    if y.ndim != 3 or y.shape[-1] not in (1, 3) and not fourier:
+        side = math.ceil(y.size**0.5)
+        values = np.abs(y.ravel()) if np.iscomplexobj(y) else y.ravel()
+        y = np.pad(values, (0, side**2 - y.size)).reshape(side, side, 1)
+    if not fourier:
         return np.clip(y, -1, 1)
     if not TASKS[task].magnitude:
         y = np.hypot(y[..., ::2], y[..., 1::2])

@@ -73,7 +73,7 @@ class Measurement:
     """What is measured, and how noisily.
 
     Attributes:
-      task: one, several or all
+      task: one, several or all; FILE.py:NAME: one of your own, see docs/own.md
       sigma: standard deviation of the noise in the units of the measurement, [-1, 1] for images and
         for fields' usual range (default: 0.05)
       noise: gaussian; poisson: of photons, for solvers that know it (dps)
@@ -111,14 +111,14 @@ class Method:
 
     Attributes:
       prior: name of a bundled prior, a converted folder, or an original checkpoint such as a
-        diffusers folder (default: one that fits the solver)
+        diffusers folder; FILE.py:NAME: see docs/own.md (default: one that fits the solver)
       no_verify: do not compare the prior's files with the hashes recorded when they were written
-      solver: the samplers
+      solver: the samplers; FILE.py:NAME: one of your own, see docs/own.md
       projection: none: the plain solver; state: DiffStateGrad; both
       tau: share of the squared singular values kept, in (0, 1]; rules rank, fraction: their value
-      rank_rule: how tau becomes a rank: official, per_channel, mean, rank or fraction; auto
-        (default): the solver's or preset's (official for most), and per_channel in place of
-        official where the projected state has not three channels
+      rank_rule: how tau becomes a rank: official, per_channel, mean, rank, fraction or
+        FILE.py:NAME; auto (default): the solver's or preset's (official for most), and per_channel
+        in place of official where the projected state has not three channels
       period: project every N-th (inner) step; 0: none (default: 1; resample: its preset's)
       sides: both (U U' G V V'), left (U U' G) or right (G V V')
       source: what the projection decomposes: state is DiffStateGrad, the others are for ablations

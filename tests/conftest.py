@@ -49,6 +49,15 @@ def constant_rate(monkeypatch):
     monkeypatch.setattr(loop, "make_optimizer", lambda *_: optimizer)
 
 
+@pytest.fixture(autouse=True)
+def built_in_entries():
+    """What a test names of a user's file goes with it."""
+    from dsg_jax.user_entries import forget
+
+    yield
+    forget()
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     """The prior of `tiny_command` in place of the bundled ones."""

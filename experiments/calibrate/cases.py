@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from dsg_jax.priors.mixture import Mixture, draw_images, mixture_latent_prior, mixture_prior
@@ -21,10 +22,13 @@ from dsg_jax.priors.mixture_posterior import (
     posterior_moments,
 )
 from dsg_jax.solvers import SolverEntry
-from dsg_jax.types import Operator, Prior, Projection
-from experiments.calibrate.problems import PRIORS, SHAPE, known_tasks, one_form, operator_of
+from dsg_jax.types import Operator, Prior, Problem, Projection
+from dsg_jax.user_code import code_facts, file_name
+from dsg_jax.user_entries import rank_rule
+from experiments.calibrate.problems import PRIORS, SHAPE, case_operator, known_tasks
 from experiments.calibrate.settings import TRUE_NOISE, CalibrateSettings, samplers
 from experiments.files import array_hash, content_hash, installed
+from experiments.programs import check_user_code
 from experiments.restore.batch import Program
 from experiments.restore.plan import settings_facts
 from experiments.statistics import PLAIN
@@ -102,7 +106,7 @@ def case_of(name: str, settings: CalibrateSettings) -> Case:
         raise ValueError(f"--setting {name}: choose from {', '.join(cases)}")
     prior, task, numbers = cases[name]
     random = np.random.default_rng([settings.seed, *numbers, 1])
-    mixture, operator = PRIORS[prior], one_form(operator_of(task, settings.seed))
+    mixture, operator = PRIORS[prior], case_operator(task, settings.seed)
     matrix = operator_matrix(operator, SHAPE)
     truths = draw_images(random, mixture, settings.truths)
     flat = truths.reshape(settings.truths, -1)
@@ -181,18 +185,22 @@ def samplers_of(case: Case, settings: CalibrateSettings) -> list[Sampler]:
     def path(name: str, rule: str, facts: dict) -> Path:
         method = {"solver": name, "rule": rule, "tau": None if rule == PLAIN else settings.tau}
         identity = content_hash(common | facts | method)
-        return settings.out / "cells" / f"{case.prior}-{case.task}-{name}-{rule}-{identity}.npz"
+        words = map(file_name, (case.prior, case.task, name, rule, identity))
+        return settings.out / "cells" / f"{'-'.join(words)}.npz"
 
-    members = [Sampler(case, EXACT, PLAIN, path(EXACT, PLAIN, {}))]
+    members = [Sampler(case, EXACT, PLAIN, path(EXACT, PLAIN, code_facts(case.task)))]
     for name in settings.solver:
         entry = samplers()[name]
         prior = prior_for(entry, case.mixture)
         chosen = solver_settings(name, case.task, prior, settings)
         for rule in settings.rules:
-            choices = entry.projection_defaults() | {"tau": settings.tau, "rule": rule}
-            projection = None if rule == PLAIN else Projection(**choices)
-            program = Program(entry.name, chosen, projection, prior, axes=(), shape=SHAPE)
-            members.append(
-                Sampler(case, name, rule, path(name, rule, settings_facts(chosen)), program)
+            choices = entry.projection_defaults() | {"tau": settings.tau}
+            projection = (
+                None if rule == PLAIN else Projection(**(choices | {"rule": rank_rule(rule)}))
             )
+            program = Program(entry.name, chosen, projection, prior, axes=(), shape=SHAPE)
+            first = Problem(case.operator, jnp.float32(case.y[0]), settings.sigma)
+            check_user_code(entry.name, program.arrays, first, SHAPE)
+            facts = settings_facts(chosen) | code_facts(case.task, entry.name, rule)
+            members.append(Sampler(case, name, rule, path(name, rule, facts), program))
     return members

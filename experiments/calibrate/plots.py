@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
+from dsg_jax.user_code import file_name
 from experiments.calibrate.cases import EXACT, Sampler
 from experiments.calibrate.problems import SHAPE
 from experiments.calibrate.scores import Arrays
@@ -186,6 +187,6 @@ def write_maps(report: Path, samplers: list[Sampler], arrays: dict[tuple, Arrays
         rows[0][:2] = picture(case.truths[0], "truth"), mean
         rows[1][:2] = picture(case.y[0], "measurement"), deviation
         save_png(
-            report / f"maps-{'-'.join(place)}.png",
+            report / f"maps-{'-'.join(map(file_name, place))}.png",
             from_bytes(grid(["truth, measurement", "exact posterior", *names], rows)),
         )

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,6 +14,7 @@ from dsg_jax.operators.linear import inpainting
 from dsg_jax.operators.tasks import TASKS, operator_for
 from dsg_jax.priors.mixture import smooth_mixture
 from dsg_jax.types import Operator
+from dsg_jax.user_code import is_user_code
 
 SHAPE = (8, 8, 3)
 _SQUARES = (np.arange(SHAPE[0]) - (SHAPE[0] - 1) / 2) ** 2
@@ -68,12 +70,35 @@ def one_form(operator: Operator) -> Operator:
     )
 
 
+def case_operator(task: str, seed: int) -> Operator:
+    """The operator of a task: in `one_form`, or as a user's file has it.
+
+    Raises:
+      ValueError: the user's operator is not linear, or measures no image of `SHAPE`.
+    """
+    operator = operator_of(task, seed)
+    if not is_user_code(task):
+        return one_form(operator)
+    y = jax.eval_shape(operator.forward, jax.ShapeDtypeStruct(SHAPE, np.float32))
+    if not TASKS[task].linear or y.shape != SHAPE:
+        raise ValueError(
+            f"{task} gives {y.shape}: a posterior is known of linear operators, and calibrate takes"
+            f" those whose measurements are {SHAPE} like the images"
+        )
+    return operator
+
+
 @cache
-def known_tasks() -> tuple[str, ...]:
-    """The tasks whose operators `one_form` takes; their order numbers them, see `Case.numbers`."""
+def built_in_tasks() -> tuple[str, ...]:
+    """The tasks whose operators `one_form` takes."""
     known = []
     for name, task in TASKS.items():
         with suppress(ValueError):  # of `one_form`, or of a task that needs larger images
-            if task.linear and one_form(operator_of(name, 0)):
+            if task.linear and not is_user_code(name) and one_form(operator_of(name, 0)):
                 known.append(name)
     return tuple(known)
+
+
+def known_tasks() -> tuple[str, ...]:
+    """The tasks of cases, a user's last; their order numbers them, see `Case.numbers`."""
+    return (*built_in_tasks(), *filter(is_user_code, TASKS))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dsg_jax.solvers import settings_for
+from dsg_jax.user_code import file_name
 from experiments.calibrate.cases import EXACT, Sampler
 from experiments.calibrate.plots import save_plots, write_maps
 from experiments.calibrate.scores import FUNCTIONALS, scores_of
@@ -170,7 +171,7 @@ def write_report(samplers: list[Sampler], settings: CalibrateSettings) -> list[d
     )
     for (prior, task), members in grouped(rows, "prior", "task").items():
         table = markdown_table(COLUMNS, [table_row(row) for row in members])
-        text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps](maps-{prior}-{task}.png)\n"
+        text += f"\n### {prior}, {task}\n\n{table}\n\n![Maps](maps-{prior}-{file_name(task)}.png)\n"
     write_atomically(report / "report.md", text.encode())
     for name, values in {"rows": rows, "card": calibration_card(samplers, rows, settings)}.items():
         content = json.dumps(values, indent=1, default=float) + "\n"

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from dsg_jax.checks import POSITIVE, UPDATES
@@ -16,7 +15,6 @@ BINS = 5
 TRUE_NOISE = "-sigma"
 
 
-@cache
 def samplers() -> dict[str, SolverEntry]:
     """Name of a sampler -> its solver; one on pixels with the option ``tau_y`` has two samplers."""
     return {

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dsg_jax.checkpoints import prior_folder
-from dsg_jax.priors import BUNDLED, PRIOR_KINDS, load_prior
+from dsg_jax.checkpoints import load_prior, prior_folder
+from dsg_jax.priors import BUNDLED, PRIOR_KINDS
 from dsg_jax.priors.folder import card_name, naming_card, read_card
 from dsg_jax.priors.kinds import CARD_KINDS
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
+from dsg_jax.user_code import is_user_code
 from experiments.restore.plan import prior_identity, samples_of
 from experiments.settings import Images
 
@@ -29,6 +30,8 @@ class Candidate(NamedTuple):
     @property
     def kind(self) -> str:
         """What it works on, as in `SolverEntry.prior`."""
+        if "state" in self.card:  # of a user's function
+            return self.card["state"]
         return "latent" if "first_stage" in CARD_KINDS[self.card["kind"]].parts else "pixel"
 
     @property
@@ -62,6 +65,8 @@ def candidates_at(name: str) -> list[Candidate]:
       FileNotFoundError: none is there.
       ValueError: a card that is damaged, or of no prior.
     """
+    if is_user_code(name):
+        return [Candidate(Path(name), load_prior(name)[1])]
     folder = prior_folder(name)
     if (folder / "card.json").is_file():
         return [Candidate(folder, read_card(folder, *PRIOR_KINDS))]

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from dsg_jax.operators.tasks import TASKS
+from dsg_jax.user_code import file_name
 from experiments.decode import read_image
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.quality.bars import BARS, Bar, mask_of, truth_of
@@ -205,7 +206,8 @@ def quality(settings: QualitySettings, linear: Plan, phase: Plan) -> None:
         f" inside the hole for the box; gain: of the better method over the opponent;"
         f" success: PSNR of at least {settings.failure_psnr:g} dB (our threshold)."
     )
-    folder, text = settings.out / settings.prior, markdown(settings.prior, rows, phases, facts)
+    folder = settings.out / file_name(settings.prior)
+    text = markdown(settings.prior, rows, phases, facts)
     write_atomically(folder / "quality.md", text.encode())
     report = {"rows": rows, "phase": phases, "facts": facts} | versions_and_hardware()
     write_atomically(folder / "quality.json", (json.dumps(report, indent=1) + "\n").encode())

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsg_jax.user_code import file_name
 from experiments.settings import Images, Measurement, Method, RestoreSettings, Run
 
 
@@ -50,6 +51,6 @@ class QualitySettings:
                 seed=(self.seed,),
                 batch_size=self.batch_size,
                 failure_psnr=self.failure_psnr,
-                out=self.out / self.prior / name,
+                out=self.out / file_name(self.prior) / name,
             ),
         )

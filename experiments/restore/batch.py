@@ -26,7 +26,8 @@ from dsg_jax.mesh import (
 from dsg_jax.plug_ins import Guidance
 from dsg_jax.sample import advance
 from dsg_jax.types import Info, Prior, Problem
-from experiments.programs import solver_of, state_shape
+from dsg_jax.user_code import FUNCTIONS, UserCodeError
+from experiments.programs import check_user_code, solver_of, state_shape
 from experiments.restore.jobs import Item, Job
 from experiments.restore.stacking import (
     Axes,
@@ -147,6 +148,26 @@ def state_forms(program: Program, problems: Problem, width: int, mesh: Mesh | No
 
     forms = jax.eval_shape(first_states, leaves, program.arrays)
     return forms if mesh is None else jax.tree.map(partial(pair_sharding, mesh), forms)
+
+
+def check_jobs(jobs: Sequence[Job], prior: Prior) -> None:
+    """Raise ValueError where a job's parts do not go together, before anything is computed.
+
+    Where code of a user's takes part, also where it does not run.
+    """
+    for job in jobs:
+        arrays = job.projection, prior, job.solver_settings
+        solver_of(job.solver, arrays, job.items[0].problem)
+    for job in jobs if FUNCTIONS else ():
+        structures = {jax.tree.structure(item.problem) for item in job.items}
+        if len(structures) > 1 and job.task in FUNCTIONS:
+            raise UserCodeError(
+                f"{FUNCTIONS[job.task].place()}: the operator of every image is another function,"
+                " and they share a program: define it at the top level of the file and give it its"
+                " arrays by jax.tree_util.Partial"
+            )
+        arrays = job.projection, prior, job.solver_settings
+        check_user_code(job.solver, arrays, job.items[0].problem, job.shape)
 
 
 def program_of(job: Job, prior: Prior, longest: int | None = None) -> Program:

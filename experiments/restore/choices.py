@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from dsg_jax.operators.tasks import TASKS
 from dsg_jax.plug_ins import Guidance, parts_of, smoothing
 from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior, Projection
+from dsg_jax.user_code import file_name
+from dsg_jax.user_entries import rank_rule
 from experiments.checks import flag
 from experiments.files import array_hash, say
 from experiments.settings import Method, RestoreSettings
@@ -59,8 +61,20 @@ def chosen_tasks(settings: RestoreSettings) -> list[str]:
             raise ValueError(f"unknown task {name!r}: choose from all, {', '.join(TASKS)}")
         if name in left_out:
             raise ValueError(MISSING)
+    check_file_names(names)
     check_options(settings.task_options, {name: TASKS[name] for name in names}, TASKS, "--task")
     return names
+
+
+def check_file_names(names: Iterable[str]) -> None:
+    """Raise ValueError where two names of user code would give the same files."""
+    names_by_file: dict[str, str] = {}
+    for name in names:
+        if names_by_file.setdefault(file_name(name), name) != name:
+            raise ValueError(
+                f"{names_by_file[file_name(name)]} and {name} would both be {file_name(name)}:"
+                " rename one of the files"
+            )
 
 
 def check_options(
@@ -113,13 +127,14 @@ def chosen_methods(settings: RestoreSettings, channels: int | None = None) -> li
             f"--solver {' '.join(method.solver)}: some work on pixels and some on latents, and a "
             "run has one prior: run them one after the other"
         )
+    check_file_names(entries)
     check_options(settings.solver_options, entries, SOLVERS, "--solver")
     check_smoothing(method, entries)
     methods = []
     for entry in entries.values():
         options = {n: v for n, v in settings.solver_options.items() if n in entry.options}
         if method.projection != "state":
-            plain = MethodChoice(entry, options, None, None, entry.name, entry.title)
+            plain = MethodChoice(entry, options, None, None, file_name(entry.name), entry.title)
             methods.append(plain)
         if method.projection != "none":
             methods += projected_methods(entry, options, method, channels)
@@ -216,6 +231,7 @@ def projected_methods(
     """A solver with every rank rule, tau and period; names tell what there is more than one of."""
     defaults = entry.projection_defaults(**options)
     rules = rank_rules(method.rank_rule, defaults["rule"], channels)
+    check_file_names(rules)
     periods = method.period or (defaults["period"],)
     word = "dsg" if method.source == "state" else method.source
     heading = "DiffStateGrad" if method.source == "state" else f"{method.source} subspace"
@@ -225,11 +241,12 @@ def projected_methods(
         if method.source != "state":  # left out of the others, so that their hashes stay
             facts["source"] = method.source
         differing = [
-            *([rule] if len(rules) > 1 else []),
+            *([file_name(rule)] if len(rules) > 1 else []),
             *([f"tau{tau:g}"] if len(method.tau) > 1 else []),
             *([f"period{period}"] if len(periods) > 1 else []),
         ]
-        label = "-".join([entry.name, word, *differing])
+        projection = Projection(**(facts | {"rule": rank_rule(rule)}))
+        label = "-".join([file_name(entry.name), word, *differing])
         title = ", ".join([f"{entry.title} + {heading}", *differing])
-        methods.append(MethodChoice(entry, options, Projection(**facts), facts, label, title))
+        methods.append(MethodChoice(entry, options, projection, facts, label, title))
     return methods

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dsg_jax.priors.samples import sample_images
+from dsg_jax.user_code import file_name
 from experiments.files import longest_name
 from experiments.images import image_files
 from experiments.restore.jobs import Job, Plan
@@ -59,7 +60,9 @@ def check_earlier(planned: Plan, names: Collection[str], tasks: Collection[str])
     inputs = {(i.picture.name, json.dumps(i.inputs)) for job in planned.jobs for i in job.items}
     known = {name for name, _ in inputs}
     jobs = [(job, json.loads(json.dumps(job.facts))) for job in planned.jobs]
-    for path in sorted(p for task in tasks for p in (planned.out / task).glob("*/*.json")):
+    for path in sorted(
+        p for task in tasks for p in (planned.out / file_name(task)).glob("*/*.json")
+    ):
         record = parsed_record(path)
         if record is None or record["hash"] in ours:
             continue

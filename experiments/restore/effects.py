@@ -11,6 +11,7 @@ import jax
 
 from dsg_jax.operators.tasks import TASKS
 from dsg_jax.solvers import SOLVERS
+from dsg_jax.user_code import is_user_code
 from experiments.checks import flag
 from experiments.images import image_files
 from experiments.settings import RestoreSettings
@@ -75,6 +76,11 @@ def is_on_cpu(settings: RestoreSettings) -> bool:
     return jax.default_backend() == "cpu"
 
 
+def has_user_prior(settings: RestoreSettings) -> bool:
+    """Whether a function of the user's makes the prior."""
+    return is_user_code(settings.method.prior)
+
+
 _PLAIN = "it is about the projection, and --projection is none: drop it"
 IDLE = (
     Idle("images", ("fit",), is_measured, "a measured image stays as it is: drop it"),
@@ -101,6 +107,15 @@ IDLE = (
         " drop it (daps, latent-daps: --tau-y is the likelihood's)",
     ),
     Idle("method", ("tau", "rank_rule", "period", "sides", "source"), is_plain, _PLAIN),
+    Idle(
+        "method", ("no_verify",), has_user_prior, "a prior of FILE.py:NAME has no hashes: drop it"
+    ),
+    Idle(
+        "arithmetic",
+        ("dtype",),
+        has_user_prior,
+        "the networks of FILE.py:NAME compute in the type that it gives them: drop it",
+    ),
     Idle("solver_options", ("preset", "project", "project_coupling"), is_plain, _PLAIN),
     Idle(
         "task_options",

@@ -7,6 +7,7 @@ import numpy as np
 
 from dsg_jax.operators.blur import point_spread
 from dsg_jax.operators.tasks import TASKS
+from dsg_jax.user_code import file_name
 from experiments.decode import read_image
 from experiments.fields import Units
 from experiments.images import Picture, from_bytes, save_npy, save_png
@@ -30,7 +31,8 @@ def write_gallery(planned: Plan, records: list[dict]) -> None:
     seeds = len(planned.settings.run.seed) > 1
     for (task, seed), members in grouped(records, "task", "seed").items():
         jobs = [job for job in planned.jobs if (job.task, job.seed) == (task, seed)]
-        folder, suffix = planned.out / task, f"-seed{seed}" if seeds else ""
+        folder = planned.out / file_name(task)
+        suffix = f"-seed{seed}" if seeds else ""
         measurements = write_problems(folder, f"measurement{suffix}", jobs, planned.units)
         write_camera(folder, suffix, jobs)
         images = grouped(members, "image", "method")

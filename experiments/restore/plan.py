@@ -8,15 +8,15 @@ import numpy as np
 
 from dsg_jax.checkpoints import load_prior
 from dsg_jax.checks import MOST_STEPS
-from dsg_jax.operators.tasks import TASKS
 from dsg_jax.priors.latent import with_remat
 from dsg_jax.priors.samples import SAMPLES
-from dsg_jax.solvers import SOLVERS, SolverEntry
 from dsg_jax.types import Prior
+from dsg_jax.user_code import code_facts, file_name
 from experiments.fields import check_options, units_of
 from experiments.files import array_hash, content_hash, installed
 from experiments.images import Picture, load_pictures, sample_pictures
 from experiments.programs import state_shape
+from experiments.restore.batch import check_jobs
 from experiments.restore.choices import (
     MethodChoice,
     check_noise,
@@ -25,6 +25,7 @@ from experiments.restore.choices import (
     solver_settings,
 )
 from experiments.restore.classes import labelled
+from experiments.restore.compatible import check_operators, check_prior
 from experiments.restore.devices import chosen_placement
 from experiments.restore.earlier import check_earlier, check_names, input_names
 from experiments.restore.jobs import Item, Job, Plan
@@ -92,6 +93,7 @@ def plan(
                 jobs += jobs_of(settings, task, seed, method, network, identity, posed)
     names = frozenset(input_names(settings.images, samples_of(card)))
     planned = Plan(settings.run.out, network, jobs, settings, units_of(card), names)
+    check_jobs(jobs, network)
     check_names(planned)
     check_earlier(planned, names, tasks)
     return planned
@@ -122,7 +124,7 @@ def jobs_of(
     measurement = settings.measurement
     constants = solver_settings(method, task, prior, measurement.noise)
     suffix = f"-seed{seed}" if len(settings.run.seed) > 1 else ""
-    label = method.label + suffix
+    label, rule = method.label + suffix, (method.facts or {}).get("rule")
     jobs = []
     for shape in dict.fromkeys(posed.shape for posed in problems):
         facts = {
@@ -136,10 +138,9 @@ def jobs_of(
             "prior": identity,
             "version": installed("dsg_jax"),
             **settings.arithmetic.facts,
+            **code_facts(task, method.entry.name, rule, settings.method.prior),
         } | settings_facts(constants)
         members = [posed for posed in problems if posed.shape == shape]
-        # What does not go together is refused here, before anything is computed.
-        method.entry.solve(prior, members[0].problem, method.projection, constants)
         jobs.append(
             Job(
                 task=task,
@@ -163,7 +164,7 @@ def items_of(facts: dict, label: str, problems: list[PosedProblem], samples: int
     for posed in problems:
         for sample in range(samples):
             place = {"index": posed.picture.image_index, "sample": sample}
-            png = f"{facts['task']}/{label}/{posed.picture.name}_{sample}.png"
+            png = f"{file_name(facts['task'])}/{label}/{posed.picture.name}_{sample}.png"
             identity = content_hash(facts | posed.inputs | place)
             items.append(Item(posed.picture, sample, posed.problem, identity, png, posed.inputs))
     return items
@@ -230,23 +231,3 @@ def takes_any_size(card: dict) -> bool:
     """Whether the prior's network only convolves, so that it is the same at every size."""
     network = card.get("architecture", {})
     return network.get("attention_factors") == [] and not network.get("middle_attention", True)
-
-
-def check_operators(entry: SolverEntry, tasks: list[str]) -> None:
-    """Raise ValueError where a solver wants a linear operator and a task has none."""
-    nonlinear = [task for task in tasks if not TASKS[task].linear]
-    if entry.operator == "linear" and nonlinear:
-        others = [e.name for e in SOLVERS.values() if (e.prior, e.operator) == (entry.prior, "any")]
-        raise ValueError(
-            f"{entry.name} needs a linear task and {nonlinear[0]} is none: use {', '.join(others)}"
-        )
-
-
-def check_prior(entry: SolverEntry, prior: Prior) -> None:
-    """Raise ValueError where a solver and a prior do not fit."""
-    kind = "pixel" if prior.first_stage is None else "latent"
-    if entry.prior != kind:
-        others = ", ".join(name for name, other in SOLVERS.items() if other.prior == kind)
-        raise ValueError(
-            f"{entry.name} works on {entry.prior}s and this prior on {kind}s: use {others}"
-        )

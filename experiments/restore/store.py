@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
+from dsg_jax.user_code import file_name
 from experiments.files import (
     content_hash,
     fault,
@@ -93,7 +94,9 @@ def parsed_record(path: Path) -> dict | None:
         value = record[name]
         if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
             return None
-    names = f"{record['task']}/{record['method']}/{record['image']}_{record['sample']}.png"
+    names = (
+        f"{file_name(record['task'])}/{record['method']}/{record['image']}_{record['sample']}.png"
+    )
     of_this_file = record["png"] == names and path.with_suffix(".png").match(names)
     inputs = record.get("inputs")
     place = {"index": record["image_index"], "sample": record["sample"]}

@@ -8,7 +8,7 @@ of the projection and growing batches are `bench`'s.
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ from dsg_jax.checkpoints import prior_folder
 from dsg_jax.priors import BUNDLED, PRIOR_KINDS
 from dsg_jax.priors.folder import read_card
 from dsg_jax.types import Prior
+from dsg_jax.user_code import FUNCTIONS, is_user_code
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.programs import state_shape
-from experiments.speed.pieces import solvers_for, split
-from experiments.speed.published import MODELS, prior_of
+from experiments.speed.pieces import check_solvers, solvers_for, split
+from experiments.speed.published import MODELS, prior_forms, prior_of
 from experiments.speed.report import tables
 from experiments.speed.settings import SpeedSettings
 from experiments.speed.timer import measured
@@ -32,8 +33,10 @@ LARGE = 64
 
 
 def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
-    """Check `speed`: whether the priors exist."""
+    """Check `speed`: whether the priors exist, and the solvers run with one of them."""
     for name in set(settings.priors) - set(MODELS):
+        if is_user_code(name):
+            continue
         folder = prior_folder(name)
         if not (folder / "card.json").is_file():
             raise ValueError(
@@ -41,7 +44,28 @@ def plan_speed(settings: SpeedSettings) -> Callable[[], None]:
                 f"{', '.join((*sorted(BUNDLED), *MODELS))}"
             )
         read_card(folder, *PRIOR_KINDS)
+    if FUNCTIONS or settings.solver or any(map(is_user_code, settings.priors)):
+        check_named(settings)
     return lambda: speed(settings)
+
+
+def check_named(settings: SpeedSettings) -> None:
+    """Raise ValueError where a named solver works with no prior, or code of a user's fails."""
+    idle = set(settings.solver)
+    for name in settings.priors:
+        if name in MODELS:
+            prior, side = prior_forms(MODELS[name]), MODELS[name].card["size"]
+            shape = side, side, 3
+        else:
+            prior, shape, *_ = prior_of(name)
+        chosen = solvers_for(prior, settings.solver)
+        check_solvers(chosen, prior, shape)
+        idle -= set(chosen)
+    if idle:
+        raise ValueError(
+            f"--solver {' '.join(sorted(idle))}: none of the priors {' '.join(settings.priors)} is"
+            " for it: drop it or change --priors"
+        )
 
 
 def ceilings() -> dict[str, float]:
@@ -87,12 +111,14 @@ def network_rows(name: str, prior: Prior, image: Shape, batch: int, top: dict) -
     return rows
 
 
-def step_rows(name: str, prior: Prior, image: Shape, batch: int) -> list[dict]:
-    """The pieces of an outer step for all solvers that go with a prior."""
+def step_rows(
+    name: str, prior: Prior, image: Shape, batch: int, solvers: Sequence[str] = ()
+) -> list[dict]:
+    """The pieces of an outer step for the solvers that go with a prior, all or those named."""
     rows, latent = [], prior.first_stage is not None
     (size, _, channels), side = image, state_shape(prior, image)[0]
     sizes = [size, size * LARGE // side] if latent and side < LARGE else [size]
-    for solver, pixels in itertools.product(solvers_for(prior), sizes):
+    for solver, pixels in itertools.product(solvers_for(prior, solvers), sizes):
         shape = pixels, pixels, channels
         state = state_shape(prior, shape)
         at_once = 1 if latent and state[0] >= LARGE else batch
@@ -111,7 +137,7 @@ def speed(settings: SpeedSettings) -> None:
         prior, image, *_ = prior_of(name)
         batch = 1 if name in MODELS else settings.batch_size
         rows["networks"] += network_rows(name, prior, image, batch, top)
-        rows["steps"] += step_rows(name, prior, image, batch)
+        rows["steps"] += step_rows(name, prior, image, batch, settings.solver)
     report = {"ceilings": top} | versions_and_hardware() | rows
     report["stolen"] = stolen(before, processor_time())
     write_atomically(settings.out, (json.dumps(report, indent=1) + "\n").encode())

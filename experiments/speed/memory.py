@@ -21,7 +21,7 @@ from dsg_jax.types import Prior, Problem, Projection
 from experiments.files import versions_and_hardware, write_atomically
 from experiments.programs import solver_of, state_shape
 from experiments.restore.memory import GB
-from experiments.speed.pieces import TASK, low_resolution, solvers_for
+from experiments.speed.pieces import TASK, check_solvers, low_resolution, solvers_for
 from experiments.speed.published import MODELS, prior_forms
 from experiments.speed.settings import MemorySettings
 
@@ -84,9 +84,8 @@ def cases(settings: MemorySettings) -> Iterator[tuple[dict[str, str], Prior, int
     """The rows of the table: their titles, the `prior_forms`, and samples at once."""
     for name in MODELS if settings.model == "all" else (settings.model,):
         prior = prior_forms(MODELS[name], settings.dtype)
-        solvers = solvers_for(prior)
-        chosen = [solver for solver in solvers if solver in settings.solver]
-        for solver in chosen if settings.solver else solvers[:1]:
+        chosen = solvers_for(prior, settings.solver)
+        for solver in chosen if settings.solver else chosen[:1]:
             title = {"model": name, "solver": solver}
             if prior.first_stage is None:
                 yield from ((title | {"case": f"{n} at once"}, prior, n) for n in (1, 10))
@@ -102,6 +101,9 @@ def plan_memory(settings: MemorySettings) -> Callable[[], None]:
         raise ValueError(
             f"--solver {', '.join(settings.solver)}: none works with the prior {settings.model}"
         )
+    for title, prior, _ in table:
+        side = MODELS[title["model"]].card["size"]
+        check_solvers([title["solver"]], prior, (side, side, 3))
     return lambda: memory(settings, table)
 
 

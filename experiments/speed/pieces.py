@@ -8,7 +8,7 @@ that they add up and every one is timed as it is compiled into the step:
 The small pieces are differences of small programs, which the network's scatter does not reach.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,8 @@ from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.solvers.resample.steps import even_counts
 from dsg_jax.types import FirstStage, Prior, Problem, Projection
-from experiments.programs import solver_of, state_shape
+from dsg_jax.user_code import FUNCTIONS
+from experiments.programs import check_user_code, solver_of, state_shape
 from experiments.speed.timer import Measured, measured
 
 TASK = "super_resolution"
@@ -57,10 +58,23 @@ def low_resolution(shape: tuple[int, int, int]) -> Problem:
     return Problem(operator, operator.forward(jnp.zeros(shape)), 0.05)
 
 
-def solvers_for(prior: Prior) -> list[str]:
-    """The solvers that work with a prior."""
+def solvers_for(prior: Prior, named: Sequence[str] = ()) -> list[str]:
+    """The solvers that work with a prior, of those that are named where any are."""
     kind = "pixel" if prior.first_stage is None else "latent"
-    return [name for name, entry in SOLVERS.items() if entry.prior == kind]
+    return [n for n, entry in SOLVERS.items() if entry.prior == kind and n in (named or SOLVERS)]
+
+
+def check_solvers(solvers: Iterable[str], prior: Prior, shape: tuple[int, int, int]) -> None:
+    """Raise ValueError where code of a user's takes part and a solver does not run.
+
+    Args:
+      solvers: keys of `SOLVERS`.
+      prior: of them; shapes and types will do, but for the first stage's.
+      shape: (h, w, c) of the images.
+    """
+    for name in solvers if FUNCTIONS else ():
+        settings = SOLVERS[name].settings_for(TASK, np.full(prior.betas.shape, 0.01))
+        check_user_code(name, (Projection(), prior, settings), low_resolution(shape), shape)
 
 
 def excerpt(name: str, prior: Prior, longest: int = LONGEST) -> tuple[Any, int]:

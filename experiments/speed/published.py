@@ -13,6 +13,8 @@ from dsg_jax.networks.ldm import LDM_FFHQ, SD_1_5, LDMConfig
 from dsg_jax.priors import PRIOR_KINDS, load_folder
 from dsg_jax.priors.kinds import CARD_KINDS, Architecture, architecture_of
 from dsg_jax.types import Prior
+from dsg_jax.user_code import is_user_code
+from dsg_jax.user_entries import user_prior
 
 
 class Model(NamedTuple):
@@ -86,8 +88,11 @@ class Weighted(NamedTuple):
 
 
 def prior_of(name: str, dtype: str = "float32") -> Weighted:
-    """A prior by name or folder; those of `MODELS` and `TOYS` have normal weights."""
+    """A prior by name, folder or FILE.py:NAME; those of `MODELS` and `TOYS` have normal weights."""
     models = MODELS | TOYS
+    if is_user_code(name):
+        prior, card = user_prior(name)
+        return Weighted(prior, (card["size"], card["size"], card["channels"]), {}, {})
     if name not in models:
         prior, card, params = load_folder(prior_folder(name), *PRIOR_KINDS, dtype=dtype)
         shape = card["size"], card["size"], card["channels"]

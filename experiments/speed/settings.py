@@ -13,11 +13,13 @@ class SpeedSettings:
 
     Attributes:
       priors: as --prior of restore; adm-ffhq, ldm-ffhq, sd-1.5: their sizes, random weights
+      solver: of those that fit the priors (default: all)
       batch_size: samples at once, for networks and steps
       out: where the JSON goes; the same as Markdown goes beside it
     """
 
     priors: tuple[str, ...] = ("emoji", "emoji-64-ldm")
+    solver: tuple[str, ...] = field(default=(), metadata={"choices": "solver"})
     batch_size: int = 4
     out: Path = Path("results/speed.json")
 

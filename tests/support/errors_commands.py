@@ -10,6 +10,7 @@ from support import (
     errors_commands_parts,
     errors_commands_restore,
     errors_commands_training,
+    errors_user_code,
 )
 
 CASES: dict[str, Callable[[Path], object]] = {
@@ -19,4 +20,5 @@ CASES: dict[str, Callable[[Path], object]] = {
     **errors_commands_grids.CASES,
     **errors_commands_training.CASES,
     **errors_commands_parts.CASES,
+    **errors_user_code.COMMANDS,
 }

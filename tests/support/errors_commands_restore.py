@@ -19,7 +19,7 @@ from experiments.restore.choices import (
     rank_rules,
     solver_settings,
 )
-from experiments.restore.plan import check_operators, check_prior
+from experiments.restore.compatible import check_operators, check_prior
 from experiments.settings import Measurement, Method, RestoreSettings
 from support.errors_commands_inputs import BOX, MASKED, restore
 from support.linear_stage import linear_prior

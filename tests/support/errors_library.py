@@ -47,6 +47,7 @@ from dsg_jax.solvers.resample.steps import resample_steps
 from dsg_jax.types import Operator, Prior, Problem, Projection
 from support.errors_library_folders import FOLDERS
 from support.errors_library_networks import NETWORKS
+from support.errors_user_code import LIBRARY
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import IMAGE, LATENT, linear_prior
 
@@ -299,4 +300,4 @@ METRICS: dict[str, Callable[[Path], object]] = {
     ),
 }
 
-CASES = OPERATORS | SETTINGS | SOLVERS | METRICS | FOLDERS | NETWORKS
+CASES = OPERATORS | SETTINGS | SOLVERS | METRICS | FOLDERS | NETWORKS | LIBRARY

@@ -2,9 +2,9 @@
 
 import inspect
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from types import ModuleType
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import chex
 import jax
@@ -22,16 +22,17 @@ from dsg_jax.solvers.daps import DAPS_HMC, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN
 from dsg_jax.solvers.diffpir import DIFFPIR_PRIOR_WEIGHT
 from dsg_jax.solvers.dps import DPS_SCALE
 from dsg_jax.solvers.fast_dips import FAST_DIPS
-from dsg_jax.solvers.guidance import full_rank, misfit, published, step_info
+from dsg_jax.solvers.guidance import published
 from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
 from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
 from dsg_jax.solvers.latent_fast_dips import LATENT_FAST_DIPS
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
 from dsg_jax.solvers.sitcom import SITCOM_PIXEL_STEP
 from dsg_jax.solvers.spgd import SPGD_LR
-from dsg_jax.types import Problem, Projection, Solver
+from dsg_jax.types import Problem, Projection
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
+from support.own_page import EXAMPLES
 
 BETAS = scaled_linear_betas()
 TABLES = [
@@ -76,6 +77,7 @@ def test_numbers_are_leaves_and_choices_are_static(settings):
     forms = jax.eval_shape(lambda settings: settings, settings)  # tau 0.99 would be no rank
     static = [field.name for field in fields(settings) if field.metadata.get("static")]
     for name, hint in get_type_hints(type(settings)).items():
+        hint = get_args(hint)[0] if get_origin(hint) is Union else hint  # or a function
         assert (name in static) == (get_origin(hint) is Literal or hint in (int, bool)), name
         if name in static:
             values = get_args(hint) or (True, 2)
@@ -234,34 +236,17 @@ def test_optimisations_of_resample():
 
 
 def test_a_new_solver_is_a_module_and_an_entry(monkeypatch):
-    @jax.tree_util.register_dataclass
-    @dataclass(frozen=True, kw_only=True)
-    class LandweberSettings:
-        steps: np.ndarray
-        rate: float = 0.5
-
-    def landweber(prior, problem, projection, settings):
-        def step(draw, x, at):
-            residual = problem.y - problem.operator.forward(x)
-            x = x + settings.rate * problem.operator.adjoint(residual)
-            return x, step_info(misfit(problem, x), full_rank(x.shape), jnp.ones(()), x)
-
-        return Solver(init=jnp.zeros_like, step=step, steps=settings.steps, image=lambda x: x)
-
-    def settings_for(task, betas, *, steps: int = 30) -> LandweberSettings:
-        return LandweberSettings(steps=np.arange(steps))
-
-    module = ModuleType("dsg_jax.solvers.landweber")
-    module.landweber, module.settings_for = landweber, settings_for
+    module = ModuleType("dsg_jax.solvers.pnp")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    entry = SolverEntry("landweber", "Landweber", "pixel", operator="linear")
+    exec(EXAMPLES["pnp.py"], module.__dict__)
+    entry = SolverEntry("pnp", "Plug and play", "pixel", operator="linear")
 
     settings = entry.settings_for("inpainting", BETAS, steps=20)
-    assert entry.settings_type is LandweberSettings and type(settings) is LandweberSettings
+    assert entry.settings_type is module.Settings and type(settings) is module.Settings
     assert entry.projection_defaults() == {"rule": "official", "period": 1}
     mask = np.eye(8)
     problem = Problem(inpainting(mask), jnp.asarray(mask[..., None], jnp.float32), 0.0)
     solver = entry.solve(gaussian_prior(), problem, None, settings)
     image, info = sample(jax.random.key(0), solver, (8, 8, 1))
-    np.testing.assert_allclose(image, problem.y, atol=1e-5)
+    np.testing.assert_allclose(mask[..., None] * image, problem.y, atol=1e-5)
     assert info.finite.all() and info.misfit.shape == (20,)

@@ -167,7 +167,6 @@ def test_a_solver_is_known_by_its_entry_alone(monkeypatch):
         module = SOLVERS["daps"].module
         options = SOLVERS["daps"].options
 
-    samplers.cache_clear()
     monkeypatch.setitem(SOLVERS, "seventh", Seventh("seventh", "Seventh", "pixel"))
     settings = replace(SMALL, solver=tuple(samplers()), truths=5)
     assert {"seventh", "seventh-sigma"} < set(settings.solver)
@@ -176,8 +175,6 @@ def test_a_solver_is_known_by_its_entry_alone(monkeypatch):
     assert of["seventh-sigma"].program.settings.tau_y == settings.sigma
     assert of["seventh"].path.name != of["daps"].path.name
     assert of["seventh"].program.steps == settings.levels
-    monkeypatch.undo()
-    samplers.cache_clear()
 
 
 def test_the_figures_are_drawn(tmp_path):
