@@ -38,8 +38,8 @@ def test_the_data_are_consistent(experiment):
     labels = [row.label for row in experiment.rows]
     assert len(set(labels)) == len(labels)
     assert set(experiment.metrics) <= set(METRICS)
-    assert experiment.name.startswith(("fig", "study")) == (experiment.figure is not None)
-    assert (experiment.figure in ("lines", "intervals")) == (experiment.sweep is not None)
+    assert experiment.name.startswith(("fig", "study", "map")) == (experiment.figure is not None)
+    assert (experiment.figure in ("lines", "intervals", "calls")) == (experiment.sweep is not None)
     printed = {row.printed for row in experiment.rows}
     for (row, task, metric), value in experiment.values.items():
         low, high = RANGES[metric]
