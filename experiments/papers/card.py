@@ -150,5 +150,6 @@ def differences(planned: PlannedExperiment, card: dict) -> str:
 
 def shortened(solver: str, options: Mapping[str, Any]) -> str:
     """How a solver's runs differ in length from the reference's, "" if they do not."""
-    lengths = [f"{n.replace('_', ' ')} {options[n]}" for n in REDUCED[solver] if n in options]
+    names = [name for name in REDUCED.get(solver, {}) if name in options]
+    lengths = [f"{name.replace('_', ' ')} {options[name]}" for name in names]
     return f"{SOLVERS[solver].title}: {', '.join(lengths)}" if lengths else ""

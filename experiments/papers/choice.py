@@ -8,12 +8,15 @@ from dsg_jax.operators.tasks import TASKS
 from experiments.checks import flag
 from experiments.papers.entry import Experiment
 from experiments.papers.figures import FIGURES
+from experiments.papers.maps import MAPS
 from experiments.papers.settings import ReproduceSettings, changed
 from experiments.papers.studies import STUDIES
 from experiments.papers.tables import TABLES
 
 # Every table and measured figure of the two papers by name, and our own studies.
-EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (*TABLES, *FIGURES, *STUDIES, *MAPS)}
+# What "all" stands for; a map is hours of work of its own.
+EVERY = [experiment.name for experiment in (*TABLES, *FIGURES, *STUDIES)]
 # Option that chooses a part of an experiment -> the values that it may have there.
 PARTS: dict[str, Callable[[Experiment], list[str]]] = {
     "task": lambda experiment: list(experiment.tasks),
@@ -34,9 +37,11 @@ TAKERS = {
 def check_effects(experiments: list[Experiment], settings: ReproduceSettings) -> None:
     """Raise ValueError for an option that changes nothing of the experiments."""
     options, rows = changed(settings), [row for one in experiments for row in one.rows]
-    solvers = sorted({row.solver for row in rows})
+    is_free = lambda one: one.sweep is None or not one.sweep.lengths
+    solvers = sorted({row.solver for one in experiments if is_free(one) for row in one.rows})
+    others = f"the rows are of {', '.join(solvers)}" if solvers else "a map has its own lengths"
     idle = {
-        option: f"is for {', '.join(takers)}, and the rows are of {', '.join(solvers)}"
+        option: f"is for {', '.join(takers)}, and {others}"
         for option, takers in TAKERS.items()
         if not set(takers) & set(solvers)
     }
@@ -66,7 +71,7 @@ def check_effects(experiments: list[Experiment], settings: ReproduceSettings) ->
 def chosen_experiments(settings: ReproduceSettings) -> list[Experiment]:
     """The experiments named, in their order, with the tasks and rows that are chosen.
 
-    "all" stands for every one that has something of these.
+    "all" stands for every one of `EVERY` that has something of these.
 
     Raises:
       ValueError: no name or one that is none of them, or a task or a row that they do not have.
@@ -76,9 +81,7 @@ def chosen_experiments(settings: ReproduceSettings) -> list[Experiment]:
     if unknown or not names:
         wrong = f"unknown experiment {unknown[0]!r}" if unknown else "no experiment is named"
         raise ValueError(f"{wrong}: choose from all, {', '.join(EXPERIMENTS)}")
-    every = dict.fromkeys(
-        one for name in names for one in (EXPERIMENTS if name == "all" else [name])
-    )
+    every = dict.fromkeys(one for name in names for one in (EVERY if name == "all" else [name]))
     whole = [EXPERIMENTS[name] for name in every]
     for option, values_of in PARTS.items():
         known = dict.fromkeys(value for one in whole for value in values_of(one))

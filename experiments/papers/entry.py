@@ -62,11 +62,17 @@ class Row(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """What a figure varies: "sigma", "tau", "period", or "step_factor" in multiples of the step."""
+    """What a figure varies.
 
-    argument: Literal["sigma", "tau", "period", "step_factor"]
+    Attributes:
+      argument: "step_factor" is in multiples of the step, "calls" are of the prior's network.
+      lengths: of "calls": solver -> value -> the options of a run that takes about as many.
+    """
+
+    argument: Literal["sigma", "tau", "period", "step_factor", "calls"]
     values: tuple[float, ...]
     axis: str
+    lengths: Mapping[str, Mapping[float, Mapping[str, Any]]] = {}
 
     def applied(self, settings: RestoreSettings, x: float) -> RestoreSettings:
         """Settings of `restore` at one of the values; tau and period leave plain solvers alone."""
@@ -80,6 +86,9 @@ class Sweep(NamedTuple):
                     "step_factor": x * settings.solver_options.get("step_factor", 1.0),
                 },
             )
+        if self.argument == "calls":
+            length = self.lengths[settings.method.solver[0]][x]
+            return replace(settings, solver_options={**settings.solver_options, **length})
         if settings.method.projection == "none":
             return settings
         fields: dict[str, Any] = {self.argument: (x,)}

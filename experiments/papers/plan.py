@@ -88,6 +88,8 @@ def why_absent(row: Row, task: str, priors: Priors, settings: ReproduceSettings)
     """Why a row of a task cannot be run, "" if it can."""
     if row.solver not in priors:
         return f"no {SOLVERS[row.solver].prior} prior is given"
+    if SOLVERS[row.solver].operator == "linear" and not TASKS[task].linear:
+        return "needs a linear task"
     is_network_missing = TASKS[task].checkpoint and not settings.blur_network
     return "needs --blur-network" if is_network_missing else ""
 
@@ -100,7 +102,7 @@ def psld_step(settings: ReproduceSettings, step: str = "default") -> float:
 
 def solver_options(row: Row, preset: str, settings: ReproduceSettings) -> dict[str, Any]:
     """The options of a row's solver: its length, step and preset, then what the row sets."""
-    reduced = REDUCED[row.solver]
+    reduced = REDUCED.get(row.solver, {})
     lengths = {
         "steps": settings.steps,
         "levels": settings.levels,

@@ -101,6 +101,23 @@ def shade_intervals(
         panel.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
+def draw_calls(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
+    """One metric over the counted calls: a colour per solver, a line style per projection."""
+    known = [row for row in rows if row[metric] is not None and row["chosen"] in ("", BY_MISFIT)]
+    colours: dict[str, str] = {}
+    for row in experiment.rows:
+        members = [member for member in known if member["row"] == row.label]
+        points = sorted((member["calls"], member[metric]) for member in members)
+        colour = colours.setdefault(row.solver, f"C{len(colours)}")
+        style = "--" if row.is_plain else ":" if row.method.tau else "-"
+        style = "-." if any(row.method.smoothing) else style
+        looks = {"color": colour, "linestyle": style, "label": row.label}
+        panel.plot(*np.array(points).reshape(-1, 2).T, marker="o", markersize=3, **looks)
+    panel.set_xscale("log")
+    panel.set(xlabel="network calls", ylabel=METRICS[metric])
+    panel.grid(alpha=0.3)
+
+
 def draw_histogram(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
     """The PSNR of single images, a histogram per method and choice; plain ones dashed."""
     known = [row for row in rows if row["chosen"] != BY_MISFIT]
@@ -145,6 +162,7 @@ def draw_gains(panel: Any, experiment: Experiment, rows: list[dict], metric: str
 DRAWINGS = {
     "lines": draw_lines,
     "intervals": draw_lines,
+    "calls": draw_calls,
     "histogram": draw_histogram,
     "bars": draw_bars,
     "gains": draw_gains,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from experiments.files import write_atomically
 from experiments.papers.card import differences, experiment_card
+from experiments.papers.counts import add_calls
 from experiments.papers.entry import (
+    BY_MISFIT,
     DIGITS,
     METRICS,
     NOT_IN_THE_PAPERS,
@@ -63,6 +65,8 @@ def main_table(experiment: Experiment, rows: list[dict]) -> str:
     lines, extra, is_fid = [], extra_names(rows), any("fid" in row for row in rows)
     for row in rows:
         cells = [("method", label_of(row)), *x_cells(experiment, row), ("n", str(row["runs"]))]
+        if "calls" in row:
+            cells.append(("counted", str(row["calls"])))
         for metric in experiment.metrics:
             cells.append((METRICS[metric], mean_text(row, metric)))
             if experiment.values:
@@ -95,6 +99,24 @@ def gains_table(experiment: Experiment, rows: list[dict]) -> str:
     return table_of(lines)
 
 
+def best_table(experiment: Experiment, rows: list[dict]) -> str:
+    """What to take for so many calls: of every task and budget the row of the highest PSNR.
+
+    Of several samples of an image the choice that needs no truth counts.
+    """
+    known = [
+        row for row in rows if row.get("psnr") is not None and row["chosen"] in ("", BY_MISFIT)
+    ]
+    lines = []
+    for (task,), members in grouped(known, "task").items():
+        cells = [("task", task.replace("_", " "))]
+        for (x,), at in grouped(members, "x").items():
+            best = max(at, key=lambda row: row["psnr"])
+            cells.append((f"{x:g} calls", f"{best['row']}, {best['psnr']:.2f} dB"))
+        lines.append(cells)
+    return table_of(lines)
+
+
 def csv_lines(experiment: Experiment, row: dict) -> Iterator[dict]:
     """A line for every metric of a row and every row that it is compared with."""
     known = [*QUALITY, *extra_names([row]), *(["fid"] if "fid" in row else [])]
@@ -119,6 +141,7 @@ def csv_lines(experiment: Experiment, row: dict) -> Iterator[dict]:
                 "low": low,
                 "high": high,
                 "note": row["note"],
+                **({"calls": row.get("calls")} if experiment.figure == "calls" else {}),
             }
 
 
@@ -155,6 +178,8 @@ def markdown(planned: PlannedExperiment, rows: list[dict], card: dict, picture: 
     """The whole report; ``picture`` is the line that shows the figure or says why there is none."""
     experiment, run, by_task = planned.experiment, card["run"], grouped(rows, "task")
     tables: list[str] = []
+    if experiment.figure == "calls":
+        tables += ["### If you have so many calls, take", best_table(experiment, rows)]
     for task in experiment.tasks:
         members = by_task[task,]
         tables += [f"### {task}", main_table(experiment, members), gains_table(experiment, members)]
@@ -195,6 +220,8 @@ def write_report(
     experiment = planned.experiment
     fid = fid_scores(real, [(out, ours) for (_, out), ours in records.items()])
     rows = table_rows(planned, records, settings.failure_psnr, fid)
+    if experiment.figure == "calls":
+        add_calls(planned, rows)
     card = experiment_card(planned, rows, run, settings, fid)
     picture = ""
     if experiment.figure and rows:

@@ -38,8 +38,8 @@ def test_the_data_are_consistent(experiment):
     labels = [row.label for row in experiment.rows]
     assert len(set(labels)) == len(labels)
     assert set(experiment.metrics) <= set(METRICS)
-    assert experiment.name.startswith(("fig", "study")) == (experiment.figure is not None)
-    assert (experiment.figure in ("lines", "intervals")) == (experiment.sweep is not None)
+    assert experiment.name.startswith(("fig", "study", "map")) == (experiment.figure is not None)
+    assert (experiment.figure in ("lines", "intervals", "calls")) == (experiment.sweep is not None)
     printed = {row.printed for row in experiment.rows}
     for (row, task, metric), value in experiment.values.items():
         low, high = RANGES[metric]
@@ -48,7 +48,8 @@ def test_the_data_are_consistent(experiment):
         if experiment.name != "plorg-table3":  # it prints half of the rows of its source
             assert row in printed
     for row in experiment.rows:
-        assert set(row.against) <= set(labels) and bool(row.against) != row.is_plain
+        is_method_alone = row.is_plain and not any(row.method.smoothing)
+        assert set(row.against) <= set(labels) and bool(row.against) != is_method_alone
         assert len(row.method.solver) == 1 and row.method.projection in ("none", "state")
         assert row.step in ("default", "large")
         assert set(row.options) <= set(SOLVERS[row.solver].options)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.papers import probe
+from experiments.papers.choice import EXPERIMENTS
 from experiments.papers.command import plan_reproduce
 from support.gaussian_prior import gaussian_prior
 from support.reproduce_cases import chosen, reproduce_settings, tiny_priors
@@ -68,3 +69,24 @@ def test_figures_end_to_end(tmp_path):
     assert [run["settings"] for run in runs] == [2, 2 * (1 + 5)]
     assert sum(run["programs"] for run in runs) == 2
     assert "not run: no latent prior is given" in (tmp_path / "fig8" / "table.csv").read_text()
+
+
+@pytest.mark.slow
+def test_the_map_counts_its_calls(tmp_path, monkeypatch):
+    """Two budgets of DPS: the counted calls, the table of what to take, and the picture."""
+    pytest.importorskip("matplotlib")
+    lengths = {"dps": {50: {"steps": 5}, 200: {"steps": 8}, 1000: {"steps": 9}}}
+    sweep = EXPERIMENTS["map"].sweep._replace(lengths=lengths)
+    monkeypatch.setitem(EXPERIMENTS, "map", EXPERIMENTS["map"]._replace(sweep=sweep))
+    text = "map --task random_inpainting --solver dps --count 2"
+    run(text, tmp_path, {"dps": chosen(gaussian_prior(), size=16)})
+    lines = list(csv.DictReader((tmp_path / "map" / "table.csv").open()))
+    assert {(line["x"], line["calls"]) for line in lines} == {
+        ("50.0", "10"), ("200.0", "16"), ("1000.0", "18")
+    }  # fmt: skip
+    report = (tmp_path / "map" / "report.md").read_text()
+    assert "If you have so many calls" in report and "| random inpainting | " in report
+    with Image.open(tmp_path / "map" / "figure.png") as figure:
+        assert figure.width > 300
+    with pytest.raises(ValueError, match="--steps .*: drop it"):
+        plan_reproduce(reproduce_settings(tmp_path, f"{text} --steps 5"))
