@@ -28,15 +28,15 @@ from experiments.files import array_hash, installed, write_atomically
 from experiments.programs import solver_of, state_shape
 from experiments.restore.batch import Program
 from experiments.restore.choices import (
-    check_noise,
     chosen_methods,
     chosen_tasks,
     solver_settings,
     task_options,
 )
 from experiments.restore.classes import class_labels
+from experiments.restore.compatible import check_noise, check_prior
 from experiments.restore.effects import check_effects
-from experiments.restore.plan import DEFAULT_PRIORS, check_prior, state_channels
+from experiments.restore.plan import DEFAULT_PRIORS, state_channels
 
 
 def restorations(

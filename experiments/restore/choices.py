@@ -190,28 +190,6 @@ def rank_rules(named: tuple[str, ...], default: str, channels: int | None) -> li
     return rules
 
 
-def check_noise(settings: RestoreSettings, tasks: list[str], methods: list[MethodChoice]) -> None:
-    """Raise ValueError unless tasks and solvers, and only what is simulated, know the noise."""
-    if settings.measurement.noise == "gaussian":
-        return
-    spectra = [task for task in tasks if TASKS[task].fourier]
-    if spectra:
-        raise ValueError(f"--noise poisson is of images, and {spectra[0]} measures none: drop it")
-    for method in methods:
-        if not knows_poisson(method.entry):
-            able = [name for name, entry in SOLVERS.items() if knows_poisson(entry)]
-            raise ValueError(
-                f"{method.entry.name} knows no Poisson noise: use --solver {' or '.join(able)}"
-            )
-    if settings.measurement.peak is not None and settings.images.measured:
-        raise ValueError("--peak is of noise that is simulated, not of a measured image's: drop it")
-
-
-def knows_poisson(entry: SolverEntry) -> bool:
-    """Whether a solver has a guidance for Poisson noise."""
-    return "poisson" in {one.name for one in dataclasses.fields(entry.settings_type)}
-
-
 def solver_settings(method: MethodChoice, task: str, prior: Prior, noise: str) -> Any:
     """The settings of a method's solver for a task, on this prior's schedule."""
     entry = method.entry

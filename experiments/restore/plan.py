@@ -19,13 +19,12 @@ from experiments.programs import state_shape
 from experiments.restore.batch import check_jobs
 from experiments.restore.choices import (
     MethodChoice,
-    check_noise,
     chosen_methods,
     chosen_tasks,
     solver_settings,
 )
 from experiments.restore.classes import labelled
-from experiments.restore.compatible import check_operators, check_prior
+from experiments.restore.compatible import check_noise, check_operators, check_prior
 from experiments.restore.devices import chosen_placement
 from experiments.restore.earlier import check_earlier, check_names, input_names
 from experiments.restore.jobs import Item, Job, Plan
