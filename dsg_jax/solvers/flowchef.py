@@ -32,7 +32,8 @@ class FlowChefSettings:
 
     Attributes:
       steps: `flow_steps(...)`.
-      step_size: of the gradient of an un-squared norm, >= 0.
+      step_size: of the gradient of an un-squared norm, >= 0. The published one is for the latents
+        of Stable Diffusion 3; on the bundled prior 1 restores 5 dB better.
     """
 
     steps: FlowSteps

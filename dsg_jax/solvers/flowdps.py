@@ -35,7 +35,9 @@ class FlowDPSSettings:
 
     Attributes:
       steps: `flow_steps(...)`.
-      step_size: of the gradient of an un-squared norm, >= 0.
+      step_size: of the gradient of an un-squared norm, >= 0. The published one is for the latents
+        of Stable Diffusion 3; on the bundled prior 3 restores 1 dB better, and steps below 1 miss
+        the measurement.
       inner_steps: gradient steps on every clean estimate, >= 1.
     """
 
