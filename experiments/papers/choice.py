@@ -76,7 +76,7 @@ def chosen_experiments(settings: ReproduceSettings) -> list[Experiment]:
     Raises:
       ValueError: no name or one that is none of them, or a task or a row that they do not have.
     """
-    names = settings.name or (("all",) if settings.list else ())
+    names = settings.name or (tuple(EXPERIMENTS) if settings.list else ())
     unknown = [name for name in names if name not in ("all", *EXPERIMENTS)]
     if unknown or not names:
         wrong = f"unknown experiment {unknown[0]!r}" if unknown else "no experiment is named"

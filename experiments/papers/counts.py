@@ -5,14 +5,14 @@ from collections import Counter
 import jax
 
 from dsg_jax.sample import sample
+from experiments.calls import counted, total
 from experiments.papers.plan import PlannedExperiment, Point
 from experiments.programs import solver_of, state_shape
 from experiments.restore.batch import item_key
-from experiments.speed.calls import counted, total
 
 
 def calls_of(planned: PlannedExperiment) -> dict[tuple[str, float | None], dict[str, int]]:
-    """Solver and value of what is varied -> calls, as `speed.calls.total` has them.
+    """Solver and value of what is varied -> calls, as `calls.total` has them.
 
     Each is counted once, on the first sample of its first point: neither a projection nor the
     measured task asks a network. A solver that stops by itself may take fewer on another image.

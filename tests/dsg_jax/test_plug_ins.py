@@ -22,6 +22,8 @@ SHORT = {
     "ode_steps": 1,
     "pixel_limit": 3,
     "latent_limit": 3,
+    "reverse_steps": 8,
+    "likelihood": "langevin",
 }
 RANK_3 = Projection(3, rule="rank")
 randn = lambda seed: jnp.asarray(np.random.RandomState(seed).randn(8, 8, 3), jnp.float32)

@@ -35,6 +35,16 @@ SHORT = {
     "resample": "--steps 40 --pixel-limit 2 --latent-limit 2",
     "latent-dps": "--steps 4 --zeta 0.2",
     "latent-daps": "--levels 2 --inner-steps 2",
+    "fast-dips": "--levels 2",
+    "latent-fast-dips": "--levels 2 --passes 2",
+    "flowdps": "--steps 4 --step-size 0.1",
+    "flowchef": "--steps 4 --step-size 0.1",
+    "pnpdm": "--levels 2 --reverse-steps 8 --inner-steps 2 --likelihood langevin",
+    "sitcom": "--steps 2 --inner-steps 2",
+    "pigdm": "--steps 3",
+    "diffpir": "--steps 4",
+    "red-diff": "--steps 4",
+    "spgd": "--levels 2 --inner-steps 2",
 }
 # An autoencoder of pairs of pixels, whatever their channels.
 STAGE = FirstStage(
@@ -58,7 +68,7 @@ def field(path: Path, channels: int, side: int = 16) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("solver", SHORT)
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_restores_fields_plain_and_projected(solver, channels, tmp_path):
     truth = field(tmp_path / "a.npy", channels)
     prior = gaussian_prior(0.0, 0.3)

@@ -10,8 +10,8 @@ from dsg_jax.operators.linear import identity
 from dsg_jax.sample import sample
 from dsg_jax.solvers import SOLVERS
 from dsg_jax.types import Problem, Projection
+from experiments.calls import counted, total
 from experiments.programs import state_shape
-from experiments.speed.calls import counted, total
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import linear_prior
 
