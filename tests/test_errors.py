@@ -1,10 +1,12 @@
 """Every error that a user can meet is provoked, and says what its table says.
 
 The tables, `errors_*.py`, have the words of a message and what brings it about. That none is
-missing is checked against the code: each of its lines that makes an error has to be run by a case.
+missing is checked against the code, in the slow suite: each of its lines that makes an error has to
+be run by a case.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -34,16 +36,26 @@ def said_by(provoke: Callable[[Path], object], folder: Path, capsys) -> str:
 
 
 @pytest.mark.parametrize("package", TABLES)
+def test_every_case_says_so(package, tmp_path, capsys):
+    said = dict(outcomes(package, tmp_path, capsys, nullcontext))
+    assert not {says: text for says, (text, _) in said.items() if says not in text}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", TABLES)
 def test_every_error_is_provoked(package, tmp_path, capsys):
+    """Each line that makes an error is run by a case, and each case runs one: takes minutes."""
     lines = sites(package)
-    reached, wrong = set(), {}
+    runs = [run for _, (_, run) in outcomes(package, tmp_path, capsys, lambda: watched(lines))]
+    assert all(runs)
+    assert not sorted(lines - set().union(*runs))
+
+
+def outcomes(package: str, folder: Path, capsys, watching: Callable) -> Iterator:
+    """Of every case what a user reads, and what ``watching()`` saw meanwhile."""
     for number, (says, provoke) in enumerate(TABLES[package].items()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with watched(lines) as run:
-            said = said_by(provoke, folder, capsys)
-        reached |= run
-        if says not in said or not run:
-            wrong[says] = said, run
-    assert not wrong
-    assert not sorted(lines - reached)
+        own = folder / str(number)
+        own.mkdir()
+        with watching() as seen:
+            said = said_by(provoke, own, capsys)
+        yield says, (said, seen)
