@@ -34,7 +34,7 @@ from experiments.restore.choices import (
     task_options,
 )
 from experiments.restore.classes import class_labels
-from experiments.restore.compatible import check_noise, check_prior
+from experiments.restore.compatible import check_noise, check_operators, check_prior
 from experiments.restore.effects import check_effects
 from experiments.restore.plan import DEFAULT_PRIORS, state_channels
 
@@ -138,6 +138,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     dtype, verify = settings.arithmetic.dtype, not settings.method.no_verify
     prior, card = load_prior(name, dtype=dtype, verify=verify)
     check_prior(method.entry, prior)
+    check_operators(method.entry, tasks)
     (method,) = chosen_methods(common, state_channels(prior, card))
     side = file.size or card["size"]
     shape = (side, side, card["channels"])
@@ -155,6 +156,7 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     )
     labels = class_labels(common.images.class_label, ["the image"], prior, card)
     problem = chosen_problem(settings, task, shape)
+    solver_of(program.solver, program.arrays, problem)  # what does not go together is refused here
     return program, problem._replace(label=np.int32(labels[0])) if labels else problem
 
 

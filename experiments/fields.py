@@ -145,6 +145,8 @@ def check_options(units: Units, settings: RestoreSettings) -> None:
         )
     if metrics:
         raise ValueError(f"--metrics {metrics[0]} is of photographs, and these are fields: drop it")
+    if settings.run.fid:
+        raise ValueError("--fid is of photographs, and these are fields: drop it")
     if images.range:
         raise ValueError("--range is of images, and fields are in the prior's units: drop it")
     if settings.measurement.noise == "poisson":

@@ -32,16 +32,17 @@ def colour(x: np.ndarray) -> np.ndarray:
     return np.broadcast_to(to_bytes(x), (*x.shape[:2], 3))
 
 
-def show_measurement(task: str, y: np.ndarray) -> np.ndarray:
+def show_measurement(task: str, y: np.ndarray, channels: int = 3) -> np.ndarray:
     """A measurement as an image in [-1, 1]: clipped; of spectra log(1 + 255 |y| / max |y|).
 
-    What has another form than an image's, such as a list of numbers, is laid out in a square.
+    What has another form than an image's or a state's of so many ``channels``, such as a list of
+    numbers, is laid out in a square.
     """
     fourier = TASKS[task].fourier
-    if y.ndim != 3 or y.shape[-1] not in (1, 3) and not fourier:
+    y = np.abs(y) if np.iscomplexobj(y) else y
+    if y.ndim != 3 or y.shape[-1] not in (1, 3, channels) and not fourier:
         side = math.ceil(y.size**0.5)
-        values = np.abs(y.ravel()) if np.iscomplexobj(y) else y.ravel()
-        y = np.pad(values, (0, side**2 - y.size)).reshape(side, side, 1)
+        y = np.pad(y.ravel(), (0, side**2 - y.size)).reshape(side, side, 1)
     if not fourier:
         return np.clip(y, -1, 1)
     if not TASKS[task].magnitude:
@@ -51,7 +52,8 @@ def show_measurement(task: str, y: np.ndarray) -> np.ndarray:
 
 
 def heat(magnitude: np.ndarray) -> np.ndarray:
-    """(h, w) in [0, 1] -> uint8 colours from black over red and yellow to white."""
+    """(h, w) in [0, 1] -> uint8 colours, black over red and yellow to white, as is what is NaN."""
+    magnitude = np.nan_to_num(magnitude, nan=1.0)
     ramp = np.stack([3 * magnitude, 3 * magnitude - 1, 3 * magnitude - 2], axis=-1)
     return np.round(255 * np.clip(ramp, 0, 1)).astype(np.uint8)
 

@@ -27,10 +27,10 @@ class Images:
 
     Attributes:
       images: files or folders to degrade and restore; of fields .npy, in the prior's units
-      measured: degraded images to restore: files, or .npy
+      measured: degraded images to restore: files, or .npy; of fields and in Fourier space .npy
       range: with --measured: black and white of .npy files, such as 0 255 (default: -1 1)
-      mask: with --measured: inpainting mask, white is known, or .npy; a folder has one for every
-        measured image, of its name
+      mask: with --measured: of inpainting or of the coefficients in Fourier space; white is known;
+        or .npy; a folder has one for every measured image, of its name
       kernel: with --measured: blur kernel, scaled to sum 1, or .npy; or a folder likewise
       kernel_is: psf: what a point becomes (convolution); correlation: the weights of neighbours
       fit: crop: central square resized to --size (of a field its central part); none: images as

@@ -131,7 +131,7 @@ def pnpdm(prior: Prior, problem: Problem, projection: Guidance, settings: PnPDMS
     if exact and projection is not None:
         raise ValueError(
             "pnpdm draws exactly from the likelihood of this operator and follows no gradient to"
-            " project: give --likelihood langevin, or --projection none"
+            " project or smooth: give --likelihood langevin, or --projection none alone"
         )
     prior = prior_for(problem, prior, settings.grid.sigma[settings.steps.first[0]])
     tau_y = jnp.maximum(problem.sigma if settings.tau_y is None else settings.tau_y, LEAST_TAU_Y)

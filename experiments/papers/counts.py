@@ -3,8 +3,10 @@
 from collections import Counter
 
 import jax
+from jax import Array
 
 from dsg_jax.sample import sample
+from dsg_jax.types import Problem
 from experiments.calls import counted, total
 from experiments.papers.plan import PlannedExperiment, Point
 from experiments.programs import solver_of, state_shape
@@ -30,9 +32,13 @@ def count_of(point: Point) -> dict[str, int]:
     plan, tally = point.plans[0], Counter[str]()
     job, prior = plan.jobs[0], counted(plan.prior, tally)
     item, shape = job.items[0], state_shape(plan.prior, job.shape)
-    built = solver_of(job.solver, (job.projection, prior, job.solver_settings), item.problem)
     key = item_key(job.seed, item.picture.image_index, item.sample)
-    jax.block_until_ready(jax.jit(lambda key: sample(key, built, shape)[0])(key))
+
+    @jax.jit
+    def run(arrays: tuple, problem: Problem) -> Array:
+        return sample(key, solver_of(job.solver, arrays, problem), shape)[0]
+
+    jax.block_until_ready(run((job.projection, prior, job.solver_settings), item.problem))
     return total(tally)
 
 

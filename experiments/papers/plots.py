@@ -102,14 +102,14 @@ def shade_intervals(
 
 
 def draw_calls(panel: Any, experiment: Experiment, rows: list[dict], metric: str) -> None:
-    """One metric over the counted calls: a colour per solver, a line style per projection."""
+    """One metric over the counted calls: a colour per solver, a line style per plug-in."""
     known = [row for row in rows if row[metric] is not None and row["chosen"] in ("", BY_MISFIT)]
     colours: dict[str, str] = {}
     for row in experiment.rows:
         members = [member for member in known if member["row"] == row.label]
         points = sorted((member["calls"], member[metric]) for member in members)
         colour = colours.setdefault(row.solver, f"C{len(colours)}")
-        style = "--" if row.is_plain else ":" if row.method.tau else "-"
+        style = "--" if row.is_plain else ":" if "fraction" in row.method.rank_rule else "-"
         style = "-." if any(row.method.smoothing) else style
         looks = {"color": colour, "linestyle": style, "label": row.label}
         panel.plot(*np.array(points).reshape(-1, 2).T, marker="o", markersize=3, **looks)

@@ -65,8 +65,8 @@ def main_table(experiment: Experiment, rows: list[dict]) -> str:
     lines, extra, is_fid = [], extra_names(rows), any("fid" in row for row in rows)
     for row in rows:
         cells = [("method", label_of(row)), *x_cells(experiment, row), ("n", str(row["runs"]))]
-        if "calls" in row:
-            cells.append(("counted", str(row["calls"])))
+        if experiment.figure == "calls":
+            cells.append(("counted", text_of(row.get("calls"), "d")))
         for metric in experiment.metrics:
             cells.append((METRICS[metric], mean_text(row, metric)))
             if experiment.values:
@@ -109,10 +109,11 @@ def best_table(experiment: Experiment, rows: list[dict]) -> str:
     ]
     lines = []
     for (task,), members in grouped(known, "task").items():
-        cells = [("task", task.replace("_", " "))]
-        for (x,), at in grouped(members, "x").items():
-            best = max(at, key=lambda row: row["psnr"])
-            cells.append((f"{x:g} calls", f"{best['row']}, {best['psnr']:.2f} dB"))
+        cells, at = [("task", task.replace("_", " "))], grouped(members, "x")
+        for x in experiment.sweep.values if experiment.sweep else ():
+            best = max(at.get((x,), ()), key=lambda row: row["psnr"], default=None)
+            text = f"{best['row']}, {best['psnr']:.2f} dB" if best else "-"
+            cells.append((f"{x:g} calls", text))
         lines.append(cells)
     return table_of(lines)
 

@@ -22,7 +22,8 @@ class ReproduceSettings:
     """Which tables and figures, on which priors and images, and how long the runs are.
 
     Attributes:
-      name: table1, fig6 and so on, or all: see --list
+      name: table1, fig6 and so on: see --list; all: every one but map and map-latent, which are
+        hours of work each
       task: only these tasks of them
       solver: only the rows of these solvers
       row: only the rows with these labels, as --list has them

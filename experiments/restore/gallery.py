@@ -43,7 +43,7 @@ def write_gallery(planned: Plan, records: list[dict]) -> None:
         for name, (picture, y) in measurements.items():
             maps = [posterior_maps(planned, folder, images[name, m]) for m in titles]
             chosen = [lowest_misfit(images[name, label]) for label in titles]
-            measured = units.picture(show_measurement(task, y))
+            measured = units.picture(show_measurement(task, y, units.channels))
             std = maps[-1] if several else None
             rows.append(grid_row(picture, measured, chosen, planned, std))
         with_truth = any(picture.pixels is not None for picture, _ in measurements.values())
@@ -59,16 +59,16 @@ def write_problems(
     """Save truths, and measurements in the folder ``name``; returns both by the image's name.
 
     Of fields, also truths are arrays, and measurements are so in the prior's units, as
-    ``--measured`` reads them; Fourier magnitudes are those of states.
+    ``--measured`` reads them; what is in Fourier space is of states.
     """
     task = jobs[0].task
     problems = {i.picture.name: (i.picture, np.asarray(i.problem.y)) for j in jobs for i in j.items}
     for image, (picture, y) in problems.items():
         if picture.pixels is not None:
             save_state(folder / "truth" / f"{image}.png", picture.pixels, units)
-        shown = units.picture(show_measurement(task, y))
+        shown = units.picture(show_measurement(task, y, units.channels))
         save_png(folder / name / f"{image}.png", shown)
-        is_field = units.is_field and not TASKS[task].magnitude
+        is_field = units.is_field and not TASKS[task].fourier and y.shape[-1:] == (units.channels,)
         save_npy(folder / name / f"{image}.npy", units.values(y) if is_field else y)
     return problems
 
@@ -83,7 +83,8 @@ def write_camera(folder: Path, suffix: str, jobs: list[Job]) -> None:
     for name, (operator, shape) in problems.items():
         if task.needs == "mask":
             # Its transform has no zero: that of one point in Fourier space.
-            probe = jnp.zeros((*shape[:2], 1)).at[0, 0].set(1) if task.fourier else jnp.ones(shape)
+            point = jnp.zeros(shape).at[0, 0, 0].set(1)
+            probe = point if task.fourier else jnp.ones(shape)
             known = np.any(np.asarray(operator.forward(probe)) != 0, axis=-1, keepdims=True)
             save_png(folder / f"mask{suffix}" / f"{name}.png", 2.0 * known - 1)
         elif task.needs == "kernel":
@@ -146,11 +147,8 @@ def grid_row(
     std: np.ndarray | None,
 ) -> list[Panel]:
     """The panels of one image, in the order of `columns_of`."""
-    shown, several, units = (
-        [restored_image(planned, r) for r in chosen],
-        std is not None,
-        planned.units,
-    )
+    units, several = planned.units, std is not None
+    shown = [restored_image(planned, r) for r in chosen]
     pictures = [colour(units.picture(x)) for x in shown]
     scale = f"white = {2 * units.std * ERROR_WHITE:g}"
     cells = [Panel(colour(measured), picture.name)]

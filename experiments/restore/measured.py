@@ -73,7 +73,7 @@ def read_measurement(
     Args:
       path: of the file.
       units: of the prior; coefficients in Fourier space have a real and an imaginary part for each
-        channel.
+        channel, where the image has not.
       task: what it was measured for; in Fourier space there is no white.
       black_white: what stands for -1 and 1 in a photograph's .npy array, if not these.
     """
@@ -82,7 +82,8 @@ def read_measurement(
         raise ValueError(f"{path}: what is in Fourier space is no image, give it as .npy")
     if not fourier and (units.is_field or not is_array):
         return read_state(path, units)
-    y = read_channels(path, units.channels * (2 if fourier and not TASKS[task].magnitude else 1))
+    has_parts = fourier and not TASKS[task].magnitude and units.channels != 2
+    y = read_channels(path, units.channels * (2 if has_parts else 1))
     if black_white:
         black, white = black_white
         y = 2 * (y - np.float32(black)) / np.float32(white - black) - 1
@@ -97,14 +98,12 @@ def read_measurement(
 
 
 def shape_behind(
-    settings: RestoreSettings, task: str, y: np.ndarray, size: int
+    settings: RestoreSettings, task: str, y: np.ndarray, size: int, channels: int
 ) -> tuple[int, int, int]:
     """The shape of the image of which ``y`` is the measurement; ``size`` where y does not show."""
-    height, width, channels = y.shape
+    height, width, _ = y.shape
     if TASKS[task].magnitude:
         return size, size, channels
-    if TASKS[task].fourier:
-        return height, width, channels // 2
     factor = task_options(settings, task)[0]["factor"] if TASKS[task].needs == "factor" else 1
     check_number("--factor", factor, TOGETHER)
     return height * factor, width * factor, channels
@@ -161,7 +160,7 @@ def measured_problem(
 ) -> PosedProblem:
     """The problem of one measured image, of which the file holds ``y``; it has no truth."""
     size = settings.images.size or card["size"]
-    shape = shape_behind(settings, task, y, size)
+    shape = shape_behind(settings, task, y, size, card["channels"])
     mend = "choose another --size" if TASKS[task].magnitude else "crop it, and what describes it"
     # First, for the operator of a large image takes minutes to make.
     check_sides(shape, card["size_multiple"], f"the image behind {path}", mend)

@@ -140,6 +140,7 @@ CALIBRATE = {
 }
 OTHERS = {
     "--sigma: dps does not ask how noisy y is: drop it": exporting("--sigma 0.1"),
+    "pigdm needs a linear task and hdr is none": exporting("--solver pigdm"),
     "--matmul-precision high: a CPU computes every": exporting(
         "--matmul-precision high --platforms cpu"
     ),

@@ -179,6 +179,9 @@ FIELDS = {
     "--metrics ssim_skimage7 is of photographs": restore(
         BOX + "--images small.npy --metrics ssim_skimage7", 2
     ),
+    "--fid is of photographs, and these are fields": restore(
+        BOX + "--images small.npy --fid . --fid-few", 2
+    ),
     "--range is of images, and fields are in the prior's units": restore(
         MASKED + "far.npy --range 0 255", 2
     ),

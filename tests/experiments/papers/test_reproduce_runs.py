@@ -73,16 +73,16 @@ def test_figures_end_to_end(tmp_path):
 
 @pytest.mark.slow
 def test_the_map_counts_its_calls(tmp_path, monkeypatch):
-    """Two budgets of DPS: the counted calls, the table of what to take, and the picture."""
+    """The counted calls, the table of what to take, and the picture; PiGDM takes linear tasks."""
     pytest.importorskip("matplotlib")
-    lengths = {"dps": {50: {"steps": 5}, 200: {"steps": 8}, 1000: {"steps": 9}}}
+    lengths = dict.fromkeys(("dps", "pigdm"), {n: {"steps": n // 50 + 4} for n in (50, 200, 1000)})
     sweep = EXPERIMENTS["map"].sweep._replace(lengths=lengths)
     monkeypatch.setitem(EXPERIMENTS, "map", EXPERIMENTS["map"]._replace(sweep=sweep))
-    text = "map --task random_inpainting --solver dps --count 2"
-    run(text, tmp_path, {"dps": chosen(gaussian_prior(), size=16)})
+    text = "map --task random_inpainting phase_retrieval --solver dps pigdm --count 2"
+    run(text, tmp_path, dict.fromkeys(lengths, chosen(gaussian_prior(), size=16)))
     lines = list(csv.DictReader((tmp_path / "map" / "table.csv").open()))
     assert {(line["x"], line["calls"]) for line in lines} == {
-        ("50.0", "10"), ("200.0", "16"), ("1000.0", "18")
+        ("50.0", "10"), ("200.0", "16"), ("1000.0", "48"), ("", "")
     }  # fmt: skip
     report = (tmp_path / "map" / "report.md").read_text()
     assert "If you have so many calls" in report and "| random inpainting | " in report

@@ -106,6 +106,7 @@ def test_what_a_run_of_fields_writes_is_read_again(tmp_path, capsys):
     known = read_image(folder / "mask" / "a.png", 1)[..., 0] > 0
     np.testing.assert_allclose(measured[known], truth[known], atol=1e-5)
     np.testing.assert_allclose(measured[~known], 3)  # the mean
+    assert read_image(folder / "measurement/a.png", 3).shape == (16, 32, 3)  # side by side
     again = "--measured", folder / "measurement", "--mask", folder / "mask", "--out", tmp_path
     (job,) = plan(settings_of("restore", *task, *again), fields).jobs
     np.testing.assert_allclose(job.items[0].problem.y, UNITS.state(measured), atol=1e-6)
@@ -115,6 +116,22 @@ def test_what_a_run_of_fields_writes_is_read_again(tmp_path, capsys):
     path.write_bytes(content + b"0")
     assert restore(settings, fields)[0]["npy_sha256"] == records[0]["npy_sha256"]
     assert path.read_bytes() == content and "is not the image that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_coefficients_of_a_field_are_read_again(channels, tmp_path):
+    """They are of states; those of two channels are of one complex image."""
+    field(tmp_path / "a.npy", channels)
+    fields = gaussian_prior(), card(channels, scaling=SCALING)
+    task = "--task", "fourier_subsampling", "--solver", "dps", "--steps", 3, "--projection", "none"
+    first = "--images", tmp_path / "a.npy", "--sigma", 0, "--out", tmp_path / "out"
+    restore(settings_of("restore", *task, *first), fields)
+    folder = tmp_path / "out" / "fourier_subsampling"
+    again = "--measured", folder / "measurement", "--mask", folder / "mask", "--out", tmp_path
+    (job,) = plan(settings_of("restore", *task, *again), fields).jobs
+    parts = 2 if channels == 2 else 2 * channels
+    assert job.shape == (16, 16, channels) and job.items[0].problem.y.shape == (16, 16, parts)
+    np.testing.assert_allclose(job.items[0].problem.y, np.load(folder / "measurement/a.npy"))
 
 
 @pytest.mark.parametrize("channels", [1, 2])
