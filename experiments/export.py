@@ -28,6 +28,7 @@ from experiments.files import array_hash, installed, write_atomically
 from experiments.programs import solver_of, state_shape
 from experiments.restore.batch import Program
 from experiments.restore.choices import (
+    MethodChoice,
     chosen_methods,
     chosen_tasks,
     solver_settings,
@@ -37,6 +38,7 @@ from experiments.restore.classes import class_labels
 from experiments.restore.compatible import check_noise, check_operators, check_prior
 from experiments.restore.effects import check_effects
 from experiments.restore.plan import DEFAULT_PRIORS, state_channels
+from experiments.settings import RestoreSettings
 
 
 def restorations(
@@ -124,21 +126,12 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
             f"--matmul-precision {precision}: a CPU computes every float32 product in float32 and"
             " --platforms has no other: drop it"
         )
-    tasks, methods = chosen_tasks(common), chosen_methods(common)
-    if len(tasks) != 1:
-        raise ValueError(f"--task {' '.join(tasks)}: an export is for one task")
-    if len(methods) != 1:
-        raise ValueError(
-            "an export is for one method, and these are several:"
-            f" {', '.join(method.label for method in methods)}"
-        )
-    check_noise(common, tasks, methods)
-    (task,), (method,) = tasks, methods
+    task, method = only_choice(common)
     name = settings.method.prior or DEFAULT_PRIORS[method.entry.prior]
     dtype, verify = settings.arithmetic.dtype, not settings.method.no_verify
     prior, card = load_prior(name, dtype=dtype, verify=verify)
     check_prior(method.entry, prior)
-    check_operators(method.entry, tasks)
+    check_operators(method.entry, [task])
     (method,) = chosen_methods(common, state_channels(prior, card))
     side = file.size or card["size"]
     shape = (side, side, card["channels"])
@@ -158,6 +151,24 @@ def chosen_program(settings: ExportSettings) -> tuple[Program, Problem]:
     problem = chosen_problem(settings, task, shape)
     solver_of(program.solver, program.arrays, problem)  # what does not go together is refused here
     return program, problem._replace(label=np.int32(labels[0])) if labels else problem
+
+
+def only_choice(common: RestoreSettings) -> tuple[str, MethodChoice]:
+    """The task and the method of which there is one.
+
+    Raises:
+      ValueError: there are more of one of them, or the method does not know the noise.
+    """
+    tasks, methods = chosen_tasks(common), chosen_methods(common)
+    if len(tasks) != 1:
+        raise ValueError(f"--task {' '.join(tasks)}: an export is for one task")
+    if len(methods) != 1:
+        raise ValueError(
+            "an export is for one method, and these are several:"
+            f" {', '.join(method.label for method in methods)}"
+        )
+    check_noise(common, tasks, methods)
+    return tasks[0], methods[0]
 
 
 def chosen_problem(settings: ExportSettings, task: str, shape: tuple[int, int, int]) -> Problem:
