@@ -133,8 +133,11 @@ class UserFunction:
         """
         facts = {}
         for node in self.nodes:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                continue
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                name = target.id
                 if name.isupper() and name.lower() in choices:
                     value, allowed = ast.unparse(node.value), choices[name.lower()]
                     if value not in map(repr, allowed):

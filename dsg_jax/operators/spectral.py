@@ -57,7 +57,8 @@ def circular_blur(shape: Shape, kernel: Array | np.ndarray) -> Operator:
 def block_average(shape: Shape, factor: int = 4) -> Operator:
     """Reduce by the means of blocks of factor x factor pixels.
 
-    A A' = 1 / factor^2, so that A+ repeats pixels; so does the transpose.
+    A A' = 1 / factor^2, so that A+ repeats pixels, as `transpose` does; the adjoint divides that by
+    factor^2.
 
     Args:
       shape: (h, w, c) of the large image.

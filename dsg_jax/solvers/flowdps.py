@@ -10,8 +10,8 @@
         z      = (1 - s') zy + s' n
     x = D(z)
 
-The network's Jacobian is never taken. The measurement's weight s fades with the noise, and the
-released code starts at s = 1. The projected method was not released.
+The network's Jacobian is never taken. The measurement is weighted by s and counts most at the
+start. The projected method was not released.
 """
 
 from dataclasses import dataclass, field

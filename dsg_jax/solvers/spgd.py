@@ -1,6 +1,6 @@
 """SPGD (ACM Multimedia 2025) on a pixel prior, with or without DiffStateGrad.
 
-    for each annealing level sigma, with rate = lr, falling linearly to lr / 100:
+    for each annealing level sigma, i of S, with rate = lr (1 - 0.99 i / S):
         N times (the warm-up):
             x0_hat = E[x0 | x]
             G      = grad_x ||y - A(x0_hat)||^2         through the network
