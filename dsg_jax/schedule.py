@@ -103,9 +103,9 @@ def vp_betas(sigma_min: float, sigma_max: float, steps: int = 1000) -> np.ndarra
     """
     if not 0 < sigma_min < sigma_max < np.inf:
         raise ValueError(f"noise levels from {sigma_min} to {sigma_max}: give 0 < lowest < highest")
-    first, last = _sde_time(np.array([sigma_min, sigma_max]))
+    first, last = sde_time(np.array([sigma_min, sigma_max]))
     u = np.linspace(first, last, steps)
-    return -np.expm1(-np.diff(BETA_MIN * u + BETA_D * u**2 / 2, prepend=0.0))
+    return -np.expm1(-np.diff(_sde_integral(u), prepend=0.0))
 
 
 # Levels of ADM's SDE at its times 1 and 0.001, and InverseBench's last one.
@@ -119,14 +119,23 @@ def vp_levels(steps: int, sigma_max: float, sigma_min: float, sigma_end: float) 
       ValueError: no steps, or more than there is memory for.
     """
     check_number("steps", steps, UPDATES)
-    first, last = _sde_time(np.array([sigma_max, sigma_min]))
+    first, last = sde_time(np.array([sigma_max, sigma_min]))
     u = np.linspace(first, last, steps)
-    return np.append(np.sqrt(np.expm1(BETA_MIN * u + BETA_D * u**2 / 2)), sigma_end)
+    return np.append(sde_level(u), sigma_end)
 
 
-def _sde_time(sigma: np.ndarray) -> np.ndarray:
+def sde_level(u: np.ndarray) -> np.ndarray:
+    """The noise levels of ADM's SDE at its times u in [0, 1]."""
+    return np.sqrt(np.expm1(_sde_integral(u)))
+
+
+def sde_time(sigma: np.ndarray) -> np.ndarray:
     """The time u in [0, 1] at which ADM's SDE has these noise levels."""
     return (np.sqrt(BETA_MIN**2 + 2 * BETA_D * np.log1p(sigma**2)) - BETA_MIN) / BETA_D
+
+
+def _sde_integral(u: np.ndarray) -> np.ndarray:
+    return BETA_MIN * u + BETA_D * u**2 / 2
 
 
 def poly7(sigma_max: np.ndarray | float, sigma_min: float, points: np.ndarray) -> np.ndarray:

@@ -118,9 +118,9 @@ def register(kind: str, name: str) -> None:
     if kind == "task":
         domains = ("symmetric", "unit")
         facts = function.constants(
-            linear=_TRUTH, random=_TRUTH, magnitude=_TRUTH, output_domain=domains
+            linear=_TRUTH, random=_TRUTH, magnitude=_TRUTH, fourier=_TRUTH, output_domain=domains
         )
-        facts["fourier"] = facts.get("magnitude", False)
+        facts["fourier"] = facts.get("fourier", False) or facts.get("magnitude", False)
         TASKS[name] = UserTask(name, function.function, "not in the papers", **facts)
     else:
         function.check("settings_for", "settings_for")

@@ -54,8 +54,8 @@ def test_every_error_is_provoked(package, tmp_path, capsys):
 def outcomes(package: str, folder: Path, capsys, watching: Callable) -> Iterator:
     """Of every case what a user reads, and what ``watching()`` saw meanwhile."""
     for number, (says, provoke) in enumerate(TABLES[package].items()):
-        own = folder / str(number)
-        own.mkdir()
+        place = folder / str(number)
+        place.mkdir()
         with watching() as seen:
-            said = said_by(provoke, own, capsys)
+            said = said_by(provoke, place, capsys)
         yield says, (said, seen)

@@ -28,9 +28,9 @@ from dsg_jax.checks import POSITIVE, UNIT, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
 from dsg_jax.plug_ins import Guidance
+from dsg_jax.projection import full_rank
 from dsg_jax.schedule import VP_ENDS, vp_levels
 from dsg_jax.solvers.guidance import (
-    full_rank,
     misfit,
     prior_for,
     project_step,

@@ -60,12 +60,17 @@ def ends(prior: Prior, z: Array, s: Array) -> tuple[Array, Array]:
     return z - s * v, z + (1 - s) * v
 
 
-def pull(problem: Problem, decode: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """The gradient of ||B(y - A(D(z)))|| in z, for any latent.
+def pull(problem: Problem, decode: Callable[[Array], Array]) -> Callable:
+    """The gradient of ||B(y - A(D(z)))|| in z, and ||y - A(D(z))||, for any latent.
 
     B is A+ where the operator has it, and else the adjoint: for super-resolution and masks A+, as
     in the released code. Nonlinear operators, which it does not know, have the identity.
     """
     operator = problem.operator
     back = operator.pseudo_inverse or operator.adjoint or (lambda r: r)
-    return jax.grad(lambda z: safe_norm(back(residual(problem, decode(z)))))
+
+    def norms(z: Array) -> tuple[Array, Array]:
+        difference = residual(problem, decode(z))
+        return safe_norm(back(difference)), safe_norm(difference)
+
+    return jax.grad(norms, has_aux=True)

@@ -21,7 +21,7 @@ from dsg_jax.checks import NOT_NEGATIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.plug_ins import Guidance
 from dsg_jax.solvers.flow import FlowSteps, ends, flow_steps, pull
-from dsg_jax.solvers.guidance import first_stage_of, misfit, prior_for, project_step, step_info
+from dsg_jax.solvers.guidance import first_stage_of, prior_for, project_step, step_info
 from dsg_jax.types import Draw, Info, Prior, Problem, Solver
 
 
@@ -63,9 +63,10 @@ def flowchef(
 
     def step(draw: Draw, z: Array, at: FlowSteps) -> tuple[Array, Info]:
         z0, z1 = ends(prior, z, at.s)
-        gradient, rank, share = project_step(projection, draw, at.index, z0, gradient_at(z0))
+        gradient, norm = gradient_at(z0)
+        gradient, rank, share = project_step(projection, draw, at.index, z0, gradient)
         z = z0 + at.s_next * (z1 - z0) - settings.step_size * gradient
-        return z, step_info(misfit(problem, stage.decode(z0)), rank, share, z)
+        return z, step_info(norm, rank, share, z)
 
     return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=stage.decode)
 

@@ -24,7 +24,7 @@ from dsg_jax.checks import NOT_NEGATIVE, UPDATES, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.plug_ins import Guidance, begin, follow, last_projected
 from dsg_jax.solvers.flow import FlowSteps, ends, flow_steps, pull
-from dsg_jax.solvers.guidance import first_stage_of, gradient_share, misfit, prior_for, step_info
+from dsg_jax.solvers.guidance import first_stage_of, gradient_share, prior_for, step_info
 from dsg_jax.types import Draw, Info, Prior, Problem, Solver
 
 
@@ -54,6 +54,8 @@ def flowdps(
 ) -> Solver:
     """FlowDPS as a `Solver`; the state is the latent z of a share of noise (h/f, w/f, c_z).
 
+    ``misfit`` in `Info` is that of the last gradient, so that no decoder call is for it alone.
+
     Args:
       prior: a latent prior of any clock.
       problem: measurement to explain; its ``sigma`` is not used.
@@ -72,19 +74,19 @@ def flowdps(
 
         def towards_y(carry, i: Array):
             w0, memory = carry
-            g = gradient(w0)
+            g, norm = gradient(w0)
             projected, memory, rank = follow(projection, memory, i, g)
-            account = rank, gradient_share(projected, g)
+            account = rank, gradient_share(projected, g), norm
             return (w0 - settings.step_size * projected, memory), account
 
         start = z0, begin(projection, draw, at.index, z0)
-        (w0, _), (rank, share) = jax.lax.scan(towards_y, start, jnp.arange(inner_steps))
+        (w0, _), (rank, share, norm) = jax.lax.scan(towards_y, start, jnp.arange(inner_steps))
         zy = (1 - at.s) * z0 + at.s * w0
         noise = draw(at.index, z.shape)
         noise = jnp.sqrt(at.s_next) * z1 + jnp.sqrt(1 - at.s_next) * noise
         z = zy + at.s_next * (noise - zy)
         share = share[last_projected(projection, inner_steps)]
-        return z, step_info(misfit(problem, stage.decode(zy)), rank[-1], share, z, inner_steps)
+        return z, step_info(norm[-1], rank[-1], share, z, inner_steps)
 
     return Solver(init=lambda noise: noise, step=step, steps=settings.steps, image=stage.decode)
 

@@ -62,11 +62,14 @@ def misfit(problem: Problem, x: Array) -> Array:
 def regularised(operator: Operator, difference: Array, weight: Array) -> Array:
     """A' (A A' + weight I)^-1 of a measurement: how far x moves in a ridge regression on it.
 
-    It is the x that minimises ||A x - difference||^2 + weight ||x||^2, by conjugate gradients to
-    float32 accuracy. They end after as many iterations as A A' has distinct eigenvalues: two for a
-    mask, a dozen for super-resolution. Not for operators without an adjoint.
+    It is the x that minimises ||A x - difference||^2 + weight ||x||^2. An operator with a spectrum
+    and A+ has it as A'A (A'A + weight I)^-1 A+, which no small weight makes large. Otherwise it is
+    found by conjugate gradients to float32 accuracy, which end after as many iterations as A A' has
+    distinct eigenvalues, a dozen for super-resolution. Not for operators without an adjoint.
     """
-    adjoint = operator.adjoint
+    adjoint, inverse = operator.adjoint, operator.pseudo_inverse
+    if operator.spectral is not None and inverse is not None:
+        return operator.spectral(lambda e: e / (e + weight), inverse(difference))
     assert adjoint is not None
     normal = lambda w: operator.forward(adjoint(w)) + weight * w
     w, _ = cg(normal, difference, tol=_CG_TOLERANCE, maxiter=_CG_ITERATIONS)

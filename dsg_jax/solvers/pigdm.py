@@ -85,7 +85,7 @@ def pigdm(prior: Prior, problem: Problem, projection: Guidance, settings: PiGDMS
       projection: None for plain PiGDM.
       settings: levels, and how each of them guides.
 
-    Departs from the reference: the inverse is applied by conjugate gradients, not as a matrix.
+    Departs from the reference: the inverse is no matrix, see `guidance.regularised`.
 
     Raises:
       ValueError: an operator without an adjoint, or without a pseudo-inverse where that is asked

@@ -70,10 +70,15 @@ def pnpdm_steps(
     check_choice("form", form, get_args(Form))
     check_number("levels", levels, UPDATES)
     sigma = grid.sigma.astype(np.float64)
-    if not sigma[-1] < rho_min <= rho_max <= sigma[0] * (1 + 1e-6):
+    if not rho_max <= sigma[0] * (1 + 1e-6):
+        raise ValueError(
+            f"rho_max={rho_max:g}: give at most the highest noise level of the prior step,"
+            f" {sigma[0]:.4g}"
+        )
+    if not sigma[-1] < rho_min <= rho_max:
         raise ValueError(
             f"rho_min={rho_min:g}: give one above the lowest noise level of the prior step,"
-            f" {sigma[-1]:.4g}, and of at most {min(rho_max, sigma[0]):.4g}"
+            f" {sigma[-1]:.4g}, and of at most {rho_max:.4g}"
         )
     rho = np.maximum(rho_max * decay ** np.arange(levels), rho_min)
     below = np.sum(sigma >= rho[:, None], axis=1)
@@ -165,14 +170,15 @@ def pnpdm(prior: Prior, problem: Problem, projection: Guidance, settings: PnPDMS
 # Langevin's step, `tasks/*` of the public code and the benchmark's configuration.
 PNPDM_LR = {
     "default": 1e-4,
-    "hdr": 2e-5,  # ours: as DAPS', for the exposure doubles the gradient twice
+    "hdr": 2e-5,  # ours: a fifth, as DAPS', for x -> 2 x curves the likelihood four times as much
 }
 # Where the coupling ends in the public code's scripts.
 PNPDM_RHO_MIN = {"default": 0.3, "phase_retrieval": 0.1}
 # Couplings' number and factor. The benchmark also has a likelihood of its own and ends at 0.1.
 PNPDM_LEVELS = {"public": 100, "inversebench": 200}
 _DECAY = 0.9
-# Levels of ADM's network, between which the public code's grids lie, and the benchmark's own.
+# Levels of ADM's network, between which the public code's grids lie, the lower one rounded as its
+# float32 does; and the benchmark's own.
 PNPDM_ENDS = {"public": (152.167, 0.010484), "inversebench": (100.0, 0.01)}
 
 
@@ -181,7 +187,7 @@ def settings_for(
     clock: Clock,
     *,
     form: Form = "public",
-    likelihood: Literal["auto", "langevin"] = "auto",
+    likelihood: Literal["auto", "langevin"] | None = None,
     mode: Mode | None = None,
     levels: int | None = None,
     reverse_steps: int = 100,
@@ -197,7 +203,8 @@ def settings_for(
       task: a key of the tables; others have their default.
       clock: the prior's; levels that it was not trained at are left out of the grids.
       form: of the method, the authors' code or the benchmark's
-      likelihood: auto: exact where the operator has a spectrum (public form), else langevin
+      likelihood: of the public form: auto: exact where the operator has a spectrum, else langevin
+        (default: auto)
       mode: reverse diffusion of the public form: a schedule, as an SDE or ODE (default: vp_sde)
       levels: outer steps (default: the form's, 100 or 200)
       reverse_steps: points of the reverse diffusion's grid
@@ -208,12 +215,13 @@ def settings_for(
       project_coupling: project the pull towards the last image too
 
     Raises:
-      ValueError: a choice or a number that is not allowed, or a mode for the benchmark's form.
+      ValueError: a choice or a number that is not allowed, or one that the benchmark's form lacks.
     """
     check_choice("form", form, get_args(Form))
     public = form == "public"
-    if mode is not None and not public:
-        raise ValueError(f"mode={mode!r} is of form='public', {form} has its own: drop one")
+    for name, value in {"mode": mode, "likelihood": likelihood}.items():
+        if value is not None and not public:
+            raise ValueError(f"{name}={value!r} is of form='public', {form} has its own: drop one")
     ends: tuple = clock.within(*PNPDM_ENDS[form])
     if public:
         grid = public_grid(mode or "vp_sde", reverse_steps, ends, corrected=corrected)
@@ -235,7 +243,7 @@ def settings_for(
         grid=grid,
         lr=step_factor * published(PNPDM_LR, task),
         tau_y=None if public else TAU_Y,
-        likelihood=likelihood if public else "langevin",
+        likelihood=likelihood or ("auto" if public else "langevin"),
         inner_steps=inner_steps,
         project_coupling=project_coupling,
     )

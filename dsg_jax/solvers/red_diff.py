@@ -26,8 +26,9 @@ from dsg_jax.checks import NOT_NEGATIVE, POSITIVE, check_fields
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import denoise
 from dsg_jax.plug_ins import Guidance
+from dsg_jax.projection import full_rank
 from dsg_jax.schedule import VP_ENDS, vp_levels
-from dsg_jax.solvers.guidance import full_rank, misfit, prior_for, project_step, step_info
+from dsg_jax.solvers.guidance import misfit, prior_for, project_step, step_info
 from dsg_jax.types import Constants, Draw, Info, Prior, Problem, Solver
 
 
@@ -132,6 +133,7 @@ def settings_for(
     learning_rate: float = 0.02,
     observation_weight: float = 1.0,
     regularisation: float = 0.25,
+    schedule: Literal["constant", "linear"] = "constant",
     scaling: Literal["once", "twice"] = "once",
 ) -> REDDiffSettings:
     """InverseBench's settings, the same for every task, but for the scaling.
@@ -143,6 +145,7 @@ def settings_for(
       learning_rate: of Adam
       observation_weight: weight of the measurement
       regularisation: weight of the prior
+      schedule: of that weight: constant, or growing as the noise level
       scaling: of the denoiser's input: once is the formula, twice the released code
 
     Raises:
@@ -154,5 +157,6 @@ def settings_for(
         learning_rate=learning_rate,
         observation_weight=observation_weight,
         regularisation=regularisation,
+        schedule=schedule,
         scaling=scaling,
     )

@@ -17,7 +17,7 @@ from jax import Array
 
 from dsg_jax.checks import UPDATES, check_choice, check_number
 from dsg_jax.diffusion import denoise
-from dsg_jax.schedule import BETA_D, BETA_MIN, poly7
+from dsg_jax.schedule import BETA_D, BETA_MIN, VP_ENDS, poly7, sde_level, sde_time
 from dsg_jax.types import Constants, Draw, Prior
 
 
@@ -128,12 +128,9 @@ def _ve(high: float, low: float, points: int) -> tuple[np.ndarray, ...]:
 
 def _vp(high: float, low: float, points: int) -> tuple[np.ndarray, ...]:
     """Even in the time of ADM's SDE, log(1 + sigma^2) = BETA_MIN t + BETA_D t^2 / 2."""
-    first, last = (
-        (np.sqrt(BETA_MIN**2 + 2 * BETA_D * np.log1p(sigma**2)) - BETA_MIN) / BETA_D
-        for sigma in (high, low)
-    )
+    first, last = sde_time(np.array([high, low]))
     t = np.linspace(first, last, points)
-    sigma = np.sqrt(np.expm1(BETA_MIN * t + BETA_D * t**2 / 2))
+    sigma = sde_level(t)
     return sigma, t, (BETA_MIN + BETA_D * t) * (sigma + 1 / sigma) / 2
 
 
@@ -151,11 +148,9 @@ def _iddpm(high: float, low: float, points: int) -> tuple[np.ndarray, ...]:
     return sigma, sigma, np.ones(points)
 
 
-# ADM's SDE is followed down to this time.
-_VP_END = 1e-3
 # Highest and lowest level, and the function from these and N to sigma, t and d sigma / d t.
 _SCHEDULES: dict[str, tuple[float, float, Callable]] = {
-    "vp": (np.inf, np.sqrt(np.expm1(BETA_MIN * _VP_END + BETA_D * _VP_END**2 / 2)), _vp),
+    "vp": (np.inf, VP_ENDS[1], _vp),
     "ve": (100.0, 0.02, _ve),
     "edm": (80.0, 0.002, _edm),
     "iddpm": (81.0, 0.002, _iddpm),

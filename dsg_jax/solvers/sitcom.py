@@ -85,7 +85,9 @@ class SITCOMSettings:
       steps: `sitcom_steps(...)` of the prior's betas.
       learning_rate: Adam's, > 0.
       noise_level: standard deviation of y's noise, >= 0, by which an optimisation stops: below
-        (noise_level + 0.001)^2 for every entry of y. None is the problem's sigma.
+        (noise_level + 0.001)^2 for every entry of y. None is the problem's sigma. The holes of a
+        mask count, as in the script: where y has no noise there, give the level times the root of
+        the share that is seen.
       pixel_step: s, >= 0, the weight of the extra step; 0 leaves it out.
       script: "noise" or "noise_free", the released scripts. Without noise there is no stop.
       inner_steps: K, evaluations of the network at every t at most.

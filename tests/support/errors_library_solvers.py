@@ -27,9 +27,10 @@ from dsg_jax.solvers.dps import dps_steps
 from dsg_jax.solvers.guidance import project_step
 from dsg_jax.solvers.latent_dps import LatentDPSSettings, latent_dps
 from dsg_jax.solvers.pigdm import PiGDMSettings, pigdm, pigdm_steps
-from dsg_jax.solvers.pnpdm import pnpdm
+from dsg_jax.solvers.pnpdm import pnpdm, pnpdm_steps
 from dsg_jax.solvers.psld import PSLDSettings, psld
 from dsg_jax.solvers.resample.steps import resample_steps
+from dsg_jax.solvers.reverse import public_grid
 from dsg_jax.types import Operator, Prior, Problem, Projection
 from support.gaussian_prior import gaussian_prior
 from support.linear_stage import IMAGE, LATENT, linear_prior
@@ -176,6 +177,12 @@ SAMPLERS: dict[str, Callable[[Path], object]] = {
     "every=4: the time travel takes 5 steps": lambda folder: resample_steps(BETAS, 500, every=4),
     "pnpdm draws exactly from the likelihood of this operator": lambda folder: pnpdm(
         gaussian_prior(), measured_by(identity()), Projection(), settings_for("pnpdm", "hdr", BETAS)
+    ),
+    "rho_max=200: give at most the highest noise level of the prior step, 152.2": lambda folder: (
+        pnpdm_steps("public", public_grid("vp_sde", 10, (152.2, 0.01)), rho_max=200)
+    ),
+    "likelihood='auto' is of form='public', inversebench has its own: drop one": (
+        lambda folder: settings_for("pnpdm", "hdr", BETAS, form="inversebench", likelihood="auto")
     ),
     "rho_min=0.01: give one above the lowest noise level of the prior step, 0.01049": (
         lambda folder: settings_for("pnpdm", "hdr", BETAS, rho_min=0.01)

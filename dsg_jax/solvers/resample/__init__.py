@@ -29,8 +29,9 @@ from dsg_jax.checks import UPDATES, check_choice, check_number
 from dsg_jax.clock import Clock
 from dsg_jax.diffusion import predict
 from dsg_jax.plug_ins import Guidance
+from dsg_jax.projection import full_rank
 from dsg_jax.solvers.ddim import ddim_step, first_level
-from dsg_jax.solvers.guidance import first_stage_of, full_rank, misfit, prior_for, step_info
+from dsg_jax.solvers.guidance import first_stage_of, misfit, prior_for, step_info
 from dsg_jax.solvers.resample.fit import loss_ratio
 from dsg_jax.solvers.resample.stages import (
     LATENT,

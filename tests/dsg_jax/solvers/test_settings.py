@@ -26,6 +26,7 @@ from dsg_jax.solvers.guidance import published
 from dsg_jax.solvers.latent_daps import LATENT_DAPS_GROUPS
 from dsg_jax.solvers.latent_dps import LATENT_DPS_ZETA
 from dsg_jax.solvers.latent_fast_dips import LATENT_FAST_DIPS
+from dsg_jax.solvers.pnpdm import PNPDM_LR, PNPDM_RHO_MIN
 from dsg_jax.solvers.psld import PSLD_GROUPS, PSLD_LDM
 from dsg_jax.solvers.sitcom import SITCOM_PIXEL_STEP
 from dsg_jax.solvers.spgd import SPGD_LR
@@ -35,16 +36,8 @@ from support.linear_stage import linear_prior
 from support.own_page import EXAMPLES
 
 BETAS = scaled_linear_betas()
-TABLES = [
-    DPS_SCALE,
-    SPGD_LR,
-    DIFFPIR_PRIOR_WEIGHT,
-    SITCOM_PIXEL_STEP,
-    DAPS_LANGEVIN,
-    DAPS_LANGEVIN_MAIN,
-    DAPS_HMC,
-    LATENT_DPS_ZETA,
-]
+TABLES = [DPS_SCALE, SPGD_LR, DAPS_LANGEVIN, DAPS_LANGEVIN_MAIN, DAPS_HMC, LATENT_DPS_ZETA]
+TABLES += [DIFFPIR_PRIOR_WEIGHT, SITCOM_PIXEL_STEP, PNPDM_LR, PNPDM_RHO_MIN]
 TABLES += [FAST_DIPS, LATENT_FAST_DIPS]
 TABLES += [*PSLD_GROUPS.values(), *LATENT_DAPS_GROUPS.values()]
 
@@ -174,6 +167,12 @@ def test_schedules():
     assert settings_for("dps", "hdr", BETAS, steps=4).steps.time.tolist() == [999, 666, 333, 0]
     two = settings_for("dps", "hdr", BETAS, respacing="2,3").steps.time.tolist()
     assert two == [999, 750, 500, 499, 0]
+    steps = settings_for("latent-daps", "hdr", BETAS).steps
+    assert steps.ode_sigma.shape == (50, 2) and steps.sigma[0] == 10
+    assert steps.lr[0] == np.float32(4.52e-6)
+    assert settings_for("daps", "hdr", BETAS).steps.ode_sigma.shape == (200, 5)
+    rate = settings_for("spgd", "super_resolution", BETAS, step_factor=0.5).steps.rate
+    assert len(rate) == 100 and rate[0] == 3.5
 
 
 @pytest.mark.parametrize(
@@ -193,12 +192,6 @@ def test_schedules():
 )  # fmt: skip
 def test_respacing_as_the_reference_writes_it(respacing, total, times):
     assert respaced_times(respacing, total).tolist() == list(times)
-    steps = settings_for("latent-daps", "hdr", BETAS).steps
-    assert steps.ode_sigma.shape == (50, 2) and steps.sigma[0] == 10
-    assert steps.lr[0] == np.float32(4.52e-6)
-    assert settings_for("daps", "hdr", BETAS).steps.ode_sigma.shape == (200, 5)
-    rate = settings_for("spgd", "super_resolution", BETAS, step_factor=0.5).steps.rate
-    assert len(rate) == 100 and rate[0] == 3.5
 
 
 def test_presets_of_resample():
